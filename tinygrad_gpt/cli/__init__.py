@@ -1,0 +1,73 @@
+"""The command line: a table of commands and `main`, which runs one and turns every failure into one line."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from tinygrad_gpt import __version__
+from tinygrad_gpt.cli.failures import accept_any_character, report, sigterm_raises
+from tinygrad_gpt.cli.lazy import LazyGroup
+from tinygrad_gpt.cli.options import Settings, settings_options
+
+__all__ = ["COMMANDS", "group", "main"]
+
+COMMANDS = {
+    "classify": ("tinygrad_gpt.cli.classify", "Say which class a text belongs to."),
+    "evaluate": ("tinygrad_gpt.cli.evaluate", "Measure a classifier on labelled texts."),
+    "finetune": ("tinygrad_gpt.cli.finetune", "Train a pretrained model for a task."),
+    "pretrain": ("tinygrad_gpt.cli.pretrain", "Train a language model on plain text."),
+    "gradcheck": ("tinygrad_gpt.cli.gradcheck", "Compare gradients with central differences."),
+    "derivatives": ("tinygrad_gpt.cli.derivatives", "Show the derivative of every op."),
+    "tape": ("tinygrad_gpt.cli.tape", "Show what one training step records."),
+}
+
+
+@click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(version)s")
+@settings_options
+def group() -> None:
+    """Every gradient of GPT-2: classify texts, train models, and look at the derivatives."""
+
+
+def program_name() -> str:
+    """How the user started us, so that a hint can be pasted."""
+    started_as = {"cli.py": "python cli.py", "__main__.py": "python -m tinygrad_gpt"}
+    return started_as.get(Path(sys.argv[0]).name, "tinygrad-gpt")
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        args: What follows the program's name; the process's own arguments by default.
+    Returns:
+        The exit code: 0 ok, 1 expected failure, 2 usage, 3 non-finite numbers, 4 out of memory or disk,
+        70 a bug, 130 SIGINT, 143 SIGTERM.
+    """
+    return run(group, sys.argv[1:] if args is None else args)
+
+
+def run(command: click.Command, args: Sequence[str]) -> int:
+    """Run `command` under the contract of `main`."""
+    settings = Settings()
+    accept_any_character()
+    try:
+        with sigterm_raises():
+            code = _invoke(command, args, settings)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, so that a full disk or a closed pipe is reported like any failure
+        return code
+    except BaseException as error:  # SIGINT and SIGTERM too: the program ends in one place
+        return report(error, debug=settings.debug)
+
+
+def _invoke(command: click.Command, args: Sequence[str], settings: Settings) -> int:
+    """click's `main(standalone_mode=False)` without the empty line it prints on Ctrl-C."""
+    try:
+        with command.make_context(program_name(), list(args), obj=settings) as context:
+            command.invoke(context)
+        return 0
+    except click.exceptions.Exit as stop:  # --help, --version, ctx.exit(n)
+        return stop.exit_code

@@ -1,0 +1,140 @@
+"""How the program ends: every exception becomes an exit code and one line on stderr."""
+
+import contextlib
+import errno
+import io
+import os
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from tinygrad_gpt.cli.options import one_line
+from tinygrad_gpt.errors import TinygradError
+
+__all__ = ["Terminated", "accept_any_character", "report", "sigterm_raises"]
+
+BUG = 70
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived. Like KeyboardInterrupt it passes every `except Exception`."""
+
+
+@contextlib.contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Raise `Terminated` on SIGTERM, so that files are closed and locks are released."""
+
+    def handler(signum: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def accept_any_character() -> None:
+    """Let stdout and stderr escape what their encoding cannot show, instead of raising UnicodeEncodeError."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def report(error: BaseException, *, debug: bool) -> int:
+    """Print the one line for `error` on stderr (with `debug`, its traceback first) and return the exit code."""
+    _release_stdout()
+    if isinstance(error, BrokenPipeError):  # `| head -1`: the reader has what it wanted
+        return 0
+    code, line = describe(error)
+    if code == BUG:
+        line += f"; {_write_log(error)}"
+    trace = "".join(traceback.format_exception(error)) if debug else ""
+    with contextlib.suppress(OSError):  # stderr may be closed too: the exit code still tells
+        click.echo(f"{trace}error: {one_line(line)}", err=True)
+    return code
+
+
+def describe(error: BaseException) -> tuple[int, str]:
+    """The exit code of an exception, and its line in the form `WHAT (WHERE): WHY; TRY`."""
+    match error:
+        case TinygradError():
+            return error.exit_code, str(error)
+        case click.UsageError():
+            return 2, _usage_line(error)
+        case click.ClickException():
+            return 1, error.format_message()
+        case KeyboardInterrupt() | click.Abort():
+            return 130, "interrupted (SIGINT): stopped on request; start the command again when you like"
+        case Terminated():
+            return 143, "terminated (SIGTERM): stopped on request; start the command again when you like"
+        case MemoryError():
+            return 4, (f"out of memory (main memory or GPU): {error or 'an allocation failed'}; "
+                       "make the batch, the texts or the model smaller")
+        case UnicodeEncodeError(reason="surrogates not allowed"):
+            return 1, f"text is not Unicode (character {error.start + 1}): {error.reason}; pass it as UTF-8"
+        case OSError(errno=int()):
+            return _describe_os_error(error)
+        case _:
+            return BUG, f"this is a bug in tinygrad-gpt ({_place(error)}): {type(error).__name__}: {error}"
+
+
+def _usage_line(error: click.UsageError) -> str:
+    where = error.ctx.command_path if error.ctx else "tinygrad-gpt"
+    what, why = "wrong usage", error.format_message().rstrip(".")
+    if type(error) is click.BadParameter and error.param is not None and error.ctx is not None:
+        what, why = f"bad value for {error.param.get_error_hint(error.ctx)}", error.message.rstrip(".")
+    return f"{what} ({where}): {why}; see '{where} --help'"
+
+
+def _describe_os_error(error: OSError) -> tuple[int, str]:
+    where = "output" if error.filename is None else os.fsdecode(error.filename)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return 4, f"disk is full ({where}): {error.strerror}; free some space and run the command again"
+    what, remedy = {
+        errno.ENOENT: ("file not found", "check the path"),
+        errno.EISDIR: ("not a file", "name a file, not a folder"),
+        errno.EACCES: ("no permission", "check who may read and write it"),
+    }.get(error.errno or 0, ("file cannot be used", "check the path and its folder"))
+    return 1, f"{what} ({where}): {error.strerror}; {remedy}"
+
+
+def _place(error: BaseException) -> str:
+    """Where in this package the exception came up: file and line of its innermost frame."""
+    package = Path(__file__).parents[1]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if package in Path(f.filename).parents]
+    return f"{Path(frames[-1].filename).relative_to(package)}:{frames[-1].lineno}" if frames else "unknown place"
+
+
+def _write_log(error: BaseException) -> str:
+    """Keep the traceback in the folder for temporary files; return what to tell the user about it."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="tinygrad-gpt-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as log:
+            log.write(f"{sys.argv!r}\n{''.join(traceback.format_exception(error))}")
+    except OSError:
+        return "no log file could be written, run it again with --debug"
+    return f"please report it with the log file {log.name}"
+
+
+def _release_stdout() -> None:
+    """Send what a broken stdout still holds to nowhere: the interpreter would complain about it on its way out."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

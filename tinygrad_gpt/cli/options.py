@@ -1,0 +1,174 @@
+"""What commands share: option types that refuse nonsense, the common options, and printing."""
+
+import functools
+import json
+import os
+import re
+import reprlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+__all__ = [
+    "NonNegativeInt", "PositiveFloat", "PositiveInt", "Settings", "UnitInterval",
+    "common_options", "echo", "one_line", "print_json", "printable", "settings_options",
+]
+
+THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+class Number(click.ParamType):
+    """A number in plain ASCII digits within a range; `nan`, `inf` and `1_0` are refused with everything else."""
+
+    pattern: str
+    parse: Callable[[str], float]
+
+    def __init__(self, maximum: float):
+        self.maximum = maximum
+
+    def accepts(self, number: float) -> bool:
+        raise NotImplementedError
+
+    def wanted(self) -> str:
+        raise NotImplementedError
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        text = str(value)
+        if re.fullmatch(self.pattern, text):
+            number = type(self).parse(text)
+            if self.accepts(number):
+                return number
+        return self.fail(f"{reprlib.repr(value)} is not {self.wanted()}", param, ctx)
+
+
+class PositiveInt(Number):
+    """A whole number from 1 to `maximum`."""
+
+    name = "integer"
+    pattern = "0*[0-9]{1,18}"
+    parse = int
+    minimum = 1
+
+    def __init__(self, maximum: int = 1_000_000_000):
+        super().__init__(maximum)
+
+    def accepts(self, number: float) -> bool:
+        return self.minimum <= number <= self.maximum
+
+    def wanted(self) -> str:
+        return f"a whole number from {self.minimum} to {self.maximum}"
+
+
+class NonNegativeInt(PositiveInt):
+    """A whole number from 0 to `maximum`."""
+
+    minimum = 0
+
+
+class PositiveFloat(Number):
+    """A number above 0 and at most `maximum`."""
+
+    name = "number"
+    pattern = r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?"
+    parse = float
+
+    def __init__(self, maximum: float = 1e6):
+        super().__init__(maximum)
+
+    def accepts(self, number: float) -> bool:
+        return 0 < number <= self.maximum
+
+    def wanted(self) -> str:
+        return f"a number above 0 and at most {self.maximum:g}"
+
+
+class UnitInterval(PositiveFloat):
+    """A number from 0 to 1."""
+
+    def __init__(self) -> None:
+        super().__init__(maximum=1.0)
+
+    def accepts(self, number: float) -> bool:
+        return 0 <= number <= 1
+
+    def wanted(self) -> str:
+        return "a number from 0 to 1"
+
+
+@dataclass
+class Settings:
+    """What holds for every command; it travels as click's `ctx.obj`."""
+
+    backend: str = "numpy"
+    threads: int | None = None
+    debug: bool = False
+
+    def apply(self) -> None:
+        """Set the number of threads, then the backend: NumPy reads the threads once, when it is imported."""
+        if self.threads is not None:
+            os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(self.threads)))
+        if self.backend != "numpy":
+            from tinygrad_gpt.backend import use_backend
+
+            use_backend(self.backend)
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    if value and param.name:  # an option that was not given leaves what stood before the command's name
+        setattr(ctx.ensure_object(Settings), param.name, value)
+
+
+_SETTINGS = (
+    click.option("--backend", type=click.Choice(["numpy", "cupy", "auto"]), expose_value=False, callback=_remember,
+                 help="Array package to compute with.  [default: numpy]"),
+    click.option("--threads", type=PositiveInt(maximum=1024), expose_value=False, callback=_remember,
+                 metavar="N", help="CPU threads to use.  [default: all]"),
+    click.option("--debug", is_flag=True, expose_value=False, callback=_remember,
+                 help="Show the traceback of a failure."),
+)
+
+
+def settings_options(function: Callable) -> Callable:
+    """Add `--backend`, `--threads` and `--debug`; their values are collected in `ctx.obj`, a `Settings`."""
+    for option in reversed(_SETTINGS):
+        function = option(function)
+    return function
+
+
+def common_options(function: Callable) -> Callable:
+    """Add the same options to a command and apply them before its body runs."""
+
+    @functools.wraps(function)
+    def with_settings(*args: Any, **kwargs: Any) -> Any:
+        click.get_current_context().ensure_object(Settings).apply()
+        return function(*args, **kwargs)
+
+    return settings_options(with_settings)
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """Escape what a terminal would obey or could not show: control characters, bidi marks, lone surrogates."""
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
+def one_line(text: str) -> str:
+    """`text` with its newlines folded into spaces and everything else made printable."""
+    return printable(" ".join(line.strip() for line in re.split(r"[\r\n]+", text.strip())))
+
+
+def echo(text: str = "") -> None:
+    """Print text on stdout; control characters other than newline and tab are escaped."""
+    click.echo(printable(text, keep="\n\t"))
+
+
+def print_json(value: Any) -> None:
+    """Print `value` as one line of JSON, in ASCII where stdout cannot show its characters."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
+    except UnicodeEncodeError:
+        text = json.dumps(value, allow_nan=False)
+    click.echo(text)
