@@ -1,0 +1,157 @@
+"""Every file this package writes is written here: whole, or not at all.
+
+The commit protocol of `write_atomic` survives a kill, a power cut and a full disk at any point: the old file
+stays what it was until the new one is complete, on the disk, and read back.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+from tinygrad_gpt.errors import ResourceError, TinygradError
+
+__all__ = ["append_line", "write_atomic"]
+
+# The operating system as this module sees it. A test replaces one function to fail or to kill at the k-th call.
+system = SimpleNamespace(
+    close=os.close, fsync=os.fsync, ftruncate=os.ftruncate, listdir=os.listdir, open=os.open,
+    replace=os.replace, unlink=os.unlink, write=os.write,
+)
+
+_in_flight: set[Path] = set()  # temporaries this process is writing now, on any thread
+
+
+def write_atomic(path: str | Path, data: bytes, *, verify: Callable[[Path], None] | None = None) -> None:
+    """Write `data` to `path` so that the file is at every moment either the old one or the new one, whole.
+
+    The order: a temporary file created exclusively in the same folder, a plain write loop, fsync, `verify`,
+    rename over the target, fsync of the folder. A link is followed; the mode follows the umask.
+
+    Args:
+        path: the target; its folder must exist.
+        data: all bytes of the file.
+        verify: called with the path of the temporary file, which it re-opens and checks; it refuses by raising.
+
+    Raises:
+        ResourceError: `cannot write (run/model.h5): no space left on device; free some space …`
+        TinygradError: `cannot write (run/model.h5): permission denied; …`, and whatever `verify` raises.
+            After any error the temporary file is gone and the target is as it was. One exception: when only
+            the last fsync of the folder fails, the new file is in place, but may not survive a power cut.
+
+    Source: Pillai et al. 2014, "All File Systems Are Not Created Equal", OSDI.
+    """
+    with _explained(path):
+        target = Path(path).resolve()
+        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+            raise OSError(errno.EINVAL, "it is a folder or a device, not a regular file")
+        _remove_stale(target)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        _in_flight.add(temporary)
+        try:
+            _write_and_sync(temporary, data)
+            if verify is not None:
+                verify(temporary)
+            system.replace(temporary, target)
+        except BaseException:  # a Ctrl-C leaves no temporary file either
+            with contextlib.suppress(OSError):
+                system.unlink(temporary)
+            raise
+        finally:
+            _in_flight.discard(temporary)
+        _sync_folder(target.parent)
+
+
+def append_line(path: str | Path, text: str) -> None:
+    """Append one line to a log with a single write; a line that does not fit on the disk leaves no fragment.
+
+    Args:
+        path: the log; created when absent.
+        text: the line, without its line end.
+
+    Raises:
+        ResourceError, TinygradError: as in `write_atomic`.
+    """
+    line = text.encode() + b"\n"
+    with _explained(path), _opened(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as file:
+        before = os.fstat(file).st_size
+        try:
+            if system.write(file, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            with contextlib.suppress(OSError):
+                system.ftruncate(file, before)
+            raise
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path, flags: int) -> Iterator[int]:
+    """A file descriptor that is closed on every way out; mode 0666 leaves the permissions to the umask."""
+    file = system.open(path, flags | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        yield file
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error is the one to report
+            system.close(file)
+        raise
+    system.close(file)
+
+
+def _write_and_sync(path: Path, data: bytes) -> None:
+    with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[system.write(file, rest):]
+        system.fsync(file)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable; Windows has no such call and needs none."""
+    if os.name != "nt":
+        with _opened(folder, os.O_RDONLY | os.O_DIRECTORY) as file:
+            system.fsync(file)
+
+
+def _remove_stale(target: Path) -> None:
+    """Remove temporaries of `target` that a killed process left behind; what cannot be removed does no harm."""
+    pattern = re.compile(re.escape(f".{target.name}.") + r"(\d+)-[0-9a-f]{8}\.tmp")
+    with contextlib.suppress(OSError):
+        for name in system.listdir(target.parent):
+            if (match := pattern.fullmatch(name)) and not _in_use(target.with_name(name), int(match[1])):
+                system.unlink(target.with_name(name))
+
+
+def _in_use(temporary: Path, process: int) -> bool:
+    """Whether the process that wrote `temporary` may still be at it."""
+    if process == os.getpid():  # in containers the number of a dead process is soon our own
+        return temporary in _in_flight
+    if os.name == "nt":  # os.kill would end the process there
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+@contextlib.contextmanager
+def _explained(path: str | Path) -> Iterator[None]:
+    """Turn the operating system's errors into one line that says which file, why, and what to do."""
+    try:
+        yield
+    except TinygradError:
+        raise
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ResourceError(f"cannot write ({path}): {reason}; free some space, or write to another disk") from error
+        raise TinygradError(
+            f"cannot write ({path}): {reason}; check that the folder exists and can be written to, or choose another path"
+        ) from error
