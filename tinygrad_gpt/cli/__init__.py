@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
@@ -31,31 +30,26 @@ def group() -> None:
     """Every gradient of GPT-2: classify texts, train models, and look at the derivatives."""
 
 
-def program_name() -> str:
-    """How the user started us, so that a hint can be pasted."""
-    started_as = {"cli.py": "python cli.py", "__main__.py": "python -m tinygrad_gpt"}
-    return started_as.get(Path(sys.argv[0]).name, "tinygrad-gpt")
-
-
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: Sequence[str] | None = None, *, program: str = "tinygrad-gpt") -> int:
     """Run one command.
 
     Args:
         args: What follows the program's name; the process's own arguments by default.
+        program: How the user started us, so that the hints in errors and help can be pasted.
     Returns:
         The exit code: 0 ok, 1 expected failure, 2 usage, 3 non-finite numbers, 4 out of memory or disk,
         70 a bug, 130 SIGINT, 143 SIGTERM.
     """
-    return run(group, sys.argv[1:] if args is None else args)
+    return run(group, sys.argv[1:] if args is None else args, program=program)
 
 
-def run(command: click.Command, args: Sequence[str]) -> int:
+def run(command: click.Command, args: Sequence[str], *, program: str = "tinygrad-gpt") -> int:
     """Run `command` under the contract of `main`."""
     settings = Settings()
     accept_any_character()
     try:
         with sigterm_raises():
-            code = _invoke(command, args, settings)
+            code = _invoke(command, args, program, settings)
             if sys.stdout is not None:
                 sys.stdout.flush()  # here, so that a full disk or a closed pipe is reported like any failure
         return code
@@ -63,10 +57,10 @@ def run(command: click.Command, args: Sequence[str]) -> int:
         return report(error, debug=settings.debug)
 
 
-def _invoke(command: click.Command, args: Sequence[str], settings: Settings) -> int:
+def _invoke(command: click.Command, args: Sequence[str], program: str, settings: Settings) -> int:
     """click's `main(standalone_mode=False)` without the empty line it prints on Ctrl-C."""
     try:
-        with command.make_context(program_name(), list(args), obj=settings) as context:
+        with command.make_context(program, list(args), obj=settings) as context:
             command.invoke(context)
         return 0
     except click.exceptions.Exit as stop:  # --help, --version, ctx.exit(n)

@@ -60,8 +60,9 @@ def report(error: BaseException, *, debug: bool) -> int:
     if code == BUG:
         line += f"; {_write_log(error)}"
     trace = "".join(traceback.format_exception(error)) if debug else ""
-    with contextlib.suppress(OSError):  # stderr may be closed too: the exit code still tells
-        click.echo(f"{trace}error: {one_line(line)}", err=True)
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):  # stderr may be a broken pipe too: the exit code still tells
+            print(f"{trace}error: {one_line(line)}", file=sys.stderr, flush=True)
     return code
 
 
@@ -79,7 +80,7 @@ def describe(error: BaseException) -> tuple[int, str]:
         case Terminated():
             return 143, "terminated (SIGTERM): stopped on request; start the command again when you like"
         case MemoryError():
-            return 4, (f"out of memory (main memory or GPU): {error or 'an allocation failed'}; "
+            return 4, (f"out of memory (main memory or GPU): {str(error) or 'an allocation failed'}; "
                        "make the batch, the texts or the model smaller")
         case UnicodeEncodeError(reason="surrogates not allowed"):
             return 1, f"text is not Unicode (character {error.start + 1}): {error.reason}; pass it as UTF-8"

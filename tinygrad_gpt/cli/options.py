@@ -161,7 +161,7 @@ def one_line(text: str) -> str:
 
 def echo(text: str = "") -> None:
     """Print text on stdout; control characters other than newline and tab are escaped."""
-    click.echo(printable(text, keep="\n\t"))
+    print(printable(text, keep="\n\t"), flush=True)
 
 
 def print_json(value: Any) -> None:
@@ -171,4 +171,4 @@ def print_json(value: Any) -> None:
         text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
     except UnicodeEncodeError:
         text = json.dumps(value, allow_nan=False)
-    click.echo(text)
+    print(text, flush=True)

@@ -1,0 +1,133 @@
+"""Option types, common options and printing."""
+
+import json
+import os
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from tinygrad_gpt.cli import run
+from tinygrad_gpt.cli.options import (
+    THREAD_VARIABLES,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Settings,
+    UnitInterval,
+    common_options,
+    echo,
+    one_line,
+    print_json,
+    settings_options,
+)
+
+NONSENSE = ["", " ", "nan", "NaN", "inf", "-inf", "infinity", "-1", "+1", "1_0", "0x10", "1,5", " 1", "1 ", "1\n",
+            "\u0661", "\uff11", "\u00b2", "\u00bd", "1e", "--", "one", "9" * 5000, "1e999", "\ud800", "1\x00"]
+
+
+@pytest.mark.parametrize("kind", [PositiveInt(), NonNegativeInt(), PositiveFloat(), UnitInterval()], ids=repr)
+@pytest.mark.parametrize("text", NONSENSE, ids=lambda t: ascii(t[:12]))
+def test_nonsense_is_refused(kind, text):
+    with pytest.raises(click.BadParameter) as caught:
+        kind.convert(text, None, None)
+    assert caught.value.message.endswith(f" is not {kind.wanted()}")
+    assert len(caught.value.message) < 120
+
+
+@pytest.mark.parametrize(("kind", "good", "bad"), [
+    (PositiveInt(maximum=64), {"1": 1, "064": 64}, ["0", "65", "1.0", "1e1"]),
+    (NonNegativeInt(maximum=64), {"0": 0, "64": 64}, ["65", "-0"]),
+    (PositiveFloat(maximum=10), {"1e-5": 1e-5, ".5": 0.5, "10": 10.0, "3.": 3.0}, ["0", "0.0", "1e-999", "10.001"]),
+    (UnitInterval(), {"0": 0.0, "1": 1.0, "0.25": 0.25}, ["1.0001", "-0.1"]),
+], ids=["positive int", "non-negative int", "positive float", "unit interval"])
+def test_ranges(kind, good, bad):
+    for text, number in good.items():
+        value = kind.convert(text, None, None)
+        assert (value, type(value)) == (number, type(number))
+    for text in bad:
+        with pytest.raises(click.BadParameter, match="is not a"):
+            kind.convert(text, None, None)
+
+
+def test_a_default_is_checked_like_a_typed_value():
+    assert PositiveFloat().convert(5e-5, None, None) == 5e-5
+    with pytest.raises(click.BadParameter):
+        PositiveInt().convert(True, None, None)
+
+
+def test_the_line_names_option_command_and_help(capsys):
+    command = click.Command("train", params=[click.Option(["--epochs"], type=PositiveInt(100))])
+    assert run(command, ["--epochs", "1_0"]) == 2
+    assert capsys.readouterr().err == (
+        "error: bad value for '--epochs' (tinygrad-gpt): '1_0' is not a whole number from 1 to 100; "
+        "see 'tinygrad-gpt --help'\n")
+
+
+@pytest.fixture
+def program(monkeypatch):
+    """A group and a command with the common options; `result` gets the settings the command saw."""
+    monkeypatch.setattr("tinygrad_gpt.cli.options.Settings.apply", lambda self: None)
+
+    @click.group()
+    @settings_options
+    def group():
+        pass
+
+    @group.command()
+    @click.argument("text")
+    @common_options
+    @click.pass_obj
+    def command(settings, text):
+        click.echo(f"{text} {settings}")
+
+    return group
+
+
+@pytest.mark.parametrize(("args", "expected"), [
+    (["command", "hi"], Settings()),
+    (["command", "--backend", "cupy", "hi"], Settings(backend="cupy")),
+    (["--backend", "cupy", "command", "hi"], Settings(backend="cupy")),
+    (["--backend", "cupy", "command", "hi", "--backend", "numpy"], Settings()),
+    (["--debug", "command", "hi", "--threads", "3"], Settings(threads=3, debug=True)),
+])
+def test_common_options_stand_before_or_after_the_command(program, args, expected):
+    result = CliRunner().invoke(program, args)
+    assert result.output == f"hi {expected}\n"
+
+
+def test_threads_are_set_before_numpy_is_imported():
+    code = ("import os, sys; from tinygrad_gpt.cli.options import Settings; Settings(threads=3).apply();"
+            f"print([os.environ[v] for v in {THREAD_VARIABLES}], 'numpy' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30,
+                          env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+    assert done.stdout == "['3', '3', '3', '3'] False\n"
+
+
+def test_backend_is_handed_on(monkeypatch):
+    pytest.importorskip("tinygrad_gpt.backend")
+    asked = []
+    monkeypatch.setattr("tinygrad_gpt.backend.use_backend", asked.append)
+    Settings(backend="auto").apply()
+    Settings(backend="numpy").apply()
+    assert asked == ["auto"]
+
+
+def test_one_line_folds_and_escapes():
+    assert one_line(" a\n  b\r\nc\td\x07 \u2028\x85\udcff caf\u00e9 ") == "a b c\\td\\x07 \\u2028\\x85\\udcff caf\u00e9"
+
+
+def test_echo_keeps_layout_and_escapes_the_rest(capsys):
+    echo("a\tb\n\x1b[2Jc")
+    assert capsys.readouterr().out == "a\tb\n\\x1b[2Jc\n"
+
+
+def test_json_is_one_line_and_strict(capsys):
+    print_json({"a": "x\ny\ud800", "b": [1, 0.5]})
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert json.loads(out) == {"a": "x\ny\ud800", "b": [1, 0.5]}
+    with pytest.raises(ValueError, match="JSON compliant"):
+        print_json(float("nan"))
