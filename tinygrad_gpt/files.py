@@ -27,7 +27,7 @@ system = SimpleNamespace(
 _in_flight: set[Path] = set()  # temporaries this process is writing now, on any thread
 
 
-def write_atomic(path: str | Path, data: bytes, *, verify: Callable[[Path], None] | None = None) -> None:
+def write_atomic(path: str | Path, data: bytes | memoryview, *, verify: Callable[[Path], None] | None = None) -> None:
     """Write `data` to `path` so that the file is at every moment either the old one or the new one, whole.
 
     The order: a temporary file created exclusively in the same folder, a plain write loop, fsync, `verify`,
@@ -47,7 +47,7 @@ def write_atomic(path: str | Path, data: bytes, *, verify: Callable[[Path], None
     Source: Pillai et al. 2014, "All File Systems Are Not Created Equal", OSDI.
     """
     with _explained(path):
-        target = Path(path).resolve()
+        target = Path(os.path.realpath(path))
         if target.exists() and not stat.S_ISREG(target.stat().st_mode):
             raise OSError(errno.EINVAL, "it is a folder or a device, not a regular file")
         _remove_stale(target)
@@ -102,7 +102,7 @@ def _opened(path: str | Path, flags: int) -> Iterator[int]:
     system.close(file)
 
 
-def _write_and_sync(path: Path, data: bytes) -> None:
+def _write_and_sync(path: Path, data: bytes | memoryview) -> None:
     with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
         rest = memoryview(data)
         while rest:
@@ -151,7 +151,5 @@ def _explained(path: str | Path) -> Iterator[None]:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ResourceError(f"cannot write ({path}): {reason}; free some space, or write to another disk") from error
-        raise TinygradError(
-            f"cannot write ({path}): {reason}; check that the folder exists and can be written to, or choose another path"
-        ) from error
+            raise ResourceError(f"cannot write ({path}): {reason}; free some space or use another disk") from error
+        raise TinygradError(f"cannot write ({path}): {reason}; use a path in a folder you can write to") from error

@@ -1,0 +1,241 @@
+"""The package's own checkpoint: an HDF5 file with a manifest and a digest for every tensor.
+
+    /manifest         uint8: hexadecimal digest, line feed, JSON {format, version, metadata, tensors}
+    /tensors/<name>   one contiguous, little-endian data set per tensor
+
+HDF5 finds a third of all single-bit errors by itself, and lets a file point into other files. So the manifest
+says what must be there, nothing else is followed, and the digests decide.
+"""
+
+import hashlib
+import io
+import json
+import math
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_gpt.errors import CheckpointError
+from tinygrad_gpt.files import write_atomic
+
+__all__ = ["Checkpoint", "load", "save"]
+
+FORMAT = "tinygrad_gpt checkpoint"
+VERSION = 1
+MAX_MANIFEST = 16 * 2**20  # bytes; GPT-2 XL with its vocabulary needs 0.2 MiB
+
+PLAIN = {name: np.dtype(name).newbyteorder("<") for name in (
+    "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")}
+STORED = PLAIN | {"bool": np.dtype("u1"), "bfloat16": np.dtype("<u2")}  # HDF5 has neither: their bits are stored
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+FOREIGN = (  # first bytes, what it is, what to do
+    (b"PK\x03\x04", "a zip archive, as PyTorch and NumPy write it (.pt, .npz)", "save the weights as .safetensors"),
+    (b"\x80", "a Python pickle, which could run any code", "save the weights as .safetensors"),
+    (b"\x93NUMPY", "a NumPy array", "give a checkpoint of this package"),
+    (b"GGUF", "a GGUF model", "give a checkpoint of this package"),
+    (b"\x1f\x8b", "a gzip archive", "decompress it first"),
+    (b"\xfd7zXZ", "an xz archive", "decompress it first"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "run `git lfs pull`"),
+    (b"", "not an HDF5 file", "give a checkpoint of this package"),
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds: arrays by name, and JSON metadata."""
+
+    tensors: dict[str, np.ndarray]
+    metadata: dict[str, Any]
+
+
+def save(path: str | Path, tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
+    """Write a checkpoint; when this returns, the file is on the disk, was read back, and is exact.
+
+    The same input gives the same bytes.
+
+    Args:
+        path: the file; it is replaced in one step.
+        tensors: arrays of any layout; float16/32/64, bfloat16, integers or bool. Names are free of "/".
+        metadata: JSON values only (a tuple comes back as a list).
+
+    Raises:
+        CheckpointError: `cannot save 'x' (run/model.h5): dtype complex64 …`
+        ResourceError, TinygradError: as `files.write_atomic`.
+    """
+    stored = {name: _storable(name, array, path) for name, array in tensors.items()}
+    entries = {
+        name: {"dtype": dtype, "shape": list(bits.shape), "digest": _digest(name, dtype, bits)}
+        for name, (dtype, bits) in stored.items()
+    }
+    manifest = {"format": FORMAT, "version": VERSION, "metadata": metadata, "tensors": entries}
+    try:
+        text = json.dumps(manifest, sort_keys=True, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"cannot save metadata ({path}): {error}; give plain JSON values") from error
+    image = _image(text, {name: bits for name, (_, bits) in stored.items()})
+    write_atomic(path, image.getbuffer(), verify=_verify)
+
+
+def load(path: str | Path) -> Checkpoint:
+    """Read a checkpoint, exactly as it was saved, or refuse it.
+
+    Args:
+        path: a file that `save` wrote.
+
+    Returns:
+        Its tensors, in the order of their names, and its metadata. bfloat16 comes back as float32 (the same values).
+
+    Raises:
+        CheckpointError: `cannot load (run/model.h5): tensor 'wte.weight' is damaged (wrong digest); …`;
+            also for a missing file, for files of other kinds, and for HDF5 files that point elsewhere.
+    """
+    with _opened(Path(path)) as (file, size):
+        manifest = _read_manifest(file, size)
+        tensors = dict(_read_tensors(file, manifest["tensors"]))
+    return Checkpoint(tensors, manifest["metadata"])
+
+
+def _verify(path: Path) -> None:
+    """Read everything back, one tensor at a time."""
+    with _opened(path) as (file, size):
+        for _ in _read_tensors(file, _read_manifest(file, size)["tensors"]):
+            pass
+
+
+def _storable(name: str, array: np.ndarray, path: str | Path) -> tuple[str, np.ndarray]:
+    """The name of the dtype and the contiguous little-endian bits that go into the file."""
+    dtype = array.dtype.name
+    if dtype not in STORED:
+        raise CheckpointError(f"cannot save {name!r} ({path}): dtype {dtype} has no place in a checkpoint; convert it")
+    if name in ("", ".") or "/" in name or not name.isprintable():
+        raise CheckpointError(f"cannot save {name!r} ({path}): not a tensor name; use printable characters without /")
+    bits = np.asarray(array, order="C")
+    return dtype, bits.astype(STORED[dtype], copy=False) if dtype in PLAIN else bits.view(STORED[dtype])
+
+
+def _digest(name: str, dtype: str, bits: np.ndarray) -> str:
+    digest = hashlib.blake2b(json.dumps([name, dtype, bits.shape]).encode(), digest_size=32)
+    digest.update(bits.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _image(manifest: bytes, arrays: dict[str, np.ndarray]) -> io.BytesIO:
+    """The HDF5 file, built in memory: the library may crash when the disk is full."""
+    import h5py
+
+    text = hashlib.blake2b(manifest, digest_size=32).hexdigest().encode() + b"\n" + manifest
+    image = io.BytesIO()
+    with h5py.File(image, "w", libver=("v110", "v110")) as file:  # this version checksums its own structure
+        file.create_dataset("manifest", data=np.frombuffer(text, np.uint8), track_times=False)
+        for name in sorted(arrays):
+            file.create_dataset(f"tensors/{name}", data=arrays[name], track_times=False)
+    return image
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, int]]:
+    """The open HDF5 file and its size in bytes; whatever goes wrong inside becomes one line that names the file."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise CheckpointError("it is not a regular file; give a checkpoint file")
+        with open(path, "rb") as raw:
+            _refuse_foreign(raw.read(64))
+        import h5py
+
+        with h5py.File(path, "r", locking=False) as file:
+            yield file, path.stat().st_size
+    except CheckpointError as error:
+        raise CheckpointError(f"cannot load ({path}): {error}") from None
+    except MemoryError:
+        raise
+    except FileNotFoundError as error:
+        raise CheckpointError(f"cannot load ({path}): no such file; check the path") from error
+    except PermissionError as error:
+        raise CheckpointError(f"cannot load ({path}): permission denied; check who may read it") from error
+    except Exception as error:  # h5py raises half a dozen types on damaged files
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"cannot load ({path}): the file is damaged ({reason}); use another copy") from error
+
+
+def _refuse_foreign(start: bytes) -> None:
+    """Name the kind of file by its first bytes; the extension proves nothing."""
+    if start.startswith(SIGNATURE):
+        return
+    if not start:
+        raise CheckpointError("the file is empty; use another copy")
+    if start[8:9] == b"{" and start[5:8] == b"\0\0\0":
+        raise CheckpointError("it is a safetensors file; import it as a GPT-2 model")
+    what, remedy = next((what, remedy) for prefix, what, remedy in FOREIGN if start.startswith(prefix))
+    raise CheckpointError(f"it is {what}; {remedy}")
+
+
+def _read_manifest(file: Any, size: int) -> dict[str, Any]:
+    """The manifest, after its digest, its format and the declared sizes were checked."""
+    if len(file) != 2 or set(file) != {"manifest", "tensors"}:
+        raise CheckpointError("it is an HDF5 file of another program; give a checkpoint of this package")
+    dataset = _plain(file, "manifest")
+    if dataset.dtype != np.uint8 or dataset.ndim != 1 or dataset.size > min(size, MAX_MANIFEST):
+        raise CheckpointError(f"'manifest' is {dataset.dtype} {dataset.shape}, not a line of text; use another copy")
+    digest, _, text = dataset[()].tobytes().partition(b"\n")
+    if hashlib.blake2b(text, digest_size=32).hexdigest().encode() != digest:
+        raise CheckpointError("'manifest' is damaged (wrong digest); use another copy")
+    manifest = json.loads(text)
+    if (manifest["format"], manifest["version"]) != (FORMAT, VERSION):
+        found = f"{manifest['format']!r}, version {manifest['version']!r}"
+        raise CheckpointError(f"it holds {found}, not {FORMAT!r}, version {VERSION}; use the program that wrote it")
+    entries = manifest["tensors"].values()
+    declared = sum(math.prod(entry["shape"]) * STORED[entry["dtype"]].itemsize for entry in entries)
+    if declared > size:
+        raise CheckpointError(f"'tensors' declares {declared} bytes in a file of {size}; use another copy")
+    return manifest
+
+
+def _read_tensors(file: Any, entries: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
+    """Every tensor that the manifest names, and nothing else."""
+    import h5py
+
+    if file.get("tensors", getclass=True, getlink=True) is not h5py.HardLink:
+        raise CheckpointError("'tensors' is a link to elsewhere; use another copy")
+    group = file["tensors"]
+    if len(group) != len(entries) or set(group) != set(entries):
+        missing, extra = sorted(set(entries) - set(group)), sorted(set(group) - set(entries))
+        raise CheckpointError(f"'tensors' lacks {missing[:3]} and has {extra[:3]} too many; use another copy")
+    for name, entry in entries.items():
+        dataset, expected = _plain(group, name), STORED[entry["dtype"]]
+        if dataset.dtype != expected or dataset.shape != tuple(entry["shape"]):
+            found, wanted = f"{dataset.dtype} {dataset.shape}", f"{expected} {tuple(entry['shape'])}"
+            raise CheckpointError(f"tensor {name!r} is {found}, but the manifest says {wanted}; use another copy")
+        bits = np.asarray(dataset[()])
+        if _digest(name, entry["dtype"], bits) != entry["digest"]:
+            raise CheckpointError(f"tensor {name!r} is damaged (wrong digest); use another copy")
+        yield name, _restored(entry["dtype"], bits)
+
+
+def _plain(group: Any, name: str) -> Any:
+    """A data set whose bytes lie in this file in one piece: no link, no external or virtual storage, no filter."""
+    import h5py
+
+    if group.get(name, getclass=True, getlink=True) is not h5py.HardLink:
+        raise CheckpointError(f"{name!r} is a link to elsewhere; use another copy")
+    dataset = group[name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise CheckpointError(f"{name!r} is not a data set; use another copy")
+    storage = dataset.id.get_create_plist()
+    if storage.get_layout() != h5py.h5d.CONTIGUOUS or storage.get_external_count():
+        raise CheckpointError(f"{name!r} is stored in pieces, filtered, or outside the file; use another copy")
+    return dataset
+
+
+def _restored(dtype: str, bits: np.ndarray) -> np.ndarray:
+    if dtype == "bool":
+        return bits != 0
+    if dtype == "bfloat16":
+        return (bits.astype(np.uint32) << 16).view(np.float32)
+    return bits
