@@ -1,0 +1,171 @@
+"""The one place that knows NumPy from CuPy.
+
+An op receives ``xp``, the array package of its arguments, and is written once. What the two packages
+spell differently is a field of `Backend`. A backend is found by the type of the arrays; CuPy is
+imported only when somebody asks for it.
+"""
+
+import contextvars
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinygrad_gpt.errors import BackendError
+
+__all__ = ["Backend", "backend_of", "default_backend", "get_backend", "is_integer", "register_backend", "use_backend"]
+
+Array = Any  # numpy.ndarray or cupy.ndarray: whatever `Backend.array_type` says
+
+
+@dataclass(frozen=True, eq=False)
+class Backend:
+    """An array package and the few things that it spells in its own way.
+
+    Args:
+        name: what the user types after ``--backend``.
+        xp: the array package (``numpy``, ``cupy``).
+        array_type: the class of its arrays.
+        from_numpy, to_numpy: copies from and to the host, shape and dtype unchanged.
+        index_add: ``index_add(target, index, values)`` is ``target[index] += values`` with repeated indices summed.
+        bmm: matrix product of the last two axes, the others being batch.
+        erf: the error function, elementwise.
+        synchronize: waits until the device has done its work.
+        memory: peak bytes taken so far by the process, or by the device's pool.
+        on_host: True if reading a value costs nothing; where it is False, checks that would
+            have to wait for the device run in checking mode only.
+    """
+
+    name: str
+    xp: Any
+    array_type: type
+    from_numpy: Callable[[np.ndarray], Array]
+    to_numpy: Callable[[Array], np.ndarray]
+    index_add: Callable[[Array, Any, Array], None]
+    bmm: Callable[[Array, Array], Array]
+    erf: Callable[[Array], Array]
+    synchronize: Callable[[], None]
+    memory: Callable[[], int]
+    on_host: bool
+
+
+def _numpy_index_add(target, index, values):
+    if not (isinstance(index, np.ndarray) and index.ndim == 1 and index.dtype.kind in "iu"):
+        np.add.at(target, index, values)
+    elif index.size:
+        # Rows with the same index become neighbours, so that one reduceat sums them: the order of
+        # the sums is fixed, hence the result repeatable.
+        order = np.argsort(index, kind="stable")
+        rows = index[order]
+        starts = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
+        target[rows[starts]] += np.add.reduceat(values[order], starts, axis=0)
+
+
+def _numpy_erf(x):
+    from scipy.special import erf
+
+    return erf(x)
+
+
+def _numpy_memory():
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
+def _numpy():
+    return Backend(
+        name="numpy", xp=np, array_type=np.ndarray, from_numpy=np.asarray, to_numpy=np.asarray,
+        index_add=_numpy_index_add, bmm=np.matmul, erf=_numpy_erf,
+        synchronize=lambda: None, memory=_numpy_memory, on_host=True,
+    )
+
+
+def _cupy():
+    hint = "install tinygrad-gpt[cuda12] or [cuda13] on a machine with an NVIDIA GPU, or use --backend numpy"
+    try:
+        cupy = importlib.import_module("cupy")
+        special = importlib.import_module("cupyx.scipy.special")
+    except Exception as error:  # a broken CUDA set-up raises anything, from ImportError to AttributeError
+        raise BackendError(f"backend 'cupy': {type(error).__name__} on import; {hint}") from error
+    if not cupy.is_available():
+        raise BackendError(f"backend 'cupy': CuPy finds no usable GPU; {hint}")
+
+    def memory():
+        return cupy.get_default_memory_pool().total_bytes()
+
+    return Backend(
+        name="cupy", xp=cupy, array_type=cupy.ndarray, from_numpy=cupy.asarray, to_numpy=cupy.asnumpy,
+        index_add=cupy.add.at, bmm=cupy.matmul, erf=special.erf,
+        synchronize=lambda: cupy.cuda.get_current_stream().synchronize(), memory=memory, on_host=False,
+    )
+
+
+_loaders: dict[str, Callable[[], Backend]] = {"numpy": _numpy, "cupy": _cupy}
+_loaded: dict[str, Backend] = {}
+_by_type: dict[type, Backend] = {}
+
+
+def register_backend(name: str, loader: Callable[[], Backend]) -> None:
+    """Make ``get_backend(name)`` call ``loader`` the first time it is asked for."""
+    _loaders[name] = loader
+
+
+def get_backend(name: str) -> Backend:
+    """The backend of that name, ``auto`` being CuPy where it works and NumPy elsewhere.
+
+    Raises:
+        BackendError: the name is unknown, or its package or device is absent.
+    """
+    if name == "auto":
+        try:
+            return get_backend("cupy")
+        except BackendError:
+            return get_backend("numpy")
+    if name not in _loaded:
+        if name not in _loaders:
+            raise BackendError(f"backend {name!r}: unknown; choose one of {', '.join(['auto', *_loaders])}")
+        backend = _loaders[name]()
+        _loaded[name] = _by_type[backend.array_type] = backend
+    return _loaded[name]
+
+
+def backend_of(array: Array) -> Backend:
+    """The backend whose arrays ``array`` is one of.
+
+    Raises:
+        BackendError: no loaded backend knows this type.
+    """
+    backend = _by_type.get(type(array))
+    if backend is None:
+        backend = next((known for known in _loaded.values() if isinstance(array, known.array_type)), None)
+        if backend is None:
+            raise BackendError(f"{type(array).__name__}: not an array of a loaded backend ({', '.join(_loaded)}); "
+                               "wrap it in a Tensor")
+        _by_type[type(array)] = backend
+    return backend
+
+
+_NUMPY = get_backend("numpy")
+_default = contextvars.ContextVar("default_backend", default=_NUMPY)
+
+
+def default_backend() -> Backend:
+    """The backend on which Tensors are made from lists and NumPy arrays."""
+    return _default.get()
+
+
+def use_backend(name: str) -> Backend:
+    """Make ``name`` the default backend of this thread and return it."""
+    backend = get_backend(name)
+    _default.set(backend)
+    return backend
+
+
+def is_integer(dtype) -> bool:
+    """True for bool and integers. (bfloat16 has kind 'V', so "not integer" is the safe test for a float.)"""
+    return dtype.kind in "biu"

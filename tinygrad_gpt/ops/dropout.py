@@ -1,0 +1,56 @@
+"""Dropout, and the masks that it takes as an argument."""
+
+from tinygrad_gpt.autograd import op
+from tinygrad_gpt.errors import ShapeError
+from tinygrad_gpt.ops.elementwise import mul
+
+__all__ = ["dropout", "keep_mask"]
+
+
+def _dropout_composed(x, keep, *, p):
+    return mul(mul(x, keep), 1 / (1 - p))
+
+
+@op(samples=lambda r: [(r.normal(3, 4), r.mask(3, 4), {"p": 0.25})],
+    errors=lambda r: [((r.normal(3, 4), r.mask(3), {"p": 0.5}), "x is (3, 4) but keep is (3,)"),
+                      ((r.normal(3), r.mask(3), {"p": 1.0}), "p is 1.0, expected 0 ≤ p < 1")],
+    composed=_dropout_composed)
+def dropout(xp, x, keep, *, p):
+    """Set to zero what the mask does not keep, and scale the rest so that the expectation stays.
+
+    Forward:  y = x ⊙ keep / (1 − p)
+    Gradient: x̄ = ȳ ⊙ keep / (1 − p)
+    Shapes:   x (...), keep (...) bool -> y (...)
+    Saves:    keep
+    Source:   Srivastava et al. 2014, JMLR 15
+    """
+    if x.shape != keep.shape:
+        raise ShapeError(f"op 'dropout': x is {x.shape} but keep is {keep.shape}")
+    if not 0 <= p < 1:
+        raise ShapeError(f"op 'dropout': p is {p}, expected 0 ≤ p < 1")
+    scale = 1 / (1 - p)
+
+    def grad_x(g):
+        return g * keep * scale
+
+    return x * keep * scale, (grad_x, None)
+
+
+def keep_mask(xp, seed, shape, p):
+    """Bool array (shape), each element True with probability 1 − p, a pure function of ``seed`` and its place.
+
+    A counter is hashed instead of a generator advanced, so that NumPy and CuPy agree bit for bit and a
+    resumed run repeats its masks.
+
+    Source: the "lowbias32" integer hash, C. Wellons, "Prospecting for hash functions", 2018.
+    """
+    size = 1
+    for n in shape:
+        size *= n
+    bits = xp.arange(size, dtype=xp.uint32)
+    bits += xp.uint32((seed * 0x9E3779B9) & 0xFFFFFFFF)
+    for shift, factor in ((16, 0x21F0AAAD), (15, 0xD35A2D97)):
+        bits ^= bits >> shift
+        bits *= xp.uint32(factor)
+    bits ^= bits >> 15
+    return (bits >= xp.uint32(int(p * 2**32))).reshape(shape)

@@ -1,0 +1,55 @@
+"""Layer normalisation."""
+
+from tinygrad_gpt.autograd import op
+from tinygrad_gpt.errors import ShapeError
+from tinygrad_gpt.ops.elementwise import sqrt
+from tinygrad_gpt.ops.reduce import mean
+
+__all__ = ["layer_norm"]
+
+
+def _layer_norm_composed(x, weight, bias, *, eps=1e-5):
+    centred = x - mean(x, axis=-1, keepdims=True)
+    variance = mean(centred * centred, axis=-1, keepdims=True)
+    return weight * (centred / sqrt(variance + eps)) + bias
+
+
+@op(samples=lambda r: [(r.normal(2, 3, 4), r.normal(4), r.normal(4)), (r.normal(5), r.normal(5), r.normal(5))],
+    errors=lambda r: [((r.normal(2, 3), r.normal(4), r.normal(4)),
+                       "op 'layer_norm': last axis of x is 3 (x is (2, 3)) but weight is (4,) and bias (4,)")],
+    composed=_layer_norm_composed)
+def layer_norm(xp, x, weight, bias, *, eps=1e-5):
+    """Normalise the last axis to zero mean and unit variance, then scale and shift.
+
+    Forward:  x̂ = (x − μ) / √(σ² + ε),  y = γ ⊙ x̂ + β
+    Gradient: β̄ = Σ ȳ,  γ̄ = Σ ȳ ⊙ x̂,
+              x̄ = (d − mean(d) − x̂ ⊙ mean(d ⊙ x̂)) / √(σ² + ε),  d = ȳ ⊙ γ
+    Shapes:   x (..., C), γ (C), β (C) -> y (..., C)
+    Saves:    x_hat, rstd, weight
+    Source:   Ba et al. 2016, arXiv:1607.06450
+    """
+    if not (x.ndim and x.shape[-1:] == weight.shape == bias.shape):
+        raise ShapeError(f"op 'layer_norm': last axis of x is {x.shape[-1] if x.ndim else 'missing'} (x is {x.shape}) "
+                         f"but weight is {weight.shape} and bias {bias.shape}")
+    rows = tuple(range(x.ndim - 1))
+    x_hat = x - x.mean(axis=-1, keepdims=True)
+    rstd = 1 / xp.sqrt((x_hat * x_hat).mean(axis=-1, keepdims=True) + eps)
+    x_hat *= rstd
+
+    def grad_x(g):
+        d = g * weight
+        along = (d * x_hat).mean(axis=-1, keepdims=True)
+        d -= d.mean(axis=-1, keepdims=True)
+        d -= x_hat * along
+        d *= rstd
+        return d
+
+    def grad_weight(g):
+        return (g * x_hat).sum(axis=rows)
+
+    def grad_bias(g):
+        return g.sum(axis=rows)
+
+    y = x_hat * weight
+    y += bias
+    return y, (grad_x, grad_weight, grad_bias)

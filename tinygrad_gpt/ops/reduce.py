@@ -1,0 +1,115 @@
+"""Reductions: sum, mean, max, logsumexp."""
+
+import math
+
+from tinygrad_gpt.autograd import op
+from tinygrad_gpt.ops.elementwise import exp, log
+
+__all__ = ["logsumexp", "max_", "mean", "sum_"]
+
+
+def _samples(r):
+    x = r.normal(2, 3, 4)
+    return [(x,), (x, {"axis": 1}), (x, {"axis": (0, -1), "keepdims": True}), (r.normal(),)]
+
+
+def _bad_axis(r):
+    return [((r.normal(2, 3), {"axis": 2}), "axis 2 is out of bounds")]
+
+
+def _kept(shape, axis):
+    """Shape of the result had it kept the reduced axes as size 1."""
+    if axis is None:
+        return (1,) * len(shape)
+    axes = {a % len(shape) for a in (axis if isinstance(axis, tuple) else (axis,))}
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+@op(samples=_samples, errors=_bad_axis)
+def sum_(xp, x, *, axis=None, keepdims=False):
+    """Sum over one axis, several, or all.
+
+    Forward:  y = Σ x
+    Gradient: x̄ = ȳ, repeated along the summed axes
+    Shapes:   x (...) -> y, without the axes, or with size 1 there
+    Saves:    nothing
+    Source:   calculus
+    """
+    shape, kept = x.shape, _kept(x.shape, axis)
+
+    def grad_x(g):
+        return xp.broadcast_to(g.reshape(kept), shape)
+
+    return x.sum(axis=axis, keepdims=keepdims), (grad_x,)
+
+
+def _mean_composed(x, *, axis=None, keepdims=False):
+    total = sum_(x, axis=axis, keepdims=keepdims)
+    return total * (1 / max(1, x.size // max(1, total.size)))
+
+
+@op(samples=_samples, errors=_bad_axis, composed=_mean_composed)
+def mean(xp, x, *, axis=None, keepdims=False):
+    """Arithmetic mean over one axis, several, or all.
+
+    Forward:  y = Σ x / n
+    Gradient: x̄ = ȳ / n, repeated along the averaged axes
+    Shapes:   x (...) -> y, without the axes, or with size 1 there
+    Saves:    nothing
+    Source:   calculus
+    """
+    shape, kept = x.shape, _kept(x.shape, axis)
+    n = max(1, math.prod(shape) // max(1, math.prod(kept)))
+
+    def grad_x(g):
+        return xp.broadcast_to(g.reshape(kept) / n, shape)
+
+    return x.sum(axis=axis, keepdims=keepdims) / n, (grad_x,)
+
+
+@op(samples=_samples, errors=_bad_axis)
+def max_(xp, x, *, axis=None, keepdims=False):
+    """Largest value; equal ones share the gradient evenly, as PyTorch's amax.
+
+    Forward:  y = max x
+    Gradient: x̄ = ȳ ⊙ [x = y] / Σ [x = y]
+    Shapes:   x (...) -> y, without the axes, or with size 1 there
+    Saves:    x, y
+    Source:   sub-gradient, split evenly at ties
+    """
+    y = x.max(axis=axis, keepdims=keepdims)
+    kept = _kept(x.shape, axis)
+
+    def grad_x(g):
+        largest = x == y.reshape(kept)
+        share = largest / largest.sum(axis=axis, keepdims=True)
+        return g.reshape(kept) * share.astype(g.dtype)
+
+    return y, (grad_x,)
+
+
+def _logsumexp_composed(x, *, axis=None, keepdims=False):
+    largest = max_(x.detach(), axis=axis, keepdims=True)
+    result = log(sum_(exp(x - largest), axis=axis, keepdims=True)) + largest
+    return result if keepdims else result.reshape(sum_(x.detach(), axis=axis).shape)
+
+
+@op(samples=_samples, errors=_bad_axis, composed=_logsumexp_composed)
+def logsumexp(xp, x, *, axis=None, keepdims=False):
+    """Logarithm of a sum of exponentials, without overflow.
+
+    Forward:  y = ln Σ eˣ = m + ln Σ e^(x − m),  m = max x
+    Gradient: x̄ = ȳ ⊙ e^(x − y)
+    Shapes:   x (...) -> y, without the axes, or with size 1 there
+    Saves:    x, y
+    Source:   the gradient is the softmax
+    """
+    m = x.max(axis=axis, keepdims=True)
+    kept = m.shape
+    y = xp.log(xp.exp(x - m).sum(axis=axis, keepdims=True)) + m
+    y = y if keepdims else y.reshape(x.sum(axis=axis).shape)
+
+    def grad_x(g):
+        return g.reshape(kept) * xp.exp(x - y.reshape(kept))
+
+    return y, (grad_x,)

@@ -1,0 +1,136 @@
+"""Ops that move values and change none: reshape, transpose, slice, concat, stack, broadcast_to."""
+
+from tinygrad_gpt.autograd import op
+from tinygrad_gpt.backend import backend_of
+
+__all__ = ["broadcast_to", "concat", "reshape", "slice_", "stack", "transpose"]
+
+
+@op(samples=lambda r: [(r.normal(2, 6), {"shape": (3, 4)}), (r.normal(2, 3, 2), {"shape": (-1, 2)})],
+    errors=lambda r: [((r.normal(2, 3), {"shape": (4, 2)}), "cannot reshape array of size 6")])
+def reshape(xp, x, *, shape):
+    """The same values in another shape; one size may be −1.
+
+    Forward:  y = x, read in C order into shape
+    Gradient: x̄ = ȳ, read back into the shape of x
+    Shapes:   x (...) -> y shape
+    Saves:    nothing
+    Source:   permutation of indices
+    """
+    own_shape = x.shape
+
+    def grad_x(g):
+        return g.reshape(own_shape)
+
+    return x.reshape(shape), (grad_x,)
+
+
+@op(samples=lambda r: [(r.normal(2, 3, 4),), (r.normal(2, 3, 4), {"axes": (1, 2, 0)}),
+                       (r.normal(2, 3, 4), {"axes": (0, -1, 1)})],
+    errors=lambda r: [((r.normal(2, 3), {"axes": (0, 1, 2)}), "axes don't match array")])
+def transpose(xp, x, *, axes=None):
+    """Permute the axes; None reverses them.
+
+    Forward:  y[i_axes[0], i_axes[1], …] = x[i_0, i_1, …]
+    Gradient: x̄ = ȳ with the axes permuted back
+    Shapes:   x (...) -> y, axes permuted
+    Saves:    nothing
+    Source:   permutation of indices
+    """
+    if axes is None:
+        axes = tuple(reversed(range(x.ndim)))
+    inverse = tuple(sorted(range(len(axes)), key=lambda i: axes[i] % len(axes)))
+
+    def grad_x(g):
+        return g.transpose(inverse)
+
+    return x.transpose(axes), (grad_x,)
+
+
+@op(samples=lambda r: [(r.normal(4, 5), {"index": (slice(1, 3), slice(None, None, 2))}),
+                       (r.normal(4, 5), {"index": -1}),
+                       (r.normal(4, 5), {"index": (Ellipsis, None, 2)}),
+                       (r.normal(4, 5), {"index": r.integers(4, 3)}),
+                       (r.normal(4, 5), {"index": (r.integers(4, 6), r.integers(5, 6))})],
+    errors=lambda r: [((r.normal(2, 3), {"index": 2}), "out of bounds"),
+                      ((r.normal(2, 3), {"index": (0, 0, 0)}), "too many indices")])
+def slice_(xp, x, *, index):
+    """Select by slices and integers (a view) or by integer arrays (a copy), as NumPy does.
+
+    Forward:  y = x[index]
+    Gradient: x̄ = 0 except x̄[index] += ȳ; an element taken twice gets both gradients
+    Shapes:   x (...) -> y, by NumPy's rules for indexing
+    Saves:    index
+    Source:   adjoint of selection
+    """
+    shape = x.shape
+    parts = index if isinstance(index, tuple) else (index,)
+    is_basic = not any(hasattr(part, "dtype") or isinstance(part, list) for part in parts)
+
+    def grad_x(g):
+        selected = xp.zeros(shape, dtype=g.dtype)
+        if is_basic:
+            selected[index] = g
+        else:
+            backend_of(g).index_add(selected, index, g)
+        return selected
+
+    return x[index], (grad_x,)
+
+
+@op(samples=lambda r: [(r.normal(2, 3), r.normal(1, 3), {"axis": 0}), (r.normal(2, 1), r.normal(2, 3), {"axis": -1})],
+    errors=lambda r: [((r.normal(2, 3), r.normal(2, 4), {"axis": 0}), "dimensions")])
+def concat(xp, *arrays, axis=0):
+    """Join along an axis that they have.
+
+    Forward:  y = arrays one after the other along axis
+    Gradient: each array's gradient is its stretch of ȳ
+    Shapes:   arrays, equal but for axis -> y
+    Saves:    nothing
+    Source:   adjoint of selection
+    """
+    y = xp.concatenate(arrays, axis=axis)
+    sizes, before = [a.shape[axis] for a in arrays], (slice(None),) * (axis % y.ndim)
+
+    def grads(g):
+        ends = [sum(sizes[:i + 1]) for i in range(len(sizes))]
+        return [g[(*before, slice(end - size, end))] for end, size in zip(ends, sizes, strict=True)]
+
+    return y, grads
+
+
+@op(samples=lambda r: [(r.normal(2, 3), r.normal(2, 3), {"axis": 0}), (r.normal(2, 3), r.normal(2, 3), {"axis": -1})],
+    errors=lambda r: [((r.normal(2, 3), r.normal(2, 4)), "same shape")])
+def stack(xp, *arrays, axis=0):
+    """Join along a new axis.
+
+    Forward:  y[…, i, …] = arrays[i]
+    Gradient: each array's gradient is its index of ȳ along axis
+    Shapes:   n arrays (...) -> y with n at axis
+    Saves:    nothing
+    Source:   adjoint of selection
+    """
+    y = xp.stack(arrays, axis=axis)
+    n, before = len(arrays), (slice(None),) * (axis % y.ndim)
+
+    def grads(g):
+        return [g[(*before, i)] for i in range(n)]
+
+    return y, grads
+
+
+@op(samples=lambda r: [(r.normal(3, 1), {"shape": (2, 3, 4)}), (r.normal(), {"shape": (2,)})],
+    errors=lambda r: [((r.normal(2, 3), {"shape": (4,)}), "broadcast")], broadcasts=True)
+def broadcast_to(xp, x, *, shape):
+    """Repeat along axes of size 1 and new leading axes.
+
+    Forward:  y = x, repeated to shape
+    Gradient: x̄ = Σ ȳ over the repeated axes (summed by the engine)
+    Shapes:   x (broadcast) -> y shape
+    Saves:    nothing
+    Source:   adjoint of repetition
+    """
+    def grad_x(g):
+        return g
+
+    return xp.broadcast_to(x, shape), (grad_x,)

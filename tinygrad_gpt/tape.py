@@ -1,0 +1,252 @@
+"""The tape: what a forward pass records, and `backward`, which plays it in reverse.
+
+Nodes point to the nodes of their arguments and never to Tensors, so a graph is a DAG that is freed
+by reference counting alone, and what no pullback captured is not kept. Nodes are numbered as they
+are made: this order is the tape. All arrays here are raw.
+"""
+
+import contextlib
+import contextvars
+import hashlib
+import heapq
+import itertools
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from tinygrad_gpt.backend import Array, backend_of
+from tinygrad_gpt.errors import ShapeError, TapeError
+
+__all__ = [
+    "Lock", "Mode", "Node", "Version", "backward", "checking", "composed_ops", "current_mode", "no_grad",
+    "saved_arrays", "sum_to",
+]
+
+
+@dataclass(frozen=True)
+class Mode:
+    """Is a tape recorded, do fused ops run as their composed form, are saved arrays guarded?"""
+
+    recording: bool = True
+    composed: bool = False
+    checking: bool = False
+
+
+_NORMAL = Mode()
+_mode = contextvars.ContextVar("mode", default=_NORMAL)  # a context variable: each thread has its own
+
+
+@contextlib.contextmanager
+def _switched(**changes):
+    token = _mode.set(replace(_mode.get(), **changes))
+    try:
+        yield
+    finally:
+        _mode.reset(token)
+
+
+def no_grad():
+    """Record no tape in this block (or in the decorated function), in this thread."""
+    return _switched(recording=False)
+
+
+def composed_ops():
+    """Run every fused op as its composed form: slower, the same numbers, each step on the tape."""
+    return _switched(composed=True)
+
+
+def checking():
+    """Guard saved arrays in this block: they are write-locked, and compared with a digest before they are used."""
+    return _switched(checking=True)
+
+
+def current_mode() -> Mode:
+    """The switches in force in this thread."""
+    return _mode.get()
+
+
+class Version:
+    """Counts the in-place changes of one piece of memory; Tensors that share the memory share the Version."""
+
+    __slots__ = ("number", "where")
+
+    def __init__(self):
+        self.number = 0
+        self.where = ""
+
+    def bump(self):
+        self.number += 1
+        if _mode.get().checking:
+            frame = sys._getframe(1)
+            while frame.f_back and frame.f_code.co_filename == __file__:
+                frame = frame.f_back
+            self.where = f", last by {frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+_order = itertools.count()
+
+
+class Node:
+    """One step of the tape: the op, the nodes of its arguments, and its pullbacks.
+
+    A leaf (a Tensor made with ``requires_grad=True``) has ``op`` None and holds the gradient in ``grad``.
+    """
+
+    __slots__ = ("grad", "guards", "hooks", "inputs", "keeps_grad", "lock", "op", "order", "pullbacks", "shapes")
+
+    def __init__(self, op=None, inputs=(), pullbacks=None, shapes=(), guards=()):
+        self.order = next(_order)
+        self.op = op
+        self.inputs = inputs  # the arguments' Nodes, None for constants
+        self.pullbacks = pullbacks  # one function per argument, or one for all; None once freed
+        self.shapes = shapes  # of the arguments
+        self.guards = guards  # (Version, number at the forward pass, name) of each saved array
+        self.hooks: list[Callable] | None = None
+        self.grad: Array | None = None
+        self.keeps_grad = op is None
+        self.lock = None
+
+    def pull(self, g: Array) -> list[Array | None]:
+        """Gradients of the arguments, given the gradient ``g`` of the result."""
+        if self.pullbacks is None:
+            raise TapeError(f"backward: the graph through op '{self.op.name}' was freed by an earlier backward; "
+                            "call the earlier one with retain_graph=True")
+        for version, number, name in self.guards:
+            if version.number != number:
+                raise TapeError(f"op '{self.op.name}': its saved array '{name}' was changed in place after the "
+                                f"forward pass{version.where}; use a copy, or change it after backward")
+        if self.lock is not None:
+            self.lock.verify()
+        if callable(self.pullbacks):
+            grads = self.pullbacks(g)
+        else:
+            grads = [pullback and pullback(g) for pullback in self.pullbacks]
+        return [None if node is None or grad is None else self._fitted(i, grad)
+                for i, (node, grad) in enumerate(zip(self.inputs, grads, strict=False))]
+
+    def _fitted(self, i, grad):
+        shape = self.shapes[i]
+        if grad.shape == shape:
+            return grad
+        if self.op.broadcasts:
+            return sum_to(grad, shape)
+        raise ShapeError(f"op '{self.op.name}': gradient of '{self.op.argument(i)}' is {grad.shape} "
+                         f"but the argument is {shape}; mend the op's pullback")
+
+    def free(self):
+        """Drop the pullbacks and with them all that they captured."""
+        self.pullbacks = self.lock = None
+        self.guards = ()
+
+
+def sum_to(g: Array, shape: tuple[int, ...]) -> Array:
+    """Undo broadcasting: sum ``g`` over the axes along which an array of ``shape`` was repeated."""
+    g = g.sum(axis=tuple(range(g.ndim - len(shape))))
+    repeated = tuple(i for i, size in enumerate(shape) if size == 1 and g.shape[i] != 1)
+    return g.sum(axis=repeated, keepdims=True) if repeated else g
+
+
+def backward(root: Node, g: Array, retain_graph: bool = False) -> None:
+    """Add to every leaf below ``root`` its gradient, given the gradient ``g`` of the root.
+
+    A node is played when all its consumers have been, because they carry higher numbers. No
+    ``.grad`` changes before the whole pass has succeeded.
+    """
+    pending, owned, results = {root: g}, set(), []
+    queue = [(-root.order, root)]
+    while queue:
+        node = heapq.heappop(queue)[1]
+        g = pending.pop(node)
+        for hook in node.hooks or ():
+            g = _after_hook(hook, g)
+        if node.keeps_grad:
+            results.append((node, g))
+        if node.op is None:
+            continue
+        for parent, grad in zip(node.inputs, node.pull(g), strict=True):
+            if grad is None:
+                continue
+            if parent not in pending:
+                pending[parent] = grad
+                heapq.heappush(queue, (-parent.order, parent))
+            elif parent in owned:
+                pending[parent] += grad
+            else:
+                pending[parent] = pending[parent] + grad  # a new array: the first may belong to somebody else
+                owned.add(parent)
+        if not retain_graph:
+            node.free()
+    for node, g in results:
+        _accumulate(node, g, private=node in owned)
+
+
+def _after_hook(hook, g):
+    replaced = hook(g)
+    if replaced is None:
+        return g
+    if replaced.shape != g.shape:
+        raise ShapeError(f"hook: returned a gradient of shape {replaced.shape} in place of {g.shape}")
+    return replaced
+
+
+def _accumulate(node, g, private):
+    if node.grad is not None:
+        node.grad += g
+    else:
+        # A pullback may return g itself, a view, or an array it saved: a stored gradient shares nothing.
+        node.grad = g if private else g.copy()
+
+
+class Lock:
+    """Checking mode: the saved arrays of one node, read-only and with digests until the node lets go of them."""
+
+    _holders: ClassVar[dict[int, int]] = {}  # how many nodes lock the array with this id
+
+    def __init__(self, op, saved):
+        self.op = op
+        self.saved = [(name, array, self._digest(array)) for name, array in saved.items()]
+        self.locked = []
+        for array in saved.values():
+            holders = self._holders.get(id(array), 0)
+            if isinstance(array, np.ndarray) and (holders or array.flags.writeable):
+                array.flags.writeable = False
+                self._holders[id(array)] = holders + 1
+                self.locked.append(array)
+
+    def verify(self):
+        for name, array, digest in self.saved:
+            if self._digest(array) != digest:
+                raise TapeError(f"op '{self.op.name}': its saved array '{name}' was changed in place after the "
+                                "forward pass, through a view; use a copy, or change it after backward")
+
+    @staticmethod
+    def _digest(array):
+        return hashlib.blake2b(np.ascontiguousarray(backend_of(array).to_numpy(array)), digest_size=16).digest()
+
+    def __del__(self):
+        for array in self.locked:
+            self._holders[id(array)] -= 1
+            if not self._holders[id(array)]:
+                del self._holders[id(array)]
+                array.flags.writeable = True
+
+
+def saved_arrays(pullbacks) -> dict[str, Array]:
+    """The arrays captured by a node's pullbacks, by the names that they have in the op."""
+    saved: dict[str, Array] = {}
+    functions = [pullbacks] if callable(pullbacks) else [p for p in pullbacks or () if p is not None]
+    while functions:
+        function = functions.pop()
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            try:
+                value = cell.cell_contents
+            except ValueError:  # the variable was never bound on this path of the op
+                continue
+            if hasattr(value, "__code__"):
+                functions.append(value)
+            elif hasattr(value, "dtype") and hasattr(value, "ndim"):
+                saved.setdefault(name, value)
+    return saved
