@@ -134,8 +134,9 @@ def _image(manifest: bytes, arrays: dict[str, np.ndarray]) -> io.BytesIO:
     image = io.BytesIO()
     with h5py.File(image, "w", libver=("v110", "v110")) as file:  # this version checksums its own structure
         file.create_dataset("manifest", data=np.frombuffer(text, np.uint8), track_times=False)
+        group = file.create_group("tensors")
         for name in sorted(arrays):
-            file.create_dataset(f"tensors/{name}", data=arrays[name], track_times=False)
+            group.create_dataset(name, data=arrays[name], track_times=False)
     return image
 
 
@@ -190,6 +191,8 @@ def _read_manifest(file: Any, size: int) -> dict[str, Any]:
     if (manifest["format"], manifest["version"]) != (FORMAT, VERSION):
         found = f"{manifest['format']!r}, version {manifest['version']!r}"
         raise CheckpointError(f"it holds {found}, not {FORMAT!r}, version {VERSION}; use the program that wrote it")
+    if not isinstance(manifest["metadata"], dict):
+        raise CheckpointError(f"metadata is a {type(manifest['metadata']).__name__}, not a dict; use another copy")
     entries = manifest["tensors"].values()
     declared = sum(math.prod(entry["shape"]) * STORED[entry["dtype"]].itemsize for entry in entries)
     if declared > size:
