@@ -17,6 +17,7 @@ _NAMES = {
     "Tensor": "tinygrad_gpt.autograd",
     "TinygradError": "tinygrad_gpt.errors",
     "Tokenizer": "tinygrad_gpt.text",
+    "checking": "tinygrad_gpt.autograd",
     "no_grad": "tinygrad_gpt.autograd",
     "op": "tinygrad_gpt.autograd",
 }

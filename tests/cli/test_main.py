@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -210,11 +211,19 @@ def test_debug_shows_the_traceback(stub):
     assert lines[-1].startswith("error: this is a bug in tinygrad-gpt")
 
 
-def test_a_bug_without_home_or_temporary_folder_still_is_one_line(stub, tmp_path):
-    nowhere = {name: "/nonexistent" for name in ("TMPDIR", "TEMP", "TMP", "HOME")}
-    done = stub("bug", env=nowhere, cwd="/proc")  # a folder nobody can write to
+def test_a_bug_without_home_in_a_folder_nobody_can_write_to(stub, tmp_path):
+    nowhere = dict.fromkeys(("HOME", "XDG_CACHE_HOME"), "/nonexistent")
+    done = stub("bug", env=nowhere, cwd="/proc" if Path("/proc").is_dir() else "/")
     assert done.returncode == 70
-    assert "IndexError" in only_line(done.stderr)
+    assert str(tmp_path) in only_line(done.stderr)
+
+
+def test_a_bug_that_cannot_be_logged_says_so(monkeypatch, capsys):
+    monkeypatch.setattr("tempfile.tempdir", "/nonexistent")
+    assert run(fails_with(ZeroDivisionError("by zero")), []) == 70
+    err = capsys.readouterr().err
+    assert "ZeroDivisionError: by zero; no log file could be written, run it again with --debug" in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
@@ -284,3 +293,15 @@ def test_an_argument_that_is_not_unicode_is_refused_or_shown(stub):
 def test_ctx_exit_keeps_its_code(capsys):
     assert run(click.Command("stop", callback=lambda: click.get_current_context().exit(130)), []) == 130
     assert capsys.readouterr().err == ""
+
+
+def test_the_example_in_extending_is_a_command(monkeypatch, capsys):
+    page = (REPOSITORY / "docs" / "extending.md").read_text(encoding="utf-8")
+    section = page.split("## A command")[1]
+    source = textwrap.dedent(section.split("```python\n")[1].split("   ```\n")[0])
+    monkeypatch.setattr("tinygrad_gpt.text.greeting", "Hello {}".format, raising=False)
+    example = {}
+    exec(source, example)
+    assert run(example["command"], ["Ada", "--times", "2", "--debug"]) == 0
+    assert run(example["command"], ["Ada", "--json"]) == 0
+    assert capsys.readouterr().out == 'Hello Ada\nHello Ada\n{"lines": ["Hello Ada"]}\n'
