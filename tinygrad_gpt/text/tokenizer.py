@@ -1,0 +1,221 @@
+"""The tokenizer of daily use: the byte-level BPE of `bpe.py`, run by tiktoken.
+
+Byte-level BPE cuts any text into byte strings of one vocabulary, joins them where the vocabulary says so, and
+gives the text back exactly (Sennrich et al. 2016; Radford et al. 2019; `bpe.py` shows how). Here the same ranks
+are handed to `tiktoken.Encoding`. Nothing is ever downloaded: a vocabulary is trained, read from a local file, or
+embedded in a checkpoint.
+
+Source: https://github.com/openai/tiktoken.
+"""
+
+import functools
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from tinygrad_gpt.errors import CheckpointError, DataError, UsageError
+from tinygrad_gpt.text import bpe, vocabulary
+
+if TYPE_CHECKING:
+    import tiktoken
+
+__all__ = ["END_OF_TEXT", "Tokenizer"]
+
+END_OF_TEXT = "<|endoftext|>"
+
+# White space as Unicode and PATTERN have it; Python's own \s also takes U+001C to U+001F.
+_LONG_WHITE_SPACE = re.compile(r"(?<![^\S\x1c-\x1f])[^\S\x1c-\x1f]{100000,}")
+
+
+class Tokenizer:
+    """Text to token ids and back, with one vocabulary.
+
+    The id of a token is its rank; the end-of-text token comes after the last one.
+
+    Args:
+        tokens: the byte strings by rank; each once, none empty, the 256 single bytes among them.
+
+    Attributes:
+        tokens: as given, a tuple.
+        eot_id: the id of `<|endoftext|>`, `len(tokens)`. `encode` never returns it: whoever joins texts adds it.
+        vocab_size: `len(tokens) + 1`.
+
+    Raises:
+        CheckpointError: `cannot use the vocabulary (300 tokens): a token stands in it twice; …`.
+
+    Example:
+        >>> tokenizer = Tokenizer.train(["low lower lowest"], vocab_size=260)
+        >>> tokenizer.decode(tokenizer.encode("lowly"))
+        'lowly'
+    """
+
+    def __init__(self, tokens: Sequence[bytes]) -> None:
+        if why := vocabulary.problem(tokens):
+            raise CheckpointError(f"cannot use the vocabulary ({len(tokens)} tokens): {why}; train or load it again")
+        self.tokens = tuple(tokens)
+        self.eot_id = len(self.tokens)
+        self.vocab_size = len(self.tokens) + 1
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocab_size: int) -> Self:
+        """Learn a vocabulary from texts.
+
+        Args:
+            texts: the corpus, read once, one text at a time.
+            vocab_size: the number of ids, the end-of-text token included; at least 257. A corpus too small for
+                it gives fewer: `tokenizer.vocab_size` is the number that counts.
+
+        Raises:
+            UsageError: `vocab_size 100: …; ask for 257 or more`.
+        """
+        if vocab_size < 257:
+            raise UsageError(f"vocab_size {vocab_size}: 256 bytes and the end of text come first; ask for 257 or more")
+        return cls(bpe.train(texts, vocab_size - 1))
+
+    @classmethod
+    def gpt2(cls, folder: str | Path) -> Self:
+        """Read GPT-2's own vocabulary, 50,257 ids, from its two published files.
+
+        Args:
+            folder: holds `vocab.bpe` and `encoder.json`, or `merges.txt` and `vocab.json`.
+
+        Raises:
+            CheckpointError: `cannot read the vocabulary (gpt2/vocab.bpe): …` unless both are the published files.
+        """
+        return cls(vocabulary.read_gpt2(folder))
+
+    @functools.cached_property
+    def _encoding(self) -> "tiktoken.Encoding":
+        import tiktoken  # only here: a tokenizer is loaded, compared and saved without it
+
+        return tiktoken.Encoding(
+            "tinygrad_gpt",
+            pat_str=bpe.PATTERN,
+            mergeable_ranks={token: rank for rank, token in enumerate(self.tokens)},
+            special_tokens={END_OF_TEXT: self.eot_id},
+            explicit_n_vocab=self.vocab_size,
+        )
+
+    def encode(self, text: str) -> list[int]:
+        """Cut a text into token ids, in time linear in its length.
+
+        Args:
+            text: any string. `<|endoftext|>` in it is ordinary text; lone surrogates become U+FFFD.
+
+        Returns:
+            The ids that `bpe.encode` gives, each in [0, eot_id).
+        """
+        encode = self._encoding.encode_ordinary
+        return [i for part in _cut_long_white_space(bpe.well_formed(text)) for i in encode(part)]
+
+    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
+        """Encode each text."""
+        return [self.encode(text) for text in texts]
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """Join the bytes of tokens; a token may end inside a character.
+
+        Args:
+            ids: each in [0, vocab_size).
+
+        Raises:
+            DataError: `token id 50257 (position 3): the vocabulary has ids 0 to 50256; …`.
+        """
+        ids = list(ids)
+        for position, i in enumerate(ids):
+            if not 0 <= i < self.vocab_size:
+                raise DataError(f"token id {i} (position {position}): the vocabulary has ids 0 to {self.eot_id}; "
+                                "decode with the tokenizer that encoded the text")
+        table = (*self.tokens, END_OF_TEXT.encode())
+        return b"".join(table[i] for i in ids)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Join tokens back into text; bytes that are no valid UTF-8 become U+FFFD.
+
+        Args:
+            ids: each in [0, vocab_size); the end-of-text token becomes `<|endoftext|>`.
+
+        Raises:
+            DataError: as in `decode_bytes`.
+        """
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return the vocabulary as plain arrays, for a checkpoint.
+
+        Returns:
+            `token_bytes` (n_bytes,) uint8, all tokens end to end, and `token_lengths` (len(tokens),) uint32.
+        """
+        return {
+            "token_bytes": np.frombuffer(b"".join(self.tokens), dtype=np.uint8),
+            "token_lengths": np.array([len(token) for token in self.tokens], dtype=np.uint32),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """Build the tokenizer that `to_arrays` took apart.
+
+        Raises:
+            CheckpointError: `cannot use the vocabulary (token_lengths): …` where the arrays do not fit.
+        """
+        for name, dtype in (("token_bytes", np.uint8), ("token_lengths", np.uint32)):
+            array = arrays.get(name)
+            if array is None or array.ndim != 1 or array.dtype != dtype:
+                found = "missing" if array is None else f"{array.dtype} of shape {array.shape}"
+                raise CheckpointError(f"cannot use the vocabulary ({name}): it is {found}, not a row of "
+                                      f"{np.dtype(dtype)}; the checkpoint is damaged or not ours")
+        data, ends = arrays["token_bytes"].tobytes(), np.cumsum(arrays["token_lengths"], dtype=np.int64).tolist()
+        if len(data) != (ends[-1] if ends else 0):
+            raise CheckpointError(f"cannot use the vocabulary (token_lengths): the lengths do not add up to the "
+                                  f"{len(data)} bytes of token_bytes; the checkpoint is damaged or not ours")
+        return cls([data[start:end] for start, end in zip([0, *ends], ends, strict=False)])
+
+    @property
+    def digest(self) -> str:
+        """The digest of the vocabulary, 32 hexadecimal digits: equal where the ids mean the same."""
+        return vocabulary.digest(self.tokens)
+
+    def save(self, path: str | Path) -> None:
+        """Write the vocabulary as one JSON file, whole or not at all.
+
+        Raises:
+            TinygradError: as in `files.write_atomic`.
+        """
+        from tinygrad_gpt.files import write_atomic
+
+        write_atomic(path, vocabulary.to_json(self.tokens))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read the file that `save` wrote.
+
+        Raises:
+            CheckpointError: `cannot read the vocabulary (vocab.json): …` where it is missing, foreign or damaged.
+        """
+        return cls(vocabulary.read_json(path))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tokenizer) and self.tokens == other.tokens
+
+    def __hash__(self) -> int:
+        return hash(self.tokens)
+
+    def __repr__(self) -> str:
+        return f"Tokenizer(vocab_size={self.vocab_size})"
+
+
+def _cut_long_white_space(text: str) -> Iterator[str]:
+    """Cut around each run of 100,000 white spaces or more, where tiktoken panics; the tokens stay the same.
+
+    The cuts are where `PATTERN` cuts: before the run, and before its last character, which belongs to what follows.
+    """
+    start = 0
+    for run in _LONG_WHITE_SPACE.finditer(text):
+        end = run.end() if run.end() == len(text) else run.end() - 1
+        yield text[start : run.start()]
+        yield text[run.start() : end]
+        start = end
+    yield text[start:]

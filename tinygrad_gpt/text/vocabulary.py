@@ -1,0 +1,148 @@
+"""Vocabularies in files: one JSON file of our own, and the pair of files GPT-2 was published with.
+
+A vocabulary is a list of tokens, each a byte string; its rank is its place in the list. In the files the bytes are
+written as GPT-2 writes them: a byte that prints in Latin-1 as itself, any other as a letter from U+0100 on, so a
+space is `Ġ` and the token ` the` is `Ġthe`.
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tinygrad_gpt.errors import CheckpointError
+from tinygrad_gpt.text.bpe import single_bytes
+
+__all__ = ["digest", "problem", "read_gpt2", "read_json", "to_json"]
+
+FORMAT = "tinygrad_gpt byte-level BPE 1"
+MAX_BYTES = 16 * 2**20  # GPT-2's largest file is 1 MB; whatever is larger than this is no vocabulary
+
+# The names OpenAI and Hugging Face gave the same two files, and what they hold.
+GPT2_MERGES = ("vocab.bpe", "merges.txt"), "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
+GPT2_IDS = ("encoder.json", "vocab.json"), "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783"
+
+
+def problem(tokens: Sequence[bytes]) -> str | None:
+    """Say why `tokens` is no byte-level vocabulary, or None where it is one."""
+    if not all(isinstance(token, bytes) and token for token in tokens):
+        return "a token is empty or not bytes"
+    if len(set(tokens)) < len(tokens):
+        return "a token stands in it twice"
+    missing = set(single_bytes()).difference(tokens)
+    if missing:
+        return f"{len(missing)} of the 256 single bytes are missing, the first is {min(missing).hex()}"
+    return None
+
+
+def digest(tokens: Iterable[bytes]) -> str:
+    """Return the blake2b digest of the tokens and their lengths, 32 hexadecimal digits."""
+    hasher = hashlib.blake2b(digest_size=16)
+    for token in tokens:
+        hasher.update(len(token).to_bytes(4, "little") + token)
+    return hasher.hexdigest()
+
+
+def to_json(tokens: Sequence[bytes]) -> bytes:
+    """Return the file that `read_json` reads."""
+    content = {"format": FORMAT, "digest": digest(tokens), "tokens": [_printable(token) for token in tokens]}
+    return json.dumps(content, ensure_ascii=False, indent=0).encode() + b"\n"
+
+
+def read_json(path: str | Path) -> list[bytes]:
+    """Read a vocabulary that `to_json` wrote.
+
+    Raises:
+        CheckpointError: `cannot read the vocabulary (vocab.json): …` where the file is missing, foreign or damaged.
+    """
+    content = _parse_json(_read(Path(path)), path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise _refusal(path, f"it does not say 'format: {FORMAT}'", "give a file that Tokenizer.save wrote")
+    texts = content.get("tokens")
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise _refusal(path, "'tokens' is not a list of strings")
+    try:
+        tokens = [_from_printable(text) for text in texts]
+    except KeyError as error:
+        raise _refusal(path, f"{error} stands for no byte") from None
+    if digest(tokens) != content.get("digest"):
+        raise _refusal(path, f"its digest is {digest(tokens)}, not {content.get('digest')!r:.60}")
+    if why := problem(tokens):
+        raise _refusal(path, why)
+    return tokens
+
+
+def read_gpt2(folder: str | Path) -> list[bytes]:
+    """Read GPT-2's 50,256 tokens from the two files OpenAI published, under their names or Hugging Face's.
+
+    Args:
+        folder: holds `vocab.bpe` and `encoder.json`, or `merges.txt` and `vocab.json`.
+
+    Raises:
+        CheckpointError: `cannot read the vocabulary (gpt2/vocab.bpe): …` where a file is missing or is not
+            byte for byte the published one, or the two disagree.
+
+    Source: https://github.com/openai/gpt-2, `encoder.py`.
+    """
+    merges_path, merges = _read_published(Path(folder), *GPT2_MERGES)
+    ids_path, ids = _read_published(Path(folder), *GPT2_IDS)
+    lines = merges.decode().splitlines()[1:]  # the first line is the version
+    tokens = single_bytes() + [_from_printable(line.replace(" ", "")) for line in lines]
+    expected = {_printable(token): rank for rank, token in enumerate(tokens)} | {"<|endoftext|>": len(tokens)}
+    if _parse_json(ids, ids_path) != expected:
+        raise _refusal(ids_path, f"its ids are not the order of {merges_path.name}")
+    return tokens
+
+
+def _read_published(folder: Path, names: Sequence[str], sha256: str) -> tuple[Path, bytes]:
+    path = next((folder / name for name in names if (folder / name).exists()), folder / names[0])
+    data = _read(path)
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise _refusal(path, f"its sha256 is {found}, not {sha256}", "download GPT-2's file again")
+    return path, data
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.exists() and not path.is_file():
+            raise _refusal(path, "it is not a regular file")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise _refusal(path, (error.strerror or "it cannot be opened").lower(), "check the path") from None
+    except ValueError:  # a NUL in the name
+        raise _refusal(path, "no such file", "check the path") from None
+    if len(data) > MAX_BYTES:
+        raise _refusal(path, f"it is larger than {MAX_BYTES >> 20} MiB")
+    return data
+
+
+def _parse_json(data: bytes, path: str | Path) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise _refusal(path, "it is not JSON") from None
+
+
+def _refusal(path: str | Path, why: str, remedy: str = "fetch or save the file again") -> CheckpointError:
+    return CheckpointError(f"cannot read the vocabulary ({path}): {why}; {remedy}")
+
+
+@functools.cache
+def _printable_byte() -> dict[str, int]:
+    """Map each printable stand-in to its byte: itself, or U+0100, U+0101, … for the bytes that do not print."""
+    order = [byte[0] for byte in single_bytes()]
+    visible = [byte for byte in order if order.index(byte) < 188]  # 94 + 12 + 82 bytes print in Latin-1
+    return {chr(byte): byte for byte in visible} | {chr(0x100 + i): byte for i, byte in enumerate(order[188:])}
+
+
+def _from_printable(text: str) -> bytes:
+    return bytes(_printable_byte()[character] for character in text)
+
+
+def _printable(token: bytes) -> str:
+    shown = {byte: character for character, byte in _printable_byte().items()}
+    return "".join(shown[byte] for byte in token)
