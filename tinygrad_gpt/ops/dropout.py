@@ -1,5 +1,7 @@
 """Dropout, and the masks that it takes as an argument."""
 
+import math
+
 from tinygrad_gpt.autograd import op
 from tinygrad_gpt.errors import ShapeError
 from tinygrad_gpt.ops.elementwise import mul
@@ -40,16 +42,13 @@ def keep_mask(xp, seed, shape, p):
     """Bool array (shape), each element True with probability 1 − p, a pure function of ``seed`` and its place.
 
     A counter is hashed instead of a generator advanced, so that NumPy and CuPy agree bit for bit and a
-    resumed run repeats its masks.
+    resumed run repeats its masks. ``seed`` is an integer of up to 64 bits.
 
-    Source: the "lowbias32" integer hash, C. Wellons, "Prospecting for hash functions", 2018.
+    Source: the integer hash "lowbias32" of C. Wellons, "Prospecting for hash functions", 2018.
     """
-    size = 1
-    for n in shape:
-        size *= n
-    bits = xp.arange(size, dtype=xp.uint32)
-    bits += xp.uint32((seed * 0x9E3779B9) & 0xFFFFFFFF)
-    for shift, factor in ((16, 0x21F0AAAD), (15, 0xD35A2D97)):
+    bits = xp.arange(math.prod(shape), dtype=xp.uint32)
+    for key, shift, factor in ((seed, 16, 0x21F0AAAD), (seed >> 32, 15, 0xD35A2D97)):
+        bits ^= xp.uint32(key & 0xFFFFFFFF)
         bits ^= bits >> shift
         bits *= xp.uint32(factor)
     bits ^= bits >> 15

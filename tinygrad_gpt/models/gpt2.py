@@ -1,0 +1,122 @@
+"""GPT-2, as a language model and with a head that classifies."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from tinygrad_gpt import ops
+from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.errors import ShapeError, UsageError
+from tinygrad_gpt.nn import Block, Dropout, Embedding, LayerNorm, Linear, Module
+from tinygrad_gpt.tensor import Tensor, raw
+
+__all__ = ["GPT2", "GPT2Classifier", "GPT2Config", "seed_dropout"]
+
+
+@dataclass(frozen=True)
+class GPT2Config:
+    """Sizes of a GPT-2; the defaults are the 124M model.
+
+    Args:
+        vocab_size: number of token ids.
+        n_ctx: longest sequence, in tokens.
+        n_embd: width C of the residual stream, a multiple of n_head.
+        n_layer, n_head: blocks, and attention heads in each.
+        dropout: probability, of the embedding, the attention weights and both residual branches.
+        layer_norm_epsilon: added to the variance.
+        qkv_bias: does c_attn have a bias?
+        tied_head: does the head use the token embedding, as in GPT-2?
+    """
+
+    vocab_size: int = 50257
+    n_ctx: int = 1024
+    n_embd: int = 768
+    n_layer: int = 12
+    n_head: int = 12
+    dropout: float = 0.0
+    layer_norm_epsilon: float = 1e-5
+    qkv_bias: bool = True
+    tied_head: bool = True
+
+    def __post_init__(self):
+        for name in ("vocab_size", "n_ctx", "n_embd", "n_layer", "n_head"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"GPT2Config: {name} is {getattr(self, name)}, expected at least 1")
+        if self.n_embd % self.n_head:
+            raise UsageError(f"GPT2Config: n_embd is {self.n_embd}, not a multiple of n_head = {self.n_head}")
+
+    def to_dict(self) -> dict:
+        """The fields, for a checkpoint."""
+        return asdict(self)
+
+
+class GPT2(Module):
+    """The language model of Radford et al. 2019.
+
+    Args:
+        config: sizes.
+        seed: of the initial values: normal with standard deviation 0.02 (0.01 for positions), residual
+            projections divided by √(2 n_layer), biases 0.
+    """
+
+    def __init__(self, config: GPT2Config, seed: int = 0):
+        generator = np.random.default_rng(seed)
+        self.config = config
+        self.wte = Embedding(config.vocab_size, config.n_embd, generator)
+        self.wpe = Embedding(config.n_ctx, config.n_embd, generator, std=0.01)
+        self.drop = Dropout(config.dropout)
+        self.h = [Block(config.n_embd, config.n_head, generator, n_layer=config.n_layer, dropout=config.dropout,
+                        qkv_bias=config.qkv_bias, eps=config.layer_norm_epsilon) for _ in range(config.n_layer)]
+        self.ln_f = LayerNorm(config.n_embd, config.layer_norm_epsilon)
+        self.lm_head = None if config.tied_head else Linear(config.n_embd, config.vocab_size, generator, bias=False)
+
+    def hidden(self, ids) -> Tensor:
+        """ids (B, T) -> the residual stream behind the last block, before ln_f, (B, T, C).
+
+        Raises:
+            ShapeError: "GPT2: 300 tokens, but the model's context is 256…".
+        """
+        length = ids.shape[-1]
+        if len(ids.shape) != 2 or length > self.config.n_ctx:
+            raise ShapeError(f"GPT2: {length} tokens (ids are {ids.shape}), but the model's context is "
+                             f"{self.config.n_ctx}; give ids of shape (B, T), truncated to that")
+        x = self.drop(self.wte(ids) + self.wpe.weight[:length])
+        for block in self.h:
+            x = block(x)
+        return x
+
+    def forward(self, ids) -> Tensor:
+        """ids (B, T) integers -> logits (B, T, vocab_size) of the next token at each position."""
+        x = self.ln_f(self.hidden(ids))
+        return self.lm_head(x) if self.lm_head is not None else ops.linear(x, self.wte.weight.T)
+
+
+class GPT2Classifier(Module):
+    """A GPT-2 whose language head is replaced by one that scores classes at the last real token.
+
+    The attention is causal, so tokens behind the last real one cannot reach it: batches padded on the
+    right need no mask.
+
+    Args:
+        transformer: the model to build on; it keeps its weights.
+        n_classes: number of scores.
+        seed: of the head's initial values.
+    """
+
+    def __init__(self, transformer: GPT2, n_classes: int, seed: int = 0):
+        self.transformer = transformer
+        self.score = Linear(transformer.config.n_embd, n_classes, np.random.default_rng((seed, n_classes)))
+
+    def forward(self, ids, lengths) -> Tensor:
+        """ids (B, T) padded on the right, lengths (B) ≥ 1 -> logits (B, n_classes)."""
+        x = self.transformer.hidden(ids)
+        xp = backend_of(x.data).xp
+        last = x[xp.arange(x.shape[0]), raw(lengths) - 1]  # (B, C): only what is read is normalised
+        return self.score(self.transformer.ln_f(last))
+
+
+def seed_dropout(model: Module, seed: int, step: int) -> None:
+    """Make the dropout masks of this step a function of (seed, step, layer), so that a run can be resumed."""
+    layers = [module for _, module in model.named_modules() if isinstance(module, Dropout)]
+    for i, layer in enumerate(layers):
+        layer.stream, layer.calls = (seed, step, i), 0

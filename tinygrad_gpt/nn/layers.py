@@ -1,0 +1,131 @@
+"""The layers of GPT-2, under the names that its weights have."""
+
+import hashlib
+import math
+
+import numpy as np
+
+from tinygrad_gpt import ops
+from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.nn import init
+from tinygrad_gpt.nn.module import Module, Parameter
+from tinygrad_gpt.tensor import Tensor
+
+__all__ = ["MLP", "Block", "CausalSelfAttention", "Dropout", "Embedding", "LayerNorm", "Linear"]
+
+
+class Linear(Module):
+    """``x W + b`` with ``weight`` (n_in, n_out), GPT-2's own layout, and ``bias`` (n_out) or None."""
+
+    def __init__(self, n_in: int, n_out: int, generator: np.random.Generator, bias: bool = True, std: float = 0.02):
+        self.weight = Parameter(init.normal(generator, n_in, n_out, std=std))
+        self.bias = Parameter(init.zeros(n_out)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., n_in) -> (..., n_out)"""
+        return ops.linear(x, self.weight, self.bias)
+
+
+class Embedding(Module):
+    """A table ``weight`` (n, C) of which ids pick rows."""
+
+    def __init__(self, n: int, width: int, generator: np.random.Generator, std: float = 0.02):
+        self.weight = Parameter(init.normal(generator, n, width, std=std))
+
+    def forward(self, ids) -> Tensor:
+        """ids (...) integers -> (..., C)"""
+        return ops.embedding(self.weight, ids)
+
+
+class LayerNorm(Module):
+    """Normalise the last axis; ``weight`` and ``bias`` (C)."""
+
+    def __init__(self, width: int, eps: float = 1e-5):
+        self.weight = Parameter(init.ones(width))
+        self.bias = Parameter(init.zeros(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) -> (..., C)"""
+        return ops.layer_norm(x, self.weight, self.bias, eps=self.eps)
+
+
+class Dropout(Module):
+    """Zero each value with probability ``p`` while training.
+
+    The masks are a pure function of ``stream`` and the number of calls since it was set, so a run that is
+    resumed at a step, on any backend, draws the masks that it would have drawn.
+    """
+
+    def __init__(self, p: float):
+        if not 0 <= p < 1:
+            raise UsageError(f"Dropout: p is {p}, expected 0 ≤ p < 1")
+        self.p = p
+        self.stream: tuple[int, ...] = (0,)
+        self.calls = 0
+
+    @property
+    def active(self) -> bool:
+        """Does it do anything now?"""
+        return self.training and self.p > 0
+
+    def mask(self, like: Tensor, shape: tuple[int, ...]):
+        """The next mask (shape), bool, on the backend of ``like``; None when not active."""
+        if not self.active:
+            return None
+        self.calls += 1
+        digest = hashlib.blake2b(repr((*self.stream, self.calls)).encode(), digest_size=8).digest()
+        return ops.keep_mask(backend_of(like.data).xp, int.from_bytes(digest, "little"), shape, self.p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(...) -> (...)"""
+        return ops.dropout(x, self.mask(x, x.shape), p=self.p) if self.active else x
+
+
+class CausalSelfAttention(Module):
+    """Multi-head self-attention: ``c_attn`` (C, 3C) makes queries, keys and values, ``c_proj`` (C, C) mixes heads."""
+
+    def __init__(self, width: int, n_head: int, generator: np.random.Generator, *,
+                 dropout: float, qkv_bias: bool, proj_std: float):
+        self.c_attn = Linear(width, 3 * width, generator, bias=qkv_bias)
+        self.c_proj = Linear(width, width, generator, std=proj_std)
+        self.attn_dropout = Dropout(dropout)
+        self.n_head = n_head
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C)"""
+        batch, length, _ = x.shape
+        keep = self.attn_dropout.mask(x, (batch, self.n_head, length, length))
+        y = ops.self_attention(self.c_attn(x), None, keep, n_head=self.n_head, p=self.attn_dropout.p)
+        return self.c_proj(y)
+
+
+class MLP(Module):
+    """``c_fc`` (C, 4C), GELU, ``c_proj`` (4C, C)."""
+
+    def __init__(self, width: int, generator: np.random.Generator, *, proj_std: float):
+        self.c_fc = Linear(width, 4 * width, generator)
+        self.c_proj = Linear(4 * width, width, generator, std=proj_std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C)"""
+        return self.c_proj(ops.gelu(self.c_fc(x)))
+
+
+class Block(Module):
+    """Pre-norm transformer block: x + attn(ln_1(x)), then x + mlp(ln_2(x))."""
+
+    def __init__(self, width: int, n_head: int, generator: np.random.Generator, *,
+                 n_layer: int, dropout: float, qkv_bias: bool, eps: float):
+        proj_std = 0.02 / math.sqrt(2 * n_layer)  # so that the residual stream keeps its scale (GPT-2, section 2.3)
+        self.ln_1 = LayerNorm(width, eps)
+        self.attn = CausalSelfAttention(width, n_head, generator, dropout=dropout, qkv_bias=qkv_bias, proj_std=proj_std)
+        self.ln_2 = LayerNorm(width, eps)
+        self.mlp = MLP(width, generator, proj_std=proj_std)
+        self.resid_dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C)"""
+        x = x + self.resid_dropout(self.attn(self.ln_1(x)))
+        return x + self.resid_dropout(self.mlp(self.ln_2(x)))

@@ -1,0 +1,89 @@
+"""AdamW."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.tensor import Tensor
+
+__all__ = ["AdamW"]
+
+CHUNK = 1 << 15  # elements: with their gradient and both moments they stay in a core's cache
+
+
+class AdamW:
+    """Adam with decoupled weight decay, which is applied to matrices only (biases and norms keep their size).
+
+        m ← β₁ m + (1 − β₁) g,   v ← β₂ v + (1 − β₂) g²
+        p ← p − lr · λ p − lr · (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε)
+
+    Args:
+        parameters: leaves; those without a gradient at a step are left alone.
+        lr: step size; assign to ``lr`` to follow a schedule.
+        betas: decay rates of the moments.
+        eps: added to the root.
+        weight_decay: λ, for tensors with two axes or more.
+
+    Source: Loshchilov & Hutter 2019, arXiv:1711.05101; torch.optim.AdamW.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
+                 eps: float = 1e-8, weight_decay: float = 0.01):
+        self.parameters = list(parameters)
+        if not self.parameters:
+            raise UsageError("AdamW: no parameters; is the whole model frozen?")
+        self.lr, self.betas, self.eps, self.weight_decay = lr, betas, eps, weight_decay
+        self.steps = 0
+        self.moments = [(backend_of(p.data).xp.zeros_like(p.data), backend_of(p.data).xp.zeros_like(p.data))
+                        for p in self.parameters]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for parameter in self.parameters:
+            parameter.zero_grad()
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient, in place."""
+        self.steps += 1
+        for parameter, (m, v) in zip(self.parameters, self.moments, strict=True):
+            if parameter.grad is None:
+                continue
+            backend = backend_of(parameter.data)
+            decay = self.weight_decay if parameter.ndim >= 2 else 0.0
+            chunk = CHUNK if backend.on_host else parameter.size
+            flat = [a.reshape(-1) for a in (parameter.data, parameter.grad.data, m, v)]
+            for i in range(0, parameter.size, max(1, chunk)):
+                self._update(backend.xp, *(a[i:i + chunk] for a in flat), decay)
+            parameter.mark_changed()
+
+    def _update(self, xp, p, g, m, v, decay):
+        beta1, beta2 = self.betas
+        m *= beta1
+        m += (1 - beta1) * g
+        v *= beta2
+        v += (1 - beta2) * (g * g)
+        scale = xp.sqrt(v)
+        scale /= math.sqrt(1 - beta2**self.steps)
+        scale += self.eps
+        xp.divide(m, scale, out=scale)
+        scale *= self.lr / (1 - beta1**self.steps)
+        if decay:
+            p *= 1 - self.lr * decay
+        p -= scale
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Steps and moments on the host, in the order of the parameters."""
+        state = {"steps": np.array(self.steps)}
+        for i, (m, v) in enumerate(self.moments):
+            state[f"m.{i}"], state[f"v.{i}"] = backend_of(m).to_numpy(m), backend_of(v).to_numpy(v)
+        return state
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Continue from a ``state_dict`` of an optimiser over the same parameters."""
+        self.steps = int(state["steps"])
+        for i, (m, v) in enumerate(self.moments):
+            m[...] = backend_of(m).from_numpy(state[f"m.{i}"])
+            v[...] = backend_of(v).from_numpy(state[f"v.{i}"])
