@@ -41,12 +41,14 @@ def called(node):
 
 
 def at_import_time(tree):
-    """Every node that runs when the module is imported: all but the bodies of functions."""
+    """Every node that runs when the module is imported: not functions, and not what only type checkers read."""
     todo = [tree]
     while todo:
         node = todo.pop()
         yield node
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        if isinstance(node, ast.If) and ast.unparse(node.test).split(".")[-1] == "TYPE_CHECKING":
+            todo.extend(node.orelse)
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             todo.extend(ast.iter_child_nodes(node))
 
 
@@ -171,6 +173,9 @@ TABLE = """
     ("cli/a.py", "import click\nprint(1)", []),
     ("text/a.py", "import h5py", ["text/a.py:1: imports h5py at its top"]),
     ("text/a.py", "if True:\n    from scipy.special import erf", ["text/a.py:2: imports scipy at its top"]),
+    ("text/a.py", "if TYPE_CHECKING:\n    import h5py\nelse:\n    import scipy",
+     ["text/a.py:4: imports scipy at its top"]),
+    ("text/a.py", "if TYPE_CHECKING:\n    from tinygrad_gpt.cli import main", ["text/a.py:2: L2 imports cli of L7"]),
     ("text/a.py", "import numpy as np\ndef f():\n    import h5py", []),
     ("cli/a.py", "import numpy as np", ["cli/a.py:1: imports numpy at its top"]),
     ("cli/a.py", "from tinygrad_gpt.text import a", ["cli/a.py:1: imports tinygrad_gpt.text.a at its top"]),
