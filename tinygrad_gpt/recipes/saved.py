@@ -1,0 +1,95 @@
+"""A model in a file: weights, vocabulary, configuration and where they come from, in one native checkpoint."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tinygrad_gpt.checkpoints import native
+from tinygrad_gpt.errors import CheckpointError
+from tinygrad_gpt.models.gpt2 import GPT2, GPT2Classifier, GPT2Config
+from tinygrad_gpt.nn import Module
+from tinygrad_gpt.text import Tokenizer
+
+__all__ = ["SHIPPED_CLASSIFIER", "SavedModel", "load_model", "save_model", "weights_folder"]
+
+SHIPPED_CLASSIFIER = "sms-spam"
+_VOCABULARY = "tokenizer."
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """What a checkpoint restores.
+
+    Args:
+        model: a GPT2, or a GPT2Classifier if there are labels.
+        tokenizer: its vocabulary.
+        labels: names of the classes in the order of the scores; empty for a language model.
+        provenance: how the model was made: command, data, figures.
+    """
+
+    model: GPT2 | GPT2Classifier
+    tokenizer: Tokenizer
+    labels: tuple[str, ...]
+    provenance: dict
+
+
+def weights_folder() -> Path:
+    """The models that ship with the package: inside an installed wheel, or `weights/` of a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "_weights"
+    return installed if installed.is_dir() else package.parent / "weights"
+
+
+def _resolved(path: str | Path) -> Path:
+    """A path, or the name of a model that ships with the package, or a run folder that holds model.h5."""
+    shipped = weights_folder() / f"{path}.h5"
+    found = Path(path)
+    if not found.exists() and shipped.is_file():
+        return shipped
+    return found / "model.h5" if found.is_dir() else found
+
+
+def save_model(path: str | Path, saved: SavedModel, dtype: type = np.float32) -> None:
+    """Write a model as a native checkpoint; ``dtype`` float16 halves the file."""
+    transformer = saved.model.transformer if saved.labels else saved.model
+    weights = {name: array.astype(dtype) for name, array in saved.model.state_dict().items()}
+    vocabulary = {_VOCABULARY + name: array for name, array in saved.tokenizer.to_arrays().items()}
+    native.save(path, weights | vocabulary, {
+        "kind": "classifier" if saved.labels else "gpt2",
+        "config": transformer.config.to_dict(),
+        "labels": list(saved.labels),
+        "provenance": saved.provenance,
+    })
+
+
+def load_model(path: str | Path) -> SavedModel:
+    """Read a model that `save_model` wrote.
+
+    Args:
+        path: a checkpoint file, a run folder with a model.h5 in it, or the name of a shipped model.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, foreign, or its parts do not fit together.
+    """
+    path = _resolved(path)
+    checkpoint = native.load(path)
+    metadata = checkpoint.metadata
+    try:
+        config = GPT2Config(**metadata["config"])
+        labels, provenance = tuple(metadata["labels"]), metadata["provenance"]
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"cannot load model ({path}): its metadata lack or misname a field ({error}); "
+                              "give a file that finetune or pretrain wrote") from error
+    vocabulary = {name.removeprefix(_VOCABULARY): array for name, array in checkpoint.tensors.items()
+                  if name.startswith(_VOCABULARY)}
+    tokenizer = Tokenizer.from_arrays(vocabulary)
+    if tokenizer.vocab_size > config.vocab_size:
+        raise CheckpointError(f"cannot load model ({path}): its vocabulary has {tokenizer.vocab_size} tokens but the "
+                              f"model {config.vocab_size}; the file was put together wrongly")
+    model: Module = GPT2(config)
+    if labels:
+        model = GPT2Classifier(model, len(labels))
+    model.load_state_dict({name: array for name, array in checkpoint.tensors.items()
+                           if not name.startswith(_VOCABULARY)})
+    return SavedModel(model.eval(), tokenizer, labels, provenance)
