@@ -1,0 +1,1 @@
+"""Texts from files, splits that share nothing, and batches."""

@@ -1,0 +1,71 @@
+"""Batches of texts of like length, padded no further than they must be."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tinygrad_gpt.errors import DataError, UsageError
+
+__all__ = ["length_batches", "pad", "truncate"]
+
+WINDOW = 24  # batches that are sorted together: more wastes less padding, fewer mixes the lengths better
+
+
+def length_batches(
+    lengths: Sequence[int] | np.ndarray, batch_size: int, *, seed: int, epoch: int, shuffle: bool = True,
+) -> list[np.ndarray]:
+    """Put every sample into one batch, together with samples of about its length.
+
+    The samples are shuffled, sorted by length within windows of 24 batches, cut, and the batches shuffled.
+
+    Args:
+        lengths: (N,) lengths in tokens.
+        batch_size: samples a batch, 1 or more; one batch is smaller when N is not a multiple.
+        seed, epoch: not negative; the order is a function of these two, so a resumed run continues it.
+        shuffle: False sorts all samples by length, for evaluation.
+
+    Returns:
+        Arrays of indices into `lengths`, int64.
+
+    Raises:
+        UsageError: `batch_size 0: …`
+    """
+    if batch_size < 1:
+        raise UsageError(f"batch_size {batch_size}: a batch holds at least one sample; try 8")
+    lengths = np.asarray(lengths)
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(len(lengths)) if shuffle else np.arange(len(lengths))
+    window = WINDOW * batch_size if shuffle else max(len(lengths), 1)
+    batches = []
+    for start in range(0, len(order), window):
+        part = order[start:start + window]
+        part = part[np.argsort(lengths[part], kind="stable")]
+        batches += [part[i:i + batch_size] for i in range(0, len(part), batch_size)]
+    return [batches[i] for i in generator.permutation(len(batches))] if shuffle else batches
+
+
+def pad(token_lists: Sequence[Sequence[int]], pad_id: int) -> tuple[np.ndarray, np.ndarray]:
+    """Make one array of token lists, padded at the end to the longest of them.
+
+    Returns:
+        ids (B, T) int64, and lengths (B,) int64.
+
+    Raises:
+        DataError: an empty list: it has no last token to read the answer at.
+    """
+    lengths = np.array([len(tokens) for tokens in token_lists], np.int64)
+    if lengths.size == 0 or lengths.min() == 0:
+        raise DataError("pad: a text without tokens; leave empty texts out")
+    ids = np.full((len(lengths), lengths.max()), pad_id, np.int64)  # (B, T)
+    for row, tokens in zip(ids, token_lists, strict=True):
+        row[:len(tokens)] = tokens
+    return ids, lengths
+
+
+def truncate(token_lists: Sequence[list[int]], n_ctx: int) -> tuple[list[list[int]], int]:
+    """Keep the first `n_ctx` tokens of every list; the end of longer ones is lost.
+
+    Returns:
+        The lists, and how many of them were cut.
+    """
+    return [tokens[:n_ctx] for tokens in token_lists], sum(len(tokens) > n_ctx for tokens in token_lists)

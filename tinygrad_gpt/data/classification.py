@@ -1,0 +1,217 @@
+"""Labelled texts from files, and splits that share no text."""
+
+import hashlib
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tinygrad_gpt.data.columns import find_text, find_text_and_label
+from tinygrad_gpt.data.tables import Counts, Table, read_table
+from tinygrad_gpt.data.text_files import Source, read_text
+from tinygrad_gpt.errors import DataError, UsageError
+
+__all__ = ["LabelledTexts", "Split", "normalise", "read_labelled", "read_texts", "shared_texts", "split_by_text"]
+
+
+@dataclass(frozen=True)
+class LabelledTexts:
+    """Texts with the index of their class; `classes` are sorted, so they do not depend on the order of the rows."""
+
+    texts: list[str]
+    labels: np.ndarray  # (N,) int64
+    classes: list[str]
+    counts: Counts = field(default_factory=Counts)
+    file: str = "data"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices into the texts, each part in the order of its hashes, and what was left out."""
+
+    train: np.ndarray  # int64, as the next two
+    validation: np.ndarray
+    test: np.ndarray
+    duplicates: int  # rows left out: their text, normalised, stood in an earlier row
+    conflicts: int  # rows left out: their text, normalised, has two different labels
+
+
+def read_labelled(
+    path: Source, text_column: str | None = None, label_column: str | None = None, *,
+    encoding: str = "utf-8", skip_malformed: bool = False,
+) -> LabelledTexts:
+    """Read texts and labels from a CSV, TSV or JSON Lines file.
+
+    Which columns: those that are named. Without names, the column `text` and the column `label`; failing that, the
+    only column whose name is usual for it (message, review, …; category, class, …).
+    Whether there is a header: columns given as numbers, counted from 1, mean that there is none; columns given by name
+    mean that there is one. Without either, the first row is a header if the usual names stand in it. If not, a file of
+    two columns is taken to have no header, the label being the column with fewer different values, provided that
+    the label of the first row occurs again; a header's would not.
+
+    Args:
+        path: a file; no extension is read as TSV without quoting; `.xz` and `.gz` are opened.
+        text_column, label_column: names, or numbers from 1.
+        encoding: of a file without byte order mark.
+        skip_malformed: count malformed rows instead of refusing the file.
+
+    Returns:
+        The texts as they stand in the file; labels without surrounding space.
+
+    Raises:
+        DataError: `malformed row (sms.csv, line 7, column text): the text is empty; …`; columns that are absent or
+            ambiguous; one class only; labels that differ by case or space only.
+    """
+    table = read_table(path, encoding=encoding, skip_malformed=skip_malformed)
+    text_at, label_at = find_text_and_label(table, text_column, label_column)
+    texts, labels = [], []
+    for line, cells in table.rows:
+        if why := _fault(cells[text_at], "text"):
+            table.malformed(line, text_column or text_at + 1, why)
+        elif why := _fault(label := _label(cells[label_at]), "label"):
+            table.malformed(line, label_column or label_at + 1, why)
+        else:
+            texts.append(cells[text_at])
+            labels.append(label)
+    _count(table, len(texts))
+    classes = _classes(labels, table)
+    index = {label: i for i, label in enumerate(classes)}
+    return LabelledTexts(
+        texts, np.array([index[label.strip()] for label in labels], np.int64), classes, table.counts, table.file)
+
+
+def read_texts(
+    path: Source, text_column: str | None = None, *, encoding: str = "utf-8", skip_malformed: bool = False,
+) -> list[str]:
+    """Read texts without labels: one a line, or one column of a CSV, TSV or JSON Lines file.
+
+    A file without extension, a `.txt` file, bytes or a binary stream is plain text, unless a column is given.
+    Columns are given and found as in `read_labelled`; a table without header needs the number.
+
+    Raises:
+        DataError: an empty line or cell, and as `read_labelled`.
+    """
+    plain = text_column is None and not str(path).removesuffix(".xz").removesuffix(".gz").lower().endswith(
+        (".csv", ".tsv", ".tab", ".jsonl", ".ndjson"))
+    if plain:
+        text, name = read_text(path, encoding)
+        lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
+        table = Table(name, skip_malformed, rows=[(number, [line]) for number, line in enumerate(lines, start=1)])
+        at = 0
+    else:
+        table = read_table(path, encoding=encoding, skip_malformed=skip_malformed)
+        at = find_text(table, text_column)
+    texts = []
+    for line, cells in table.rows:
+        if why := _fault(cells[at], "text"):
+            table.malformed(line, text_column or at + 1, why)
+        else:
+            texts.append(cells[at])
+    if not texts:
+        raise DataError(f"no texts ({table.file}): the file is empty; give one text a line")
+    return texts
+
+
+def _fault(cell: Any, what: str) -> str:
+    """Why a cell cannot be used, or ""."""
+    if not isinstance(cell, str):
+        kind = "missing" if cell is None else f"a JSON {type(cell).__name__}"
+        return f"the {what} is {kind}, not a string"
+    if not cell.strip():
+        return f"the {what} is empty"
+    if "\0" in cell:
+        return f"a NUL character in the {what} (UTF-16 without byte order mark needs its encoding)"
+    if re.search("[\ud800-\udfff]", cell):
+        return f"half a surrogate pair in the {what}"
+    return ""
+
+
+def _label(cell: Any) -> Any:
+    """JSON files often number their classes."""
+    return str(cell) if isinstance(cell, int) and not isinstance(cell, bool) else cell
+
+
+def _count(table: Table, records: int) -> None:
+    """Note the number of records, and make sure that every line is accounted for."""
+    counts = table.counts
+    counts.records = records
+    accounted = records + counts.skipped + counts.header + counts.blank + counts.continued
+    if accounted != counts.lines:
+        raise DataError(f"lines do not add up ({table.file}): {counts}; please report this file")
+
+
+def _classes(labels: list[str], table: Table) -> list[str]:
+    """The sorted classes, after a look at how their labels are written."""
+    spellings = defaultdict(list)
+    for label, number in Counter(labels).items():
+        spellings[normalise(label)].append((label, number))
+    for same in spellings.values():
+        if len(same) > 1:
+            (a, n), (b, m) = sorted(same)[:2]
+            raise DataError(f"labels {a!r} ({n:,} rows) and {b!r} ({m:,} rows) ({table.file}): "
+                            "they differ by case or space only; write them alike")
+    if len(spellings) < 2:
+        raise DataError(f"{len(spellings)} class ({table.file}): {table.counts}; give texts of two classes or more")
+    return sorted({label.strip() for label in labels})
+
+
+def normalise(text: str) -> str:
+    """The form in which two texts count as the same: NFKC, without case, white space collapsed."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def shared_texts(*parts: Iterable[str]) -> int:
+    """The number of texts, normalised, that occur in more than one part."""
+    seen = Counter(text for part in parts for text in {normalise(text) for text in part})
+    return sum(number > 1 for number in seen.values())
+
+
+def split_by_text(
+    data: LabelledTexts, fractions: tuple[float, float, float] = (0.7, 0.1, 0.2), *, seed: int,
+) -> Split:
+    """Divide texts into training, validation and test, class by class, so that no text is in two parts.
+
+    Within each class the texts are ordered by a hash of (seed, normalised text) and cut at the fractions. So the
+    split does not depend on the order of the rows. Of equal texts the first row is kept; texts with two labels are
+    left out altogether. Nothing is rebalanced.
+
+    Args:
+        fractions: of training, validation and test; they add up to 1.
+        seed: any integer.
+
+    Raises:
+        DataError: `class 'spam' (sms.tsv): 3 different texts are too few …`
+        UsageError: fractions that are negative or do not add up to 1.
+    """
+    if min(fractions) < 0 or not abs(sum(fractions) - 1) < 1e-9:
+        raise UsageError(f"fractions {fractions}: they must not be negative and must add up to 1; try (0.7, 0.1, 0.2)")
+    rows = defaultdict(list)  # normalised text -> its rows
+    for row, text in enumerate(data.texts):
+        rows[normalise(text)].append(row)
+    agreed = {text: same for text, same in rows.items() if len({int(data.labels[row]) for row in same}) == 1}
+    by_class: list[list[tuple[bytes, int]]] = [[] for _ in data.classes]
+    for text, same in agreed.items():
+        by_class[data.labels[same[0]]].append((_hash(seed, text), same[0]))
+
+    parts: list[list[tuple[bytes, int]]] = [[], [], []]
+    for name, members in zip(data.classes, by_class, strict=True):
+        members.sort()
+        cuts = [0, *(round(len(members) * sum(fractions[:n])) for n in (1, 2)), len(members)]
+        for part, fraction, start, end in zip(parts, fractions, cuts[:-1], cuts[1:], strict=True):
+            if fraction > 0 and start == end:
+                raise DataError(f"class {name!r} ({data.file}): {len(members)} different texts are too few for "
+                                f"the fractions {fractions}; add texts of this class, or leave it out")
+            part += members[start:end]
+    train, validation, test = (np.array([row for _, row in sorted(part)], np.int64) for part in parts)
+    if shared_texts(*([data.texts[row] for row in part] for part in (train, validation, test))):
+        raise DataError(f"split ({data.file}): a text is in two parts; please report this file")
+    conflicts = sum(len(same) for text, same in rows.items() if text not in agreed)
+    return Split(train, validation, test, sum(len(same) - 1 for same in agreed.values()), conflicts)
+
+
+def _hash(seed: int, text: str) -> bytes:
+    return hashlib.blake2b(f"{seed}\0{text}".encode(), digest_size=16).digest()

@@ -1,0 +1,159 @@
+"""Rows of CSV, TSV and JSON Lines files, each with its line number, and every line accounted for."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tinygrad_gpt.data.text_files import Source, read_text
+from tinygrad_gpt.errors import DataError
+
+__all__ = ["Counts", "Table", "read_table", "table_format"]
+
+FORMATS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".txt": "tsv", "": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+
+
+@dataclass
+class Counts:
+    """Where the lines of a file went: lines = records + skipped + header + blank + continued."""
+
+    lines: int = 0
+    records: int = 0
+    skipped: int = 0
+    header: int = 0
+    blank: int = 0
+    continued: int = 0
+
+    def __str__(self) -> str:
+        """`5,574 lines read, 5,574 records, 0 skipped`, and what else there was."""
+        text = f"{self.lines:,} lines read, {self.records:,} records, {self.skipped:,} skipped"
+        others = [f"{self.header:,} header"] if self.header else []
+        others += [f"{self.blank:,} blank"] if self.blank else []
+        others += [f"{self.continued:,} inside quoted cells"] if self.continued else []
+        return f"{text} ({', '.join(others)})" if others else text
+
+
+@dataclass
+class Table:
+    """The well-formed rows of a file as (line number, cells); `names` are known for JSON Lines only."""
+
+    file: str
+    skip_malformed: bool
+    names: list[str] | None = None
+    rows: list[tuple[int, list[Any]]] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
+
+    def malformed(self, line: int, column: int | str, why: str) -> None:
+        """Refuse a row by its place, or count it as skipped.
+
+        Raises:
+            DataError: `malformed row (sms.csv, line 7, column 3): …`, unless malformed rows are skipped.
+        """
+        if not self.skip_malformed:
+            where = f"{self.file}, line {line}, column {column}"
+            raise DataError(f"malformed row ({where}): {why}; correct it, or skip malformed rows")
+        self.counts.skipped += 1
+
+    def take_header(self) -> list[str]:
+        """Remove the first row and return its names."""
+        self.counts.header = 1
+        return [cell.strip() for cell in self.rows.pop(0)[1]]
+
+
+def table_format(path: Source) -> str:
+    """`csv`, `tsv` or `jsonl`, by the extension (`.xz` and `.gz` aside); a file without extension is `tsv`.
+
+    Raises:
+        DataError: for any other extension.
+    """
+    if not isinstance(path, (str, Path)):
+        return "tsv"
+    name = Path(str(path).removesuffix(".xz").removesuffix(".gz"))
+    if name.suffix.lower() not in FORMATS:
+        raise DataError(f"cannot read ({path}): unknown extension {name.suffix}; use .csv, .tsv or .jsonl")
+    return FORMATS[name.suffix.lower()]
+
+
+def read_table(path: Source, *, encoding: str = "utf-8", skip_malformed: bool = False) -> Table:
+    """Read all rows; those of CSV and TSV must be as long as the first one.
+
+    CSV is read with quotes as in RFC 4180, TSV without any quoting. Blank lines between rows are ignored and counted.
+
+    Args:
+        path: a file; its extension says which format (see `table_format`).
+        encoding: of a file without byte order mark.
+        skip_malformed: count malformed rows instead of refusing the file.
+
+    Raises:
+        DataError: a malformed row, an unclosed quote, a file that cannot be decoded, a file without rows.
+    """
+    kind = table_format(path)
+    text, name = read_text(path, encoding)
+    table = Table(name, skip_malformed)
+    parse = {"csv": _csv_rows, "tsv": _tsv_rows, "jsonl": _json_rows}[kind]
+    for line, cells in parse(text, table):
+        width = len(table.rows[0][1]) if table.rows else len(cells)
+        if len(cells) != width:
+            table.malformed(line, min(len(cells), width) + 1, f"{len(cells)} cells, but the first row has {width}")
+        else:
+            table.rows.append((line, cells))
+    if not table.rows:
+        raise DataError(f"no rows ({name}): {table.counts}; give a file with one example a row")
+    return table
+
+
+def _lines(text: str, table: Table) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, with their numbers from 1; a line ends with LF, CRLF or CR."""
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        table.counts.lines = number
+        if line.strip(" \n"):
+            yield number, line.removesuffix("\n")
+        else:
+            table.counts.blank += 1
+
+
+def _tsv_rows(text: str, table: Table) -> Iterator[tuple[int, list[Any]]]:
+    for number, line in _lines(text, table):
+        yield number, line.split("\t")
+
+
+def _csv_rows(text: str, table: Table) -> Iterator[tuple[int, list[Any]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    counts = table.counts
+    while True:
+        start = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if "unexpected end" in str(error) or "field limit" in str(error):  # all that follows was swallowed
+                where = f"{table.file}, line {start}"
+                raise DataError(f"malformed row ({where}): a quote is never closed; close or double it") from error
+            table.malformed(start, 1, f"{error} (a quote inside a quoted cell is written twice)")
+            cells = None
+        finally:
+            counts.continued += max(0, reader.line_num - start)
+            counts.lines = reader.line_num
+        if cells:
+            yield start, cells
+        elif cells is not None:
+            counts.blank += 1
+
+
+def _json_rows(text: str, table: Table) -> Iterator[tuple[int, list[Any]]]:
+    """One object a line; the keys of the first object are the columns, and a missing value is None."""
+    for number, line in _lines(text, table):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            table.malformed(number, getattr(error, "colno", 1), f"not JSON: {getattr(error, 'msg', error)}")
+            continue
+        if not isinstance(record, dict):
+            table.malformed(number, 1, f"a JSON object is expected, not {type(record).__name__}")
+            continue
+        table.names = table.names or list(record)
+        yield number, [record.get(name) for name in table.names]
