@@ -1,5 +1,6 @@
 """Looking at derivatives: the gradient check, the table, the tape of a real step."""
 
+import tinygrad_gpt.ops  # noqa: F401  fills the registry that all of this looks at
 from tinygrad_gpt.study.gradcheck import Check, Draw, check_op
 
 __all__ = ["Check", "Draw", "check_op"]

@@ -1,14 +1,19 @@
 """Compare every pullback with finite differences, op by op, on the op's own samples."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from tinygrad_gpt.autograd import OPS, Op, Tensor
-from tinygrad_gpt.backend import is_integer
+from tinygrad_gpt.backend import default_backend, is_integer
+from tinygrad_gpt.study.show import columns
 
-__all__ = ["Check", "Draw", "check_op", "split_sample"]
+__all__ = ["LIMIT", "Check", "Draw", "check_op", "check_table", "split_sample", "summary"]
+
+LIMIT = 1e-7  # of the relative error: rounding alone makes some 1e-10, a wrong factor 1e-2 and more
 
 
 class Draw:
@@ -45,16 +50,17 @@ class Draw:
 
 @dataclass(frozen=True)
 class Check:
-    """One argument of one op on one sample: directional derivative, analytic and numeric."""
+    """One argument of one op on one sample: its directional derivative by the pullback and by differences."""
 
     op: str
     sample: int
     argument: str
+    shape: tuple[int, ...]
     analytic: float
     numeric: float
-    error: float
+    error: float  # relative; infinite if one of the two is not a finite number
 
-    def passed(self, limit: float = 1e-7) -> bool:
+    def passed(self, limit: float = LIMIT) -> bool:
         """Is the relative error within the limit?"""
         return self.error <= limit
 
@@ -65,7 +71,7 @@ def split_sample(sample: tuple) -> tuple[tuple, dict]:
 
 
 def check_op(op: Op | str, seed: int = 0, step: float = 1e-6) -> Iterator[Check]:
-    """Check each float argument of each sample along a random direction, in float64.
+    """Check each float argument of each sample along a random direction, in float64, on the default backend.
 
     The derivative of ⟨ȳ, op(x + t·u)⟩ at t = 0 is ⟨x̄, u⟩ by the pullback, and by a central difference
     of width 2·step. The error is their difference over the larger of 1 and the sum of the moduli of the terms.
@@ -73,29 +79,58 @@ def check_op(op: Op | str, seed: int = 0, step: float = 1e-6) -> Iterator[Check]
     op = OPS[op] if isinstance(op, str) else op
     draw = Draw(seed)
     for number, sample in enumerate(op.samples(draw)):
-        arguments, settings = split_sample(sample)
-        y = op(*arguments, **settings)
-        cotangent = draw.normal(*y.shape)
+        arguments, settings = (_placed(part) for part in split_sample(sample))
+        cotangent = draw.normal(*op(*arguments, **settings).shape)
         for i, x in enumerate(arguments):
             if not hasattr(x, "dtype") or is_integer(x.dtype):
                 continue
             leaf = Tensor(x, requires_grad=True)
             y = op(*arguments[:i], leaf, *arguments[i + 1:], **settings)
-            if y.requires_grad:  # else the op does not differentiate this argument
-                y.backward(cotangent)
-                yield _compare(op, number, i, sample, leaf, draw.normal(*x.shape), cotangent, step)
+            if not y.requires_grad:  # the op does not differentiate this argument
+                continue
+            y.backward(_placed(cotangent))
+            direction = draw.normal(*x.shape)
+            after, before = (op(*arguments[:i], x + t * _placed(direction), *arguments[i + 1:], **settings).numpy()
+                             for t in (step, -step))
+            grad = 0.0 if leaf.grad is None else leaf.grad.numpy()
+            yield _compare(op, number, i, grad * direction, cotangent * ((after - before) / (2 * step)))
 
 
-def _compare(op, number, i, sample, leaf, direction, cotangent, step):
-    arguments, settings = split_sample(sample)
+def _placed(value: Any) -> Any:
+    """The same with every NumPy array in it, also inside tuples and dicts, on the default backend."""
+    if isinstance(value, np.ndarray):
+        return default_backend().from_numpy(value)
+    if isinstance(value, tuple):
+        return tuple(_placed(item) for item in value)
+    return {key: _placed(item) for key, item in value.items()} if isinstance(value, dict) else value
 
-    def along(t):
-        moved = [*arguments]
-        moved[i] = leaf.numpy() + t * direction
-        return op(*moved, **settings).numpy()
 
-    terms = leaf.grad.numpy() * direction
-    analytic = float(terms.sum())
-    numeric = float((cotangent * (along(step) - along(-step))).sum() / (2 * step))
-    error = abs(analytic - numeric) / max(1.0, float(np.abs(terms).sum()))
-    return Check(op.name, number, op.argument(i), analytic, numeric, error)
+def _compare(op, sample, i, analytic_terms, numeric_terms):
+    analytic, numeric = float(analytic_terms.sum()), float(numeric_terms.sum())
+    error = abs(analytic - numeric) / max(1.0, float(np.abs(analytic_terms).sum()))
+    return Check(op.name, sample, op.argument(i), analytic_terms.shape, analytic, numeric,
+                 error if math.isfinite(error) else math.inf)
+
+
+def check_table(checks: Sequence[Check]) -> str:
+    """The checks as text, one line each; a line that fails says so at its end."""
+    rows = [("op", "sample", "argument", "shape", "analytic", "numeric", "rel. error", "")]
+    rows += [(c.op, str(c.sample), c.argument, str(c.shape), f"{c.analytic:.12f}", f"{c.numeric:.12f}",
+              f"{c.error:.1e}", "" if c.passed() else "FAILED") for c in checks]
+    return columns(rows, "<><<>>><")
+
+
+def summary(checks: Sequence[Check]) -> str:
+    """One line that counts the ops and arguments, names the worst error, and says whether all passed."""
+    if not checks:
+        return "0 arguments checked: these ops have none that is differentiated"
+    worst, failed = max(checks, key=lambda c: c.error), [c for c in checks if not c.passed()]
+    ops, arguments = {c.op for c in checks}, {(c.op, c.argument) for c in checks}
+    verdict = f"{len(failed)} FAILED ({', '.join(sorted({c.op for c in failed}))})" if failed else "all passed"
+    return (f"{_count(len(ops), 'op')}, {_count(len(arguments), 'argument')}, {_count(len(checks), 'check')}, "
+            f"worst relative error {worst.error:.1e} (op {worst.op}, argument {worst.argument}), "
+            f"limit {LIMIT:.0e}: {verdict}")
+
+
+def _count(n, word):
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"

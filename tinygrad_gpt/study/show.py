@@ -1,0 +1,94 @@
+"""What the three views share: ops by name, where a function stands, and columns."""
+
+import ast
+import difflib
+import inspect
+import textwrap
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+from tinygrad_gpt.autograd import OPS, Op
+from tinygrad_gpt.errors import UsageError
+
+__all__ = ["called_functions", "columns", "numbered_source", "place", "select_ops"]
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def select_ops(names: Iterable[str] = ()) -> list[Op]:
+    """The ops of these names, in the order given; all ops for no name.
+
+    Raises:
+        UsageError: "unknown op (gleu): not one of the 38 ops; did you mean gelu, relu?"
+    """
+    names = list(names)
+    for name in names:
+        if name not in OPS:
+            near = difflib.get_close_matches(name, OPS, cutoff=0.5)
+            hint = f"did you mean {', '.join(near)}?" if near else f"choose from {', '.join(sorted(OPS))}"
+            raise UsageError(f"unknown op ({name}): not one of the {len(OPS)} ops; {hint}")
+    return [OPS[name] for name in names or OPS]
+
+
+def place(function: Callable) -> str:
+    """Where a function is defined: ``tinygrad_gpt/ops/matmul.py:86``, or the full path outside this package."""
+    code = function.__code__
+    path = Path(code.co_filename)
+    if PACKAGE in path.parents:
+        path = path.relative_to(PACKAGE.parent)
+    return f"{path.as_posix()}:{code.co_firstlineno}"
+
+
+def numbered_source(function: Callable, *, below_docstring: bool = False) -> str:
+    """The lines of a function (or only those below its docstring) with their numbers in its file.
+
+    Raises:
+        UsageError: "no source (gelu): …", for a function typed into an interpreter.
+    """
+    try:
+        lines, first = inspect.getsourcelines(function)
+    except OSError as error:
+        raise UsageError(f"no source ({function.__qualname__}): {error}; define the op in a file") from error
+    skipped = _end_of_docstring(lines) if below_docstring else 0
+    indent = min((len(line) - len(line.lstrip()) for line in lines[skipped:] if line.strip()), default=0)
+    width = len(str(first + len(lines)))
+    return "\n".join(f"{first + i:{width}}  {line.rstrip()[indent:]}".rstrip()
+                     for i, line in enumerate(lines) if i >= skipped)
+
+
+def _end_of_docstring(lines: Sequence[str]) -> int:
+    """How many lines the decorator, the signature and the docstring take."""
+    function: Any = ast.parse(textwrap.dedent("".join(lines))).body[0]
+    return function.body[0].end_lineno
+
+
+def called_functions(function: Callable) -> list[FunctionType]:
+    """The functions of the same file that a function (or one defined in it) names, in the order of the file."""
+    codes, names = [function.__code__], set[str]()
+    while codes:
+        code = codes.pop()
+        names.update(code.co_names)
+        codes += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    found = [function.__globals__.get(name) for name in names]
+    return sorted((f for f in found if isinstance(f, FunctionType) and f.__module__ == function.__module__),
+                  key=lambda f: f.__code__.co_firstlineno)
+
+
+def columns(rows: Sequence[Sequence[str]], align: str) -> str:
+    """Rows of cells as text in columns two spaces apart; ``align`` has one of ``<`` and ``>`` per column."""
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(_padded(cell, width, side) for cell, width, side in zip(row, widths, align, strict=True)).rstrip()
+        for row in rows)
+
+
+def _width(text: str) -> int:
+    return sum(not unicodedata.combining(c) for c in text)
+
+
+def _padded(text: str, width: int, side: str) -> str:
+    space = " " * (width - _width(text))
+    return space + text if side == ">" else text + space
