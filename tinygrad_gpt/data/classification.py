@@ -177,7 +177,7 @@ def split_by_text(
 
     Within each class the texts are ordered by a hash of (seed, normalised text) and cut at the fractions. So the
     split does not depend on the order of the rows. Of equal texts the first row is kept; texts with two labels are
-    left out altogether. Nothing is rebalanced.
+    left out altogether. Nothing is rebalanced, but every part gets a text of every class.
 
     Args:
         fractions: of training, validation and test; they add up to 1.
@@ -187,8 +187,9 @@ def split_by_text(
         DataError: `class 'spam' (sms.tsv): 3 different texts are too few …`
         UsageError: fractions that are negative or do not add up to 1.
     """
-    if min(fractions) < 0 or not abs(sum(fractions) - 1) < 1e-9:
-        raise UsageError(f"fractions {fractions}: they must not be negative and must add up to 1; try (0.7, 0.1, 0.2)")
+    if not (fractions[0] > 0 and min(fractions) >= 0 and abs(sum(fractions) - 1) < 1e-9):
+        raise UsageError(f"fractions {fractions}: they are shares for training, validation and test that add up to 1; "
+                         "try (0.7, 0.1, 0.2)")
     rows = defaultdict(list)  # normalised text -> its rows
     for row, text in enumerate(data.texts):
         rows[normalise(text)].append(row)
@@ -200,12 +201,13 @@ def split_by_text(
     parts: list[list[tuple[bytes, int]]] = [[], [], []]
     for name, members in zip(data.classes, by_class, strict=True):
         members.sort()
-        cuts = [0, *(round(len(members) * sum(fractions[:n])) for n in (1, 2)), len(members)]
-        for part, fraction, start, end in zip(parts, fractions, cuts[:-1], cuts[1:], strict=True):
-            if fraction > 0 and start == end:
-                raise DataError(f"class {name!r} ({data.file}): {len(members)} different texts are too few for "
-                                f"the fractions {fractions}; add texts of this class, or leave it out")
-            part += members[start:end]
+        held_out = [max(1, round(len(members) * fraction)) if fraction else 0 for fraction in fractions[1:]]
+        sizes = [len(members) - sum(held_out), *held_out]
+        if sizes[0] < 1:
+            raise DataError(f"class {name!r} ({data.file}): {len(members)} different texts are too few for the parts "
+                            f"of {fractions}; add texts of this class, or leave it out")
+        for part, start, size in zip(parts, (0, sizes[0], sizes[0] + sizes[1]), sizes, strict=True):
+            part += members[start:start + size]
     train, validation, test = (np.array([row for _, row in sorted(part)], np.int64) for part in parts)
     if shared_texts(*([data.texts[row] for row in part] for part in (train, validation, test))):
         raise DataError(f"split ({data.file}): a text is in two parts; please report this file")
