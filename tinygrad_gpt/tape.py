@@ -247,6 +247,8 @@ def saved_arrays(pullbacks) -> dict[str, Array]:
                 continue
             if hasattr(value, "__code__"):
                 functions.append(value)
-            elif hasattr(value, "dtype") and hasattr(value, "ndim"):
+            elif hasattr(value, "strides"):  # not "dtype": the array package has that name, too
                 saved.setdefault(name, value)
+            elif isinstance(value, tuple):
+                saved.update({f"{name}[{i}]": item for i, item in enumerate(value) if hasattr(item, "strides")})
     return saved
