@@ -1,0 +1,191 @@
+"""What a forward pass recorded: every node of the tape, what it keeps for backward, and where its gradient is."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from tinygrad_gpt.backend import Array
+from tinygrad_gpt.errors import TapeError
+from tinygrad_gpt.study.show import columns, place
+from tinygrad_gpt.tape import Node, saved_arrays
+from tinygrad_gpt.tensor import Tensor
+
+__all__ = ["NodeView", "Saved", "TapeView", "view_tape"]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """An array that a node keeps.
+
+    Args:
+        name: what the op calls it.
+        shape, dtype: of the array.
+        bytes: of the memory that it keeps alive: a view keeps all of the array that it shows.
+        parameter: name of the parameter whose memory this is; None if the tape alone keeps it.
+        again: is the same memory kept already, by an earlier node or under an earlier name?
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    bytes: int
+    parameter: str | None
+    again: bool
+
+    @property
+    def counted(self) -> bool:
+        """Is this memory that the tape adds?"""
+        return not self.again and self.parameter is None
+
+    def __str__(self):
+        return f"[{self.name}]" if self.parameter else f"({self.name})" if self.again else self.name
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """One node of the tape.
+
+    Args:
+        number: its place on the tape, from 0.
+        op: name of the op; None for a leaf.
+        label: name of the op or of the parameter; "leaf" for one without a name.
+        shape: of the result.
+        inputs: (argument, number of its node) for each argument that gets a gradient.
+        saved: the arrays that it keeps.
+        gradients: file:line of its pullbacks.
+    """
+
+    number: int
+    op: str | None
+    label: str
+    shape: tuple[int, ...]
+    inputs: tuple[tuple[str, int], ...]
+    saved: tuple[Saved, ...]
+    gradients: tuple[str, ...]
+
+    @property
+    def bytes(self) -> int:
+        """What this node adds to the memory that the tape keeps."""
+        return sum(saved.bytes for saved in self.saved if saved.counted)
+
+
+@dataclass(frozen=True)
+class TapeView:
+    """The nodes below one result, in the order of the tape. ``print`` shows them as a table."""
+
+    nodes: tuple[NodeView, ...]
+
+    @property
+    def bytes(self) -> int:
+        """All memory that the tape keeps for backward, parameters not counted."""
+        return sum(node.bytes for node in self.nodes)
+
+    def __str__(self):
+        rows = [("", "op or parameter", "result", "inputs", "saved", "bytes", "gradient")]
+        rows += [(str(n.number), n.label, str(n.shape), " ".join(str(number) for _, number in n.inputs),
+                  " ".join(map(str, n.saved)), f"{n.bytes:,}" if n.saved else "", _short(n.gradients))
+                 for n in self.nodes]
+        return f"{columns(rows, '><<<<><')}\n\n{self.totals()}"
+
+    def totals(self) -> str:
+        """The sums, and how to read the brackets of the table."""
+        ops = [node for node in self.nodes if node.op]
+        counted = sum(saved.counted for node in ops for saved in node.saved)
+        return (f"{len(self.nodes)} nodes: {len(ops)} ops, {len(self.nodes) - len(ops)} leaves. "
+                f"Kept for backward: {self.bytes:,} bytes in {counted} arrays.\n"
+                "(x): memory that is kept already. [x]: memory of a parameter. Neither is counted.")
+
+    def dot(self) -> str:
+        """The graph in the language of Graphviz: ``dot -Tsvg``."""
+        lines = ["digraph tape {", "  rankdir=BT;", "  node [shape=box, fontname=monospace, style=filled, "
+                                                    "fillcolor=white];"]
+        for n in self.nodes:
+            text = [n.label, str(n.shape), *([f"{' '.join(map(str, n.saved))}: {n.bytes:,} B"] if n.saved else [])]
+            colour = "" if n.op else ", fillcolor=lightgrey"
+            lines.append(f"  n{n.number} [label={_quoted(*text)}{colour}];")
+        lines += [f"  n{source} -> n{n.number} [label={_quoted(argument)}];"
+                  for n in self.nodes for argument, source in n.inputs]
+        return "\n".join([*lines, "}"])
+
+
+def view_tape(result: Tensor, parameters: Iterable[tuple[str, Tensor]] = ()) -> TapeView:
+    """Look at what the computation of ``result`` recorded; before ``backward``, which frees it.
+
+    Args:
+        result: usually the loss.
+        parameters: ``model.named_parameters()``, so that the table can call the leaves by their names.
+
+    Raises:
+        TapeError: "view_tape: this tensor is on no tape…"; "view_tape: the graph through op 'mul' was freed…".
+
+    Example:
+        >>> x = Tensor([1.0, 2.0], requires_grad=True)
+        >>> print(view_tape((x * x).sum(), [("x", x)]))
+           op or parameter  result  inputs  saved  bytes  gradient
+        0  x                (2,)
+        1  mul              (2,)    0 0     [b] [a]    0  tinygrad_gpt/ops/elementwise.py:62,65
+        2  sum              ()      1                     tinygrad_gpt/ops/reduce.py:40
+    """
+    if result._node is None:
+        raise TapeError("view_tape: this tensor is on no tape; compute it from a tensor with requires_grad=True")
+    parameters = list(parameters)
+    names = {tensor._node: name for name, tensor in parameters if tensor._node}
+    owners = {id(_memory(tensor.data)): name for name, tensor in parameters}
+    nodes, shapes = _reachable(result._node)
+    shapes[result._node] = result.shape
+    numbers = {node: number for number, node in enumerate(nodes)}
+    seen: set[int] = set()
+    return TapeView(tuple(_view(node, names, numbers, shapes[node], tuple(_saved(node, owners, seen)))
+                          for node in nodes))
+
+
+def _reachable(root: Node) -> tuple[list[Node], dict[Node, tuple[int, ...]]]:
+    """The nodes below (and with) the root in the order of the tape, and the shapes of their results."""
+    shapes: dict[Node, tuple[int, ...]] = {}
+    found, todo = {root}, [root]
+    while todo:
+        node = todo.pop()
+        for source, shape in zip(node.inputs, node.shapes, strict=False):
+            if source is not None:
+                shapes[source] = shape
+                if source not in found:
+                    found.add(source)
+                    todo.append(source)
+    return sorted(found, key=lambda node: node.order), shapes
+
+
+def _view(node, names, numbers, shape, saved):
+    if node.op is None:
+        return NodeView(numbers[node], None, names.get(node, "leaf"), shape, (), (), ())
+    if node.pullbacks is None:
+        raise TapeError(f"view_tape: the graph through op '{node.op.name}' was freed by backward; look before that, "
+                        "or call backward(retain_graph=True)")
+    pullbacks = [node.pullbacks] if callable(node.pullbacks) else [p for p in node.pullbacks if p]
+    inputs = tuple((node.op.argument(i), numbers[source]) for i, source in enumerate(node.inputs) if source)
+    return NodeView(numbers[node], node.op.name, node.op.name, shape, inputs, saved, tuple(map(place, pullbacks)))
+
+
+def _saved(node: Node, owners: dict[int, str], seen: set[int]) -> Iterator[Saved]:
+    """The arrays of one node; ``seen`` collects the memory that is kept already."""
+    for name, array in saved_arrays(node.pullbacks).items():
+        memory = _memory(array)
+        yield Saved(name, array.shape, str(array.dtype), memory.nbytes, owners.get(id(memory)), id(memory) in seen)
+        seen.add(id(memory))
+
+
+def _memory(array: Array) -> Array:
+    """The array that owns the memory which ``array`` shows."""
+    while hasattr(array.base, "nbytes"):
+        array = array.base
+    return array
+
+
+def _short(places: tuple[str, ...]) -> str:
+    """Places with the path of each file said once: ``ops/matmul.py:80,83``."""
+    files = groupby((p.rsplit(":", 1) for p in places), key=lambda parts: parts[0])
+    return " ".join(f"{path}:{','.join(line for _, line in lines)}" for path, lines in files)
+
+
+def _quoted(*lines: str) -> str:
+    """A Graphviz string of several lines."""
+    return '"' + "\\n".join(line.replace("\\", "\\\\").replace('"', '\\"') for line in lines) + '"'
