@@ -35,7 +35,8 @@ class Progress:
     scores: dict[str, float]
 
 
-def train_step(losses: Sequence[Callable[[], Tensor]], optimizer: AdamW, max_norm: float, where: str) -> tuple[float, float]:
+def train_step(losses: Sequence[Callable[[], Tensor]], optimizer: AdamW, max_norm: float,
+               where: str) -> tuple[float, float]:
     """Update once with the mean gradient of several losses; each is computed only when its turn comes.
 
     Args:

@@ -1,0 +1,83 @@
+"""Classify texts with a saved model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinygrad_gpt import ops
+from tinygrad_gpt.autograd import no_grad
+from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.data.batches import length_batches, pad, truncate
+from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.models.gpt2 import GPT2Classifier
+from tinygrad_gpt.recipes.saved import SavedModel
+from tinygrad_gpt.text import Tokenizer
+
+__all__ = ["Prediction", "classify", "encode_texts", "predict"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one text.
+
+    Args:
+        text: as given.
+        label, probability: the likeliest class.
+        probabilities: of every class.
+        tokens: how many tokens the text has.
+        truncated: was it longer than the model's context, so that its end was not read?
+    """
+
+    text: str
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+    tokens: int
+    truncated: bool
+
+
+def classify(saved: SavedModel, texts: Sequence[str], batch_size: int = 32) -> list[Prediction]:
+    """Label each text; the answers do not depend on the other texts but for rounding.
+
+    Raises:
+        UsageError: "the model is a language model, not a classifier; …".
+    """
+    if not saved.labels:
+        raise UsageError("cannot classify: the model is a language model, not a classifier; finetune it first")
+    tokens = [_with_start(saved.tokenizer, text) for text in texts]
+    n_ctx = saved.model.transformer.config.n_ctx
+    probabilities = predict(saved.model, truncate(tokens, n_ctx)[0], batch_size)
+    return [
+        Prediction(text, saved.labels[int(row.argmax())], float(row.max()),
+                   {label: float(p) for label, p in zip(saved.labels, row, strict=True)},
+                   tokens=len(ids) - 1, truncated=len(ids) > n_ctx)
+        for text, ids, row in zip(texts, tokens, probabilities, strict=True)
+    ]
+
+
+def _with_start(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The text's ids behind an end-of-text token: so every document began in pretraining."""
+    return [tokenizer.eot_id, *tokenizer.encode(text)]
+
+
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], n_ctx: int) -> tuple[list[list[int]], int]:
+    """Ids of each text, at most n_ctx, and how many texts lost their end."""
+    return truncate([_with_start(tokenizer, text) for text in texts], n_ctx)
+
+
+def predict(model: GPT2Classifier, token_lists: Sequence[list[int]], batch_size: int = 32) -> np.ndarray:
+    """Probabilities (N, K) float32 of the classes; texts of like length are computed together."""
+    result = np.empty((len(token_lists), model.score.weight.shape[1]), np.float32)
+    lengths = [len(ids) for ids in token_lists]
+    model.eval()
+    with no_grad():
+        for rows in length_batches(lengths, batch_size, seed=0, epoch=0, shuffle=False):
+            ids, ends = (model_array(model, array) for array in pad([token_lists[i] for i in rows], pad_id=0))
+            result[rows] = ops.softmax(model(ids, ends)).numpy()
+    return result
+
+
+def model_array(model: GPT2Classifier, array: np.ndarray):
+    """A host array, brought to the backend that holds the model."""
+    return backend_of(model.score.weight.data).from_numpy(array)
