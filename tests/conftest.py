@@ -4,8 +4,36 @@ import os
 from pathlib import Path
 
 import pytest
+import strict  # noqa: F401 - registers the stand-in for CuPy as backend "strict"
+from hypothesis import HealthCheck, settings
+
+from tinygrad_gpt.backend import default_backend, use_backend
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# `soak` draws ten times as many examples: HYPOTHESIS_PROFILE=soak python -m pytest
+for profile, examples in {"full": 200, "soak": 2000}.items():
+    settings.register_profile(profile, max_examples=examples, derandomize=True, deadline=None, database=None,
+                              suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "full"))
+
+
+def pytest_addoption(parser):
+    parser.addoption("--backend", action="append", default=[], metavar="NAME",
+                     help="run the tests that touch arrays on this backend, too (cupy, on a machine with a GPU)")
+
+
+def pytest_generate_tests(metafunc):
+    if "backend" in metafunc.fixturenames:
+        metafunc.parametrize("backend", ["numpy", "strict", *metafunc.config.getoption("--backend")], indirect=True)
+
+
+@pytest.fixture
+def backend(request):
+    """Each backend in turn, as the default of the test."""
+    before = default_backend().name
+    yield use_backend(request.param)
+    use_backend(before)
 
 
 @pytest.fixture(scope="session")
