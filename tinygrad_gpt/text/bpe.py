@@ -20,8 +20,12 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from tinygrad_gpt.errors import UsageError
+
+if TYPE_CHECKING:
+    import regex
 
 __all__ = ["PATTERN", "decode", "encode", "single_bytes", "train", "well_formed"]
 
@@ -61,7 +65,7 @@ def encode(text: str, ranks: Mapping[bytes, int]) -> list[int]:
 
 def _encode_word(word: bytes, ranks: Mapping[bytes, int]) -> list[int]:
     """Join, while any two neighbours form a token, the two whose token was learned first; leftmost on a tie."""
-    if word in ranks:
+    if word in ranks:  # most words: the loop would find the same
         return [ranks[word]]
     parts = [bytes([b]) for b in word]
     while len(parts) > 1:
@@ -86,8 +90,9 @@ def train(texts: Iterable[str], vocab_size: int) -> list[bytes]:
     """Learn a vocabulary: join the most frequent pair of neighbours into a new token, again and again.
 
     A pair is counted inside words only. On a tie the pair of lower ranks comes first, so the result depends on
-    how often each word occurs, not on the order of the texts. Two different pairs may spell the same bytes
-    (`a`+`bc`, `ab`+`c`): they share one token, because a text is cut by the bytes' rank.
+    how often each word occurs, not on the order of the texts. No token is learned twice, as `a`+`bc` and as
+    `ab`+`c`: while a stretch of text shares no token with its surroundings, they have no say in how it is cut,
+    so equal stretches are cut alike. For the same reason `encode` finds the tokens that training ended with.
 
     Args:
         texts: the corpus, read once, one text at a time.
@@ -98,21 +103,18 @@ def train(texts: Iterable[str], vocab_size: int) -> list[bytes]:
         learned. Fewer than `vocab_size` where every word of the corpus has become one token.
 
     Raises:
-        UsageError: `vocab_size 100: the 256 single bytes come first; ask for 256 or more`.
+        UsageError: `cannot train a vocabulary (vocab_size 100): the 256 single bytes come first; …`.
 
     Source: Sennrich et al. 2016, algorithm 1, with pair counts kept up to date instead of recounted.
     """
     if vocab_size < 256:
-        raise UsageError(f"vocab_size {vocab_size}: the 256 single bytes come first; ask for 256 or more")
+        raise UsageError(f"cannot train a vocabulary (vocab_size {vocab_size}): the 256 single bytes come first; "
+                         "ask for 256 or more")
     tokens = single_bytes()
-    ranks = {token: rank for rank, token in enumerate(tokens)}
-    corpus = _Corpus(_count_words(texts), ranks)
+    corpus = _Corpus(_count_words(texts))
     while len(tokens) < vocab_size and (pair := corpus.most_frequent_pair()):
-        joined = tokens[pair[0]] + tokens[pair[1]]
-        if joined not in ranks:
-            ranks[joined] = len(tokens)
-            tokens.append(joined)
-        corpus.join(pair, ranks[joined])
+        corpus.join(pair, new=len(tokens))
+        tokens.append(tokens[pair[0]] + tokens[pair[1]])
     return tokens
 
 
@@ -127,8 +129,9 @@ def _count_words(texts: Iterable[str]) -> Counter[str]:
 class _Corpus:
     """The distinct words as lists of ranks, and how often each pair of neighbours occurs in all of them."""
 
-    def __init__(self, word_counts: Mapping[str, int], ranks: Mapping[bytes, int]) -> None:
-        self.words = [[ranks[bytes([b])] for b in word.encode()] for word in word_counts]
+    def __init__(self, word_counts: Mapping[str, int]) -> None:
+        rank_of = {byte[0]: rank for rank, byte in enumerate(single_bytes())}
+        self.words = [[rank_of[byte] for byte in word.encode()] for word in word_counts]
         self.word_counts = list(word_counts.values())
         self.pair_counts: defaultdict[Pair, int] = defaultdict(int)
         self.words_with: defaultdict[Pair, set[int]] = defaultdict(set)  # may name a word that lost the pair since
@@ -182,7 +185,7 @@ def _join_word(word: list[int], pair: Pair, new: int) -> list[int]:
 
 
 @functools.cache
-def _pattern():
+def _pattern() -> "regex.Pattern[str]":
     """Compile `PATTERN` once; Python's own `re` knows no classes such as \\p{L}."""
     import regex
 

@@ -69,10 +69,11 @@ class Tokenizer:
                 it gives fewer: `tokenizer.vocab_size` is the number that counts.
 
         Raises:
-            UsageError: `vocab_size 100: …; ask for 257 or more`.
+            UsageError: `cannot train a vocabulary (vocab_size 100): …; ask for 257 or more`.
         """
         if vocab_size < 257:
-            raise UsageError(f"vocab_size {vocab_size}: 256 bytes and the end of text come first; ask for 257 or more")
+            raise UsageError(f"cannot train a vocabulary (vocab_size {vocab_size}): the 256 single bytes and the "
+                             "end of text come first; ask for 257 or more")
         return cls(bpe.train(texts, vocab_size - 1))
 
     @classmethod
@@ -129,8 +130,7 @@ class Tokenizer:
             if not 0 <= i < self.vocab_size:
                 raise DataError(f"token id {i} (position {position}): the vocabulary has ids 0 to {self.eot_id}; "
                                 "decode with the tokenizer that encoded the text")
-        table = (*self.tokens, END_OF_TEXT.encode())
-        return b"".join(table[i] for i in ids)
+        return b"".join(self.tokens[i] if i < self.eot_id else END_OF_TEXT.encode() for i in ids)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Join tokens back into text; bytes that are no valid UTF-8 become U+FFFD.

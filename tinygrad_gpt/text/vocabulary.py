@@ -106,15 +106,13 @@ def _read_published(folder: Path, names: Sequence[str], sha256: str) -> tuple[Pa
 
 
 def _read(path: Path) -> bytes:
+    if path.exists() and not path.is_file():
+        raise _refusal(path, "it is not a regular file", "check the path")
     try:
-        if path.exists() and not path.is_file():
-            raise _refusal(path, "it is not a regular file")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise _refusal(path, (error.strerror or "it cannot be opened").lower(), "check the path") from None
-    except ValueError:  # a NUL in the name
-        raise _refusal(path, "no such file", "check the path") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise _refusal(path, (getattr(error, "strerror", None) or "no such file").lower(), "check the path") from None
     if len(data) > MAX_BYTES:
         raise _refusal(path, f"it is larger than {MAX_BYTES >> 20} MiB")
     return data
@@ -132,17 +130,21 @@ def _refusal(path: str | Path, why: str, remedy: str = "fetch or save the file a
 
 
 @functools.cache
-def _printable_byte() -> dict[str, int]:
-    """Map each printable stand-in to its byte: itself, or U+0100, U+0101, … for the bytes that do not print."""
-    order = [byte[0] for byte in single_bytes()]
-    visible = [byte for byte in order if order.index(byte) < 188]  # 94 + 12 + 82 bytes print in Latin-1
-    return {chr(byte): byte for byte in visible} | {chr(0x100 + i): byte for i, byte in enumerate(order[188:])}
+def _byte_of() -> dict[str, int]:
+    """Map each character of the files to its byte."""
+    order = b"".join(single_bytes())
+    n_visible = order.index(0)  # the bytes that print come first and stand for themselves
+    return {chr(byte if i < n_visible else 0x100 + i - n_visible): byte for i, byte in enumerate(order)}
+
+
+@functools.cache
+def _character_of() -> dict[int, str]:
+    return {byte: character for character, byte in _byte_of().items()}
 
 
 def _from_printable(text: str) -> bytes:
-    return bytes(_printable_byte()[character] for character in text)
+    return bytes(_byte_of()[character] for character in text)
 
 
 def _printable(token: bytes) -> str:
-    shown = {byte: character for character, byte in _printable_byte().items()}
-    return "".join(shown[byte] for byte in token)
+    return "".join(_character_of()[byte] for byte in token)

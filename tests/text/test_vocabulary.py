@@ -1,0 +1,137 @@
+import json
+import random
+import shutil
+
+import pytest
+
+from tinygrad_gpt.errors import CheckpointError
+from tinygrad_gpt.text import Tokenizer, bpe, vocabulary
+
+
+@pytest.fixture
+def saved(small, tmp_path):
+    path = tmp_path / "vocab.json"
+    path.write_bytes(vocabulary.to_json(small.tokens))
+    return path
+
+
+@pytest.fixture
+def gpt2_copy(shared_data, tmp_path):
+    folder = tmp_path / "gpt2"
+    shutil.copytree(shared_data / "gpt2", folder)
+    return folder
+
+
+def refusal(read, path):
+    """Return the reason; the message is one line and names the file."""
+    with pytest.raises(CheckpointError) as caught:
+        read(path)
+    message = str(caught.value)
+    assert message.startswith("cannot read the vocabulary (")
+    assert "\n" not in message
+    assert ": " in message
+    assert "; " in message
+    return message
+
+
+class TestJson:
+    def test_there_and_back(self, saved, small):
+        assert vocabulary.read_json(saved) == list(small.tokens)
+        assert vocabulary.to_json(vocabulary.read_json(saved)) == saved.read_bytes()
+
+    def test_it_is_written_as_gpt2_writes_tokens(self, saved):
+        assert json.loads(saved.read_text(encoding="utf-8"))["tokens"][220] == "Ġ"
+
+    @pytest.mark.parametrize(("content", "why"), [
+        (b"", "it is not JSON"),
+        (b"\x89HDF\r\n\x1a\n", "it is not JSON"),
+        (b"[" * 100_000, "it is not JSON"),
+        (b"9" * 10_000, "it is not JSON"),
+        (b"[]", "it does not say 'format: "),
+        (b'{"the": 1}', "it does not say 'format: "),
+        (b"null", "it does not say 'format: "),
+        (b" " * (vocabulary.MAX_BYTES + 1), "it is larger than 16 MiB"),
+    ])
+    def test_foreign_files(self, tmp_path, content, why):
+        path = tmp_path / "foreign.json"
+        path.write_bytes(content)
+        assert f"foreign.json): {why}" in refusal(vocabulary.read_json, path)
+
+    @pytest.mark.parametrize(("field", "value", "why"), [
+        ("format", "tinygrad_gpt byte-level BPE 2", "it does not say"),
+        ("tokens", None, "'tokens' is not a list of strings"),
+        ("tokens", ["a", 1], "'tokens' is not a list of strings"),
+        ("tokens", ["a b"], "' ' stands for no byte"),
+        ("tokens", ["\ud800"], r"'\ud800' stands for no byte"),
+        ("tokens", ["a", "b"], "its digest is "),
+        ("digest", None, "its digest is "),
+        ("digest", "x" * 10_000, "its digest is "),
+    ])
+    def test_damaged_fields(self, saved, field, value, why):
+        content = json.loads(saved.read_bytes())
+        content[field] = value
+        saved.write_text(json.dumps(content), encoding="utf-8")
+        message = refusal(vocabulary.read_json, saved)
+        assert why in message
+        assert len(message) < 400
+
+    def test_a_right_digest_does_not_make_it_a_vocabulary(self, tmp_path):
+        path = tmp_path / "vocab.json"
+        path.write_bytes(vocabulary.to_json([b"a", b"a"]))
+        assert "a token stands in it twice" in refusal(vocabulary.read_json, path)
+
+    def test_no_cut_file_is_read(self, saved):
+        whole = saved.read_bytes()
+        for length in range(0, len(whole) - 2, 31):
+            saved.write_bytes(whole[:length])
+            assert "it is not JSON" in refusal(vocabulary.read_json, saved)
+
+    def test_no_flipped_bit_changes_a_token(self, saved, small):
+        whole, draw, refused = saved.read_bytes(), random.Random(0), 0
+        for _ in range(500):
+            damaged = bytearray(whole)
+            damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
+            saved.write_bytes(damaged)
+            try:  # a flip in white space, or from one notation of a letter to another, may leave the content as it was
+                assert vocabulary.read_json(saved) == list(small.tokens)
+            except CheckpointError:
+                refused += 1
+        assert refused > 400
+
+    @pytest.mark.parametrize(("name", "why"), [
+        ("absent.json", "no such file or directory"), (".", "it is not a regular file"), ("a\0b", "no such file"),
+    ])
+    def test_no_file(self, tmp_path, name, why):
+        assert why in refusal(vocabulary.read_json, tmp_path / name)
+
+
+class TestGpt2:
+    def test_names_of_hugging_face(self, gpt2, gpt2_copy):
+        (gpt2_copy / "vocab.bpe").rename(gpt2_copy / "merges.txt")
+        (gpt2_copy / "encoder.json").rename(gpt2_copy / "vocab.json")
+        assert Tokenizer.gpt2(gpt2_copy) == gpt2
+
+    def test_first_and_last_tokens(self, gpt2):
+        assert list(gpt2.tokens[:256]) == bpe.single_bytes()
+        assert gpt2.tokens[256:258] == (b" t", b" a")
+        assert gpt2.tokens[-1] == b" gazed"
+
+    @pytest.mark.parametrize("name", ["vocab.bpe", "encoder.json"])
+    def test_other_bytes_are_refused(self, gpt2_copy, name):
+        path = gpt2_copy / name
+        path.write_bytes(path.read_bytes() + b"\n")
+        assert f"{name}): its sha256 is " in refusal(vocabulary.read_gpt2, gpt2_copy)
+
+    @pytest.mark.parametrize("name", ["vocab.bpe", "encoder.json"])
+    def test_missing_files_are_named(self, gpt2_copy, name):
+        (gpt2_copy / name).unlink()
+        assert f"{name}): no such file or directory" in refusal(vocabulary.read_gpt2, gpt2_copy)
+
+    def test_files_that_disagree_are_refused(self, gpt2_copy, monkeypatch):
+        path = gpt2_copy / "encoder.json"
+        ids = json.loads(path.read_bytes())
+        ids["Ġt"], ids["Ġa"] = ids["Ġa"], ids["Ġt"]
+        path.write_text(json.dumps(ids), encoding="utf-8")
+        found = vocabulary.hashlib.sha256(path.read_bytes()).hexdigest()
+        monkeypatch.setattr(vocabulary, "GPT2_IDS", (("encoder.json",), found))
+        assert "its ids are not the order of vocab.bpe" in refusal(vocabulary.read_gpt2, gpt2_copy)
