@@ -114,34 +114,38 @@ def cross_entropy(xp, logits, targets, class_weight=None, *, ignore_index=-100, 
               p = softmax(logits), c = class_weight or 1, w_n = c[t_n] or 0 where ignored, s = label_smoothing
     Gradient: logits̅ = ȳ (p_n Σ_v q_nv − q_n) / Σ_n w_n,  q_nv = (1−s) w_n [v = t_n] + s/V c_v (0 where ignored)
     Shapes:   logits (..., V), targets (...) integers, class_weight (V) or None -> y ()
-    Saves:    logp, safe, weights, q_sum, class_weight, counts, total
+    Saves:    p, safe, weights, counts, class_weight, total
     Source:   Szegedy et al. 2016, arXiv:1512.00567, section 7; torch.nn.functional.cross_entropy
     """
     _check_targets(logits, targets, class_weight, ignore_index)
     shape, n_classes = logits.shape, logits.shape[-1]
     logits, targets = logits.reshape(-1, n_classes), targets.reshape(-1)
     weights, safe = _row_weights(xp, targets, class_weight, ignore_index, logits.dtype)
+    counts = (targets != ignore_index).astype(logits.dtype)
     total = xp.maximum(weights.sum(), _tiny(xp, logits.dtype))
     rows = xp.arange(safe.shape[0])
-    logp = logits - logits.max(axis=-1, keepdims=True)
-    logp -= xp.log(xp.exp(logp).sum(axis=-1, keepdims=True))
-    loss = -(weights * logp[rows, safe]).sum() / total
-    counts = (targets != ignore_index).astype(logits.dtype)
-    if label_smoothing:
-        spread = logp.sum(axis=-1) if class_weight is None else logp @ class_weight
-        loss = (1 - label_smoothing) * loss - label_smoothing / n_classes * (counts * spread).sum() / total
     share = label_smoothing / n_classes  # of every class in the smoothed target
+
+    largest = logits.max(axis=-1, keepdims=True)
+    p = logits - largest
+    xp.exp(p, out=p)
+    sums = p.sum(axis=-1, keepdims=True)
+    p /= sums
+    lse = (largest + xp.log(sums))[:, 0]  # (N,) ln Σ e^logits
+    loss = (1 - label_smoothing) * (weights * (lse - logits[rows, safe])).sum() / total
+    if label_smoothing:
+        c = xp.ones(n_classes, logits.dtype) if class_weight is None else class_weight
+        loss = loss + share * (counts * (lse * c.sum() - logits @ c)).sum() / total
 
     def grad_logits(g):
         q_sum = (1 - label_smoothing) * weights
         if label_smoothing:
             q_sum = q_sum + share * counts * (n_classes if class_weight is None else class_weight.sum())
-        grad = xp.exp(logp)
-        grad *= q_sum[:, None]
-        grad[rows, safe] -= (1 - label_smoothing) * weights
+        scale = g / total
+        grad = p * (q_sum * scale)[:, None]
+        grad[rows, safe] -= (1 - label_smoothing) * weights * scale
         if label_smoothing:
-            grad -= share * counts[:, None] * (1.0 if class_weight is None else class_weight)
-        grad *= g / total
+            grad -= (share * counts * scale)[:, None] * (1.0 if class_weight is None else class_weight)
         return grad.reshape(shape)
 
     return loss, (grad_logits, None, None)
