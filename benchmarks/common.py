@@ -1,0 +1,52 @@
+"""What the benchmarks share: the machine in one line, medians, tables, and their place in docs/benchmarks.md."""
+
+import datetime
+import os
+import platform
+import re
+import statistics
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+__all__ = ["machine", "median", "table", "write_section"]
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+HEADER = "# Benchmarks\n\nEach section is written by the script it names, run with `--write`.\n"
+
+
+def machine() -> str:
+    """The machine, the versions that matter and the date, in one line."""
+    return (f"{_processor()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, "
+            f"NumPy {version('numpy')}; {datetime.date.today().isoformat()}")
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    named = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    return named[1].strip() if named else platform.processor() or platform.machine()
+
+
+def median(values: Iterable[float]) -> float:
+    """The middle value: one slow run among five does not move it."""
+    return statistics.median(values)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; every column but the first is aligned to the right."""
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
+
+
+def write_section(title: str, markdown: str) -> None:
+    """Put `markdown` under the heading `title` of docs/benchmarks.md, in place of what stood there."""
+    page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else HEADER
+    sections = re.split(r"(?m)^(?=## )", page)
+    new = f"## {title}\n\n{markdown.strip()}\n"
+    known = [section.split("\n")[0] for section in sections]
+    if f"## {title}" in known:
+        at = known.index(f"## {title}")
+        sections[at] = new
+    else:
+        sections.append(new)
+    PAGE.write_text("\n".join(section.strip() + "\n" for section in sections), encoding="utf-8")
