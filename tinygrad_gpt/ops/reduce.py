@@ -21,7 +21,7 @@ def _kept(shape, axis):
     """Shape of the result had it kept the reduced axes as size 1."""
     if axis is None:
         return (1,) * len(shape)
-    axes = {a % len(shape) for a in (axis if isinstance(axis, tuple) else (axis,))}
+    axes = {a % max(1, len(shape)) for a in (axis if isinstance(axis, tuple) else (axis,))}
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
 
 
@@ -81,9 +81,8 @@ def max_(xp, x, *, axis=None, keepdims=False):
     kept = _kept(x.shape, axis)
 
     def grad_x(g):
-        largest = x == y.reshape(kept)
-        share = largest / largest.sum(axis=axis, keepdims=True)
-        return g.reshape(kept) * share.astype(g.dtype)
+        largest = (x == y.reshape(kept)).astype(g.dtype)
+        return g.reshape(kept) * largest / largest.sum(axis=axis, keepdims=True)
 
     return y, (grad_x,)
 
