@@ -65,7 +65,10 @@ def slice_(xp, x, *, index):
     """
     shape = x.shape
     parts = index if isinstance(index, tuple) else (index,)
-    is_basic = not any(hasattr(part, "dtype") or isinstance(part, list) for part in parts)
+    is_basic = all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts)
+    y = x[index]
+    if not is_basic:  # a copy, because the tape does not see a later change of a setting
+        index = tuple(part.copy() if hasattr(part, "copy") else part for part in parts)
 
     def grad_x(g):
         selected = xp.zeros(shape, dtype=g.dtype)
@@ -75,7 +78,7 @@ def slice_(xp, x, *, index):
             backend_of(g).index_add(selected, index, g)
         return selected
 
-    return x[index], (grad_x,)
+    return y, (grad_x,)
 
 
 @op(samples=lambda r: [(r.normal(2, 3), r.normal(1, 3), {"axis": 0}), (r.normal(2, 1), r.normal(2, 3), {"axis": -1})],
