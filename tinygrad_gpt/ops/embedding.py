@@ -14,7 +14,8 @@ def _embedding_composed(weight, ids):
 @op(samples=lambda r: [(r.normal(5, 3), r.integers(5, 2, 4)), (r.normal(5, 3), r.integers(5, 6))],
     errors=lambda r: [((r.normal(5, 3), r.integers(5, 2) + 5), "outside 0 … 4"),
                       ((r.normal(5, 3), r.integers(5, 2) - 9), "outside 0 … 4"),
-                      ((r.normal(5, 3), r.normal(2)), "ids are float64, expected integers")],
+                      ((r.normal(5, 3), r.normal(2)), "ids are float64, expected integers"),
+                      ((r.normal(5), r.integers(5, 2)), "weight is (5,), expected (V, C)")],
     composed=_embedding_composed)
 def embedding(xp, weight, ids):
     """Rows of ``weight`` by id. Negative ids are refused: NumPy would silently read from the end.
@@ -25,6 +26,8 @@ def embedding(xp, weight, ids):
     Saves:    ids
     Source:   adjoint of selection
     """
+    if weight.ndim != 2:
+        raise ShapeError(f"op 'embedding': weight is {weight.shape}, expected (V, C)")
     if ids.dtype.kind not in "iu":
         raise DTypeError(f"op 'embedding': ids are {ids.dtype}, expected integers")
     if values_are_checked(ids) and ids.size and not (ids.min() >= 0 and ids.max() < weight.shape[0]):
