@@ -67,7 +67,7 @@ def _attention_composed(q, k, v, padding=None, keep=None, *, causal=True, p=0.0)
     if allowed is not None:
         scores = where(allowed, scores, float(xp.finfo(scores.dtype).min))
     weights = softmax(scores)
-    if padding is not None:  # a query that may see no key has the result 0
+    if allowed is not None:  # a query that may see no key has the result 0
         weights = where(allowed, weights, 0.0)
     if keep is not None:
         weights = dropout(weights, keep, p=p)
