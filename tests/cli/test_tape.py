@@ -1,0 +1,71 @@
+"""The command `tape`: the table, JSON, Graphviz, the composed and the frozen step."""
+
+import json
+
+import pytest
+
+from tinygrad_gpt.cli import main
+
+
+def tape(capsys, *options):
+    assert main(["tape", *options]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return captured.out
+
+
+def nodes(capsys, *options):
+    return [json.loads(line) for line in tape(capsys, "--json", *options).splitlines()]
+
+
+def kept(rows):
+    return sum(row["bytes"] for row in rows)
+
+
+def test_the_table_shows_every_node_of_the_step(capsys):
+    out, rows = tape(capsys), nodes(capsys)
+    assert len(out.splitlines()) == len(rows) + 4
+    assert f"{len(rows)} nodes: " in out
+    assert f"Kept for backward: {kept(rows):,} bytes" in out
+    for row, line in zip(rows, out.splitlines()[1:], strict=False):
+        assert line.split()[:2] == [str(row["number"]), row["label"]]
+
+
+def test_json_tells_name_shape_and_bytes_of_each_saved_array(capsys):
+    rows = nodes(capsys)
+    assert set(rows[0]) == {"number", "op", "label", "shape", "inputs", "saved", "gradients", "bytes"}
+    assert (rows[0]["op"], rows[0]["label"], rows[0]["shape"]) == (None, "wte.weight", [50, 16])
+    (qkv, weights) = next(row for row in rows if row["op"] == "self_attention")["saved"]
+    assert (qkv["name"], qkv["shape"], qkv["bytes"]) == ("qkv", [2, 8, 48], 3072)
+    assert (weights["name"], weights["shape"], weights["bytes"]) == ("weights", [2, 2, 8, 8], 1024)
+
+
+def test_the_composed_step_has_more_nodes_and_keeps_more(capsys):
+    fused, composed = nodes(capsys), nodes(capsys, "--composed")
+    assert len(composed) > 2 * len(fused)
+    assert kept(composed) > kept(fused)
+    assert "self_attention" not in {row["op"] for row in composed}
+
+
+def test_frozen_weights_save_nothing_below_the_first_trainable_one(capsys):
+    full, frozen = nodes(capsys), nodes(capsys, "--frozen")
+    assert {row["label"].split(".")[1] for row in frozen if row["label"].startswith("h.")} == {"1"}
+    assert kept(frozen) < kept(full)
+    assert [row["op"] for row in frozen].count("self_attention") == 1
+
+
+def test_dot_is_a_graph(capsys):
+    out = tape(capsys, "--dot")
+    assert out.startswith("digraph tape {\n")
+    assert out.endswith("}\n")
+    assert out.count(" -> ") == sum(len(row["inputs"]) for row in nodes(capsys))
+
+
+def test_two_formats_are_refused(capsys):
+    assert main(["tape", "--json", "--dot"]) == 2
+    assert capsys.readouterr().err.startswith("error: tape (--json, --dot): two formats asked for")
+
+
+@pytest.mark.parametrize("options", [[], ["--composed"], ["--frozen"]])
+def test_the_step_is_the_same_every_time(options, capsys):
+    assert tape(capsys, *options) == tape(capsys, *options)
