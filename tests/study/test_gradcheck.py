@@ -39,6 +39,19 @@ def test_every_gradient_is_right(name):
     assert [c for c in checks if not c.passed()] == []
 
 
+def test_the_check_runs_on_the_default_backend(backend, register):
+    seen = set()
+
+    def pullback(g, x, c):
+        seen.update(map(type, (g, x)))
+        return 2 * g * x * c
+
+    (check,) = check_op(register(pullback))
+    assert seen == {backend.array_type}
+    assert check.passed()
+    assert all(c.passed() for c in check_op("slice"))
+
+
 def test_a_right_temporary_op_passes(register):
     (check,) = check_op(register(lambda g, x, c: 2 * g * x * c))
     assert check.passed()

@@ -1,12 +1,14 @@
 """The view of a tape: the nodes of a real step, and the bytes that they really keep."""
 
 import re
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.autograd import Tensor, composed_ops
+from tinygrad_gpt.backend import default_backend, use_backend
 from tinygrad_gpt.errors import TapeError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.study import view_tape
@@ -16,13 +18,17 @@ def leaf(*shape):
     return Tensor(np.ones(shape, np.float32), requires_grad=True)
 
 
-@pytest.fixture(scope="module")
-def model():
+def tiny():
     return GPT2(GPT2Config(vocab_size=50, n_ctx=8, n_embd=16, n_layer=2, n_head=2))
 
 
+@pytest.fixture(scope="module")
+def model():
+    return tiny()
+
+
 def step(model):
-    tokens = np.random.default_rng(0).integers(0, 50, (2, 9))
+    tokens = default_backend().from_numpy(np.random.default_rng(0).integers(0, 50, (2, 9)))
     return ops.cross_entropy(model(tokens[:, :-1]), tokens[:, 1:])
 
 
@@ -133,6 +139,15 @@ def test_the_composed_step_keeps_more(model):
         composed = view_tape(step(model), model.named_parameters())
     assert composed.bytes > fused.bytes
     assert {n.op for n in composed.nodes}.isdisjoint({"self_attention", "layer_norm", "gelu", "linear"})
+
+
+@pytest.mark.parametrize("mode", [nullcontext, composed_ops])
+def test_every_backend_keeps_the_same(backend, mode, model):
+    with mode():
+        here = tiny()
+        view = view_tape(step(here), here.named_parameters())
+        use_backend("numpy")
+        assert view == view_tape(step(model), model.named_parameters())
 
 
 def test_the_text_shows_each_node_and_the_totals(model):
