@@ -157,7 +157,8 @@ def self_attention(xp, qkv, padding=None, keep=None, *, n_head, causal=True, p=0
         batch, n, size = qkv.shape[0], qkv.shape[1], qkv.shape[2] // (3 * n_head)
         grad = xp.empty((batch, n, 3, n_head, size), dtype=g.dtype)
         per_head = g.reshape(batch, n, n_head, size).transpose(0, 2, 1, 3)  # (B, H, T, D)
-        for i, part in enumerate(attend_grads(xp, per_head, *split_heads(qkv, n_head), weights, keep, p)):
+        q, k, v = split_heads(qkv, n_head)
+        for i, part in enumerate(attend_grads(xp, per_head, q, k, v, weights, keep, p)):
             grad[:, :, i] = part.transpose(0, 2, 1, 3)
         return grad.reshape(qkv.shape), None, None
 

@@ -9,7 +9,6 @@ from tinygrad_gpt import ops
 from tinygrad_gpt.autograd import no_grad
 from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.data.batches import length_batches, pad, truncate
-from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.models.gpt2 import GPT2Classifier
 from tinygrad_gpt.recipes.saved import SavedModel
 from tinygrad_gpt.text import Tokenizer
@@ -43,11 +42,10 @@ def classify(saved: SavedModel, texts: Sequence[str], batch_size: int = 32) -> l
     Raises:
         UsageError: "the model is a language model, not a classifier; …".
     """
-    if not saved.labels:
-        raise UsageError("cannot classify: the model is a language model, not a classifier; finetune it first")
+    model = saved.classifier
     tokens = [_with_start(saved.tokenizer, text) for text in texts]
-    n_ctx = saved.model.transformer.config.n_ctx
-    probabilities = predict(saved.model, truncate(tokens, n_ctx)[0], batch_size)
+    n_ctx = model.transformer.config.n_ctx
+    probabilities = predict(model, truncate(tokens, n_ctx)[0], batch_size)
     return [
         Prediction(text, saved.labels[int(row.argmax())], float(row.max()),
                    {label: float(p) for label, p in zip(saved.labels, row, strict=True)},

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -133,9 +133,8 @@ def _base(config: FinetuneConfig, train_texts: list[str]) -> tuple[GPT2, Tokeniz
         return GPT2(GPT2Config(tokenizer.vocab_size, n_ctx=256, n_embd=192, n_layer=4, n_head=4,
                                dropout=config.dropout), seed=config.seed), tokenizer
     loaded = load_model(config.base)
-    source = loaded.model.transformer if loaded.labels else loaded.model
-    base = GPT2(GPT2Config(**source.config.to_dict() | {"dropout": config.dropout}))
-    base.load_state_dict(source.state_dict())
+    base = GPT2(replace(loaded.transformer.config, dropout=config.dropout))
+    base.load_state_dict(loaded.transformer.state_dict())
     return base, loaded.tokenizer
 
 

@@ -120,7 +120,8 @@ def pretrain(config: PretrainConfig, out: str | Path, *, resume: bool = False,
     optimizer = AdamW(model.parameters(), config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay)
     first = _restore(out, config, model, optimizer) if resume else 0
     evaluate = _evaluation(config, tokenizer)
-    started, scores = time.monotonic(), {}
+    scores: dict[str, float] = {}
+    started = time.monotonic()
     for step in range(first, config.steps):
         seed_dropout(model.train(), config.seed, step)
         ids, targets = random_batch(tokens, config.batch_size, config.n_ctx, seed=config.seed, step=step)

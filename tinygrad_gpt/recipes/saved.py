@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from tinygrad_gpt.checkpoints import native
-from tinygrad_gpt.errors import CheckpointError
+from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Classifier, GPT2Config
-from tinygrad_gpt.nn import Module
 from tinygrad_gpt.text import Tokenizer
 
 __all__ = ["SHIPPED_CLASSIFIER", "SavedModel", "load_model", "save_model", "weights_folder"]
@@ -33,6 +32,22 @@ class SavedModel:
     labels: tuple[str, ...]
     provenance: dict
 
+    @property
+    def transformer(self) -> GPT2:
+        """The GPT-2, with or without a classifier on it."""
+        return self.model.transformer if isinstance(self.model, GPT2Classifier) else self.model
+
+    @property
+    def classifier(self) -> GPT2Classifier:
+        """The classifier.
+
+        Raises:
+            UsageError: "the model is a language model, not a classifier; finetune it first".
+        """
+        if not isinstance(self.model, GPT2Classifier):
+            raise UsageError("the model is a language model, not a classifier; finetune it first")
+        return self.model
+
 
 def weights_folder() -> Path:
     """The models that ship with the package: inside an installed wheel, or `weights/` of a checkout."""
@@ -52,12 +67,11 @@ def _resolved(path: str | Path) -> Path:
 
 def save_model(path: str | Path, saved: SavedModel, dtype: type = np.float32) -> None:
     """Write a model as a native checkpoint; ``dtype`` float16 halves the file."""
-    transformer = saved.model.transformer if saved.labels else saved.model
-    weights = {name: array.astype(dtype) for name, array in saved.model.state_dict().items()}
+    weights: dict[str, np.ndarray] = {name: array.astype(dtype) for name, array in saved.model.state_dict().items()}
     vocabulary = {_VOCABULARY + name: array for name, array in saved.tokenizer.to_arrays().items()}
     native.save(path, weights | vocabulary, {
         "kind": "classifier" if saved.labels else "gpt2",
-        "config": transformer.config.to_dict(),
+        "config": saved.transformer.config.to_dict(),
         "labels": list(saved.labels),
         "provenance": saved.provenance,
     })
@@ -87,9 +101,7 @@ def load_model(path: str | Path) -> SavedModel:
     if tokenizer.vocab_size > config.vocab_size:
         raise CheckpointError(f"cannot load model ({path}): its vocabulary has {tokenizer.vocab_size} tokens but the "
                               f"model {config.vocab_size}; the file was put together wrongly")
-    model: Module = GPT2(config)
-    if labels:
-        model = GPT2Classifier(model, len(labels))
+    model = GPT2Classifier(GPT2(config), len(labels)) if labels else GPT2(config)
     model.load_state_dict({name: array for name, array in checkpoint.tensors.items()
                            if not name.startswith(_VOCABULARY)})
     return SavedModel(model.eval(), tokenizer, labels, provenance)
