@@ -79,17 +79,14 @@ def _cross_entropy_composed(logits, targets, class_weight=None, *, ignore_index=
     logp = log_softmax(logits.reshape(-1, n_classes))
     xp, targets, class_weight = backend_of(logp.data).xp, raw(targets).reshape(-1), raw(class_weight)
     weights, safe = _row_weights(xp, targets, class_weight, ignore_index, logp.dtype)
-    total = xp.maximum(weights.sum(), _tiny(xp, logp.dtype))
+    total = weights.sum()
+    total = total + (total == 0)  # all ignored: 0 / 1
     loss = -sum_(logp[xp.arange(safe.size), safe] * weights) / total
     if not label_smoothing:
         return loss
     counts = (targets[:, None] != ignore_index).astype(logp.dtype)
     spread = logp if class_weight is None else logp * class_weight
     return loss * (1 - label_smoothing) - sum_(spread * counts) / total * (label_smoothing / n_classes)
-
-
-def _tiny(xp, dtype):
-    return float(xp.finfo(dtype).tiny)
 
 
 def _cross_entropy_samples(r):
@@ -114,7 +111,7 @@ def cross_entropy(xp, logits, targets, class_weight=None, *, ignore_index=-100, 
               p = softmax(logits), c = class_weight or 1, w_n = c[t_n] or 0 where ignored, s = label_smoothing
     Gradient: logits̅ = ȳ (p_n Σ_v q_nv − q_n) / Σ_n w_n,  q_nv = (1−s) w_n [v = t_n] + s/V c_v (0 where ignored)
     Shapes:   logits (..., V), targets (...) integers, class_weight (V) or None -> y ()
-    Saves:    p, safe, weights, counts, class_weight, total
+    Saves:    p, rows, safe, weights, counts, class_weight, c_sum, total
     Source:   Szegedy et al. 2016, arXiv:1512.00567, section 7; torch.nn.functional.cross_entropy
     """
     _check_targets(logits, targets, class_weight, ignore_index)
@@ -122,25 +119,29 @@ def cross_entropy(xp, logits, targets, class_weight=None, *, ignore_index=-100, 
     logits, targets = logits.reshape(-1, n_classes), targets.reshape(-1)
     weights, safe = _row_weights(xp, targets, class_weight, ignore_index, logits.dtype)
     counts = (targets != ignore_index).astype(logits.dtype)
-    total = xp.maximum(weights.sum(), _tiny(xp, logits.dtype))
+    total = weights.sum()
+    total = total + (total == 0)  # all ignored: 0 / 1
     rows = xp.arange(safe.shape[0])
     share = label_smoothing / n_classes  # of every class in the smoothed target
+    c_sum = n_classes if class_weight is None else class_weight.sum()
 
-    largest = logits.max(axis=-1, keepdims=True)
-    p = logits - largest
-    xp.exp(p, out=p)
+    # Less the row's largest, before anything is added up: large logits lose no digits.
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    picked = shifted[rows, safe]
+    if label_smoothing:
+        spread = shifted.sum(axis=-1) if class_weight is None else shifted @ class_weight
+    p = xp.exp(shifted, out=shifted)
     sums = p.sum(axis=-1, keepdims=True)
     p /= sums
-    lse = (largest + xp.log(sums))[:, 0]  # (N,) ln Σ e^logits
-    loss = (1 - label_smoothing) * (weights * (lse - logits[rows, safe])).sum() / total
+    lse = xp.log(sums)[:, 0]  # (N,) ln Σ e^shifted
+    loss = (1 - label_smoothing) * (weights * (lse - picked)).sum() / total
     if label_smoothing:
-        c = xp.ones(n_classes, logits.dtype) if class_weight is None else class_weight
-        loss = loss + share * (counts * (lse * c.sum() - logits @ c)).sum() / total
+        loss = loss + share * (counts * (c_sum * lse - spread)).sum() / total
 
     def grad_logits(g):
         q_sum = (1 - label_smoothing) * weights
         if label_smoothing:
-            q_sum = q_sum + share * counts * (n_classes if class_weight is None else class_weight.sum())
+            q_sum = q_sum + share * counts * c_sum
         scale = g / total
         grad = p * (q_sum * scale)[:, None]
         grad[rows, safe] -= (1 - label_smoothing) * weights * scale
