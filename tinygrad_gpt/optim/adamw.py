@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tinygrad_gpt.backend import backend_of
-from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.tensor import Tensor
 
 __all__ = ["AdamW"]
@@ -53,13 +53,14 @@ class AdamW:
                 continue
             backend = backend_of(parameter.data)
             decay = self.weight_decay if parameter.ndim >= 2 else 0.0
-            chunk = CHUNK if backend.on_host else parameter.size
-            flat = [a.reshape(-1) for a in (parameter.data, parameter.grad.data, m, v)]
-            for i in range(0, parameter.size, max(1, chunk)):
-                self._update(backend.xp, *(a[i:i + chunk] for a in flat), decay)
+            shape = parameter.shape or (1,)
+            arrays = [a.reshape(shape) for a in (parameter.data, parameter.grad.data, m, v)]  # views, never copies
+            chunk = max(1, CHUNK * shape[0] // max(1, parameter.size)) if backend.on_host else shape[0]  # rows
+            for i in range(0, shape[0], max(1, chunk)):
+                self._update(backend.xp, decay, *(a[i:i + chunk] for a in arrays))
             parameter.mark_changed()
 
-    def _update(self, xp, p, g, m, v, decay):
+    def _update(self, xp, decay, p, g, m, v):
         beta1, beta2 = self.betas
         m *= beta1
         m += (1 - beta1) * g
@@ -82,8 +83,19 @@ class AdamW:
         return state
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Continue from a ``state_dict`` of an optimiser over the same parameters."""
+        """Continue from a ``state_dict`` of an optimiser over the same parameters.
+
+        Raises:
+            CheckpointError: lists all that is missing, unexpected or misshapen; nothing was changed.
+        """
+        own = {f"{kind}.{i}": a for i, pair in enumerate(self.moments) for kind, a in zip("mv", pair, strict=True)}
+        problems = [f"missing {name}" for name in ("steps", *own) if name not in state]
+        problems += [f"unexpected {name}" for name in state if name != "steps" and name not in own]
+        problems += [f"{name} is {np.shape(state[name])}, expected {a.shape}" for name, a in own.items()
+                     if name in state and np.shape(state[name]) != a.shape]
+        if problems:
+            raise CheckpointError(f"AdamW: the state does not fit: {'; '.join(problems)}; "
+                                  "was it saved with other parameters trained?")
         self.steps = int(state["steps"])
-        for i, (m, v) in enumerate(self.moments):
-            m[...] = backend_of(m).from_numpy(state[f"m.{i}"])
-            v[...] = backend_of(v).from_numpy(state[f"v.{i}"])
+        for name, a in own.items():
+            a[...] = backend_of(a).from_numpy(state[name])
