@@ -77,15 +77,15 @@ def _row_weights(xp, targets, class_weight, ignore_index, dtype):
 def _cross_entropy_composed(logits, targets, class_weight=None, *, ignore_index=-100, label_smoothing=0.0):
     n_classes = logits.shape[-1]
     logp = log_softmax(logits.reshape(-1, n_classes))
-    xp, targets, class_weight = backend_of(logp.data).xp, raw(targets).reshape(-1), raw(class_weight)
-    weights, safe = _row_weights(xp, targets, class_weight, ignore_index, logp.dtype)
+    xp, targets = backend_of(logp.data).xp, raw(targets).reshape(-1)
+    weights, safe = _row_weights(xp, targets, raw(class_weight), ignore_index, logp.dtype)
     total = weights.sum()
     total = total + (total == 0)  # all ignored: 0 / 1
     loss = -sum_(logp[xp.arange(safe.size), safe] * weights) / total
     if not label_smoothing:
         return loss
     counts = (targets[:, None] != ignore_index).astype(logp.dtype)
-    spread = logp if class_weight is None else logp * class_weight
+    spread = logp if class_weight is None else logp * class_weight.detach()
     return loss * (1 - label_smoothing) - sum_(spread * counts) / total * (label_smoothing / n_classes)
 
 
