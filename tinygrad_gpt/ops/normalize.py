@@ -28,7 +28,7 @@ def layer_norm(xp, x, weight, bias, *, eps=1e-5):
     Saves:    x_hat, rstd, weight
     Source:   Ba et al. 2016, arXiv:1607.06450
     """
-    if not (x.ndim and x.shape[-1:] == weight.shape == bias.shape):
+    if not (x.ndim and x.shape[-1:] == weight.shape == bias.shape != (0,)):
         raise ShapeError(f"op 'layer_norm': last axis of x is {x.shape[-1] if x.ndim else 'missing'} (x is {x.shape}) "
                          f"but weight is {weight.shape} and bias {bias.shape}")
     rows = tuple(range(x.ndim - 1))
