@@ -50,11 +50,12 @@ class Op:
         if mode.composed and self.composed is not None:
             return self.composed(*[Tensor(a) if hasattr(a, "strides") else a for a in args], **settings)
         arrays, backend = self._unwrapped(args)
+        settings = {key: self._setting(key, value) for key, value in settings.items()}
         try:
             y, pullbacks = self.function(backend.xp, *arrays, **settings)
         except TinygradError:
             raise
-        except (ValueError, IndexError, TypeError) as error:
+        except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
             got = ", ".join(f"{self.argument(i)} is {a.shape} {a.dtype}" for i, a in enumerate(arrays) if a is not None)
             kind = DTypeError if isinstance(error, TypeError) else ShapeError
             raise kind(f"op '{self.name}': {error} ({got})") from error
@@ -66,6 +67,12 @@ class Op:
                 if mode.checking and result._node:
                     result._node.lock = Lock(self, saved_arrays(result._node.pullbacks))
         return result
+
+    def _setting(self, key, value):
+        if key in self.arguments:
+            raise DTypeError(f"op '{self.name}': '{key}' is an array argument; give it by position, not by name")
+        # A NumPy float64 would turn float32 work into float64.
+        return value.item() if isinstance(value, np.generic) else value
 
     def _node(self, inputs, pullbacks, args, result):
         """The Node of a call; None if no argument with a pullback is on the tape."""
