@@ -11,6 +11,7 @@ Source: cupy 14, `cupy/__init__.py`, `cupy/_core/core.pyx`, `_routines_indexing.
 
 import contextlib
 import operator
+from functools import partialmethod
 
 import numpy as np
 
@@ -19,34 +20,39 @@ from tinygrad_gpt.backend import Backend, register_backend
 synchronisations = 0
 _float64_allowed = True
 
+def names(text):
+    return frozenset(text.split())
+
+
 # The names of CuPy 14 that array code may want; each does in CuPy what it does in NumPy.
-FUNCTIONS = frozenset("""
+FUNCTIONS = names("""
     abs absolute add all allclose amax amin any arange arccos arccosh arcsin arcsinh arctan arctan2 arctanh argmax
-    argmin argpartition argsort argwhere around array array_equal array_split asarray ascontiguousarray asfortranarray
-    atleast_1d atleast_2d average bincount bitwise_and bitwise_or bitwise_xor broadcast_arrays broadcast_to cbrt ceil
-    clip column_stack concatenate copy copysign copyto cos cosh count_nonzero cross cumprod cumsum degrees diag
-    diagonal diff divide divmod dot dstack einsum empty empty_like equal exp exp2 expand_dims expm1 eye fabs
-    flatnonzero flip fliplr flipud floor floor_divide fmax fmin fmod full full_like gradient greater greater_equal
-    histogram hstack hypot identity indices inner interp invert isclose isfinite isin isinf isnan kron left_shift less
-    less_equal linspace log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor logspace matmul
-    max maximum may_share_memory mean median meshgrid min minimum mod moveaxis multiply nan_to_num nanmax nanmean
-    nanmin nansum negative nonzero not_equal ones ones_like outer pad partition percentile power prod ptp put quantile
-    ravel ravel_multi_index reciprocal remainder repeat reshape resize right_shift rint roll rollaxis rot90 round
-    searchsorted select shares_memory sign signbit sin sinh size sort split sqrt square squeeze stack std subtract sum
-    swapaxes take take_along_axis tan tanh tensordot tile trace transpose tri tril tril_indices triu triu_indices
-    true_divide trunc unique unravel_index unwrap vander var vdot vsplit vstack where zeros zeros_like
-    """.split())
-CONSTANTS = frozenset("""
-    bool_ complex64 complex128 dtype e finfo float16 float32 float64 iinfo inf int8 int16 int32 int64 intp nan newaxis
-    pi can_cast promote_types issubdtype floating integer uint8 uint16 uint32 uint64
-    """.split())
-METHODS = frozenset("""
-    all any argmax argmin argpartition argsort astype choose clip compress conj copy cumprod cumsum diagonal dot fill
-    flatten max mean min nonzero partition prod put ravel repeat reshape round searchsorted sort squeeze std sum
-    swapaxes take trace transpose var view
-    """.split())
+    argmin argpartition argsort argwhere around array array_equal array_split asarray ascontiguousarray
+    asfortranarray atleast_1d atleast_2d average bincount bitwise_and bitwise_or bitwise_xor broadcast_arrays
+    broadcast_to cbrt ceil clip column_stack concatenate copy copysign copyto cos cosh count_nonzero cross cumprod
+    cumsum degrees diag diagonal diff divide divmod dot dstack einsum empty empty_like equal exp exp2 expand_dims
+    expm1 eye fabs flatnonzero flip fliplr flipud floor floor_divide fmax fmin fmod full full_like gradient greater
+    greater_equal histogram hstack hypot identity indices inner interp invert isclose isfinite isin isinf isnan kron
+    left_shift less less_equal linspace log log10 log1p log2 logaddexp logical_and logical_not logical_or
+    logical_xor logspace matmul max maximum may_share_memory mean median meshgrid min minimum mod moveaxis multiply
+    nan_to_num nanmax nanmean nanmin nansum negative nonzero not_equal ones ones_like outer pad partition percentile
+    power prod ptp put quantile ravel ravel_multi_index reciprocal remainder repeat reshape resize right_shift rint
+    roll rollaxis rot90 round searchsorted select shares_memory sign signbit sin sinh size sort split sqrt square
+    squeeze stack std subtract sum swapaxes take take_along_axis tan tanh tensordot tile trace transpose tri tril
+    tril_indices triu triu_indices true_divide trunc unique unravel_index unwrap vander var vdot vsplit vstack where
+    zeros zeros_like
+    """)
+CONSTANTS = names("""
+    bool_ complex64 complex128 dtype e finfo float16 float32 float64 iinfo inf int8 int16 int32 int64 intp nan
+    newaxis pi can_cast promote_types issubdtype floating integer uint8 uint16 uint32 uint64
+    """)
+METHODS = names("""
+    all any argmax argmin argpartition argsort astype choose clip compress conj copy cumprod cumsum diagonal dot
+    fill flatten max mean min nonzero partition prod put ravel repeat reshape round searchsorted sort squeeze std
+    sum swapaxes take trace transpose var view
+    """)
 REFUSED_SETTINGS = frozenset({"where", "initial", "like", "casting", "subok"})
-DATA_DEPENDENT = frozenset({"argwhere", "flatnonzero", "nonzero", "unique", "array_equal", "allclose"})  # wait for a size
+DATA_DEPENDENT = frozenset({"argwhere", "flatnonzero", "nonzero", "unique", "array_equal", "allclose"})  # wait
 
 
 def _synchronise():
@@ -301,7 +307,8 @@ class Flags:
         self.owndata = memory.flags.owndata
 
 
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift", "rshift"):
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift",
+              "rshift"):
     _forward, _reflected, _in_place = _operator(_name)
     _bare = _name.strip("_")
     setattr(Array, f"__{_bare}__", _forward)
@@ -310,7 +317,7 @@ for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"
 for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
     setattr(Array, f"__{_name}__", _operator(_name)[0])
 for _name in ("neg", "pos", "abs", "invert"):
-    setattr(Array, f"__{_name}__", lambda self, _f=getattr(operator, _name): _wrapped(_f(self.memory)))
+    setattr(Array, f"__{_name}__", partialmethod(lambda self, f: _wrapped(f(self.memory)), getattr(operator, _name)))
 
 
 def _index_add(target, index, values):
