@@ -44,7 +44,7 @@ def classify(saved: SavedModel, texts: Sequence[str], batch_size: int = 32) -> l
     """
     model = saved.classifier
     tokens = [_with_start(saved.tokenizer, text) for text in texts]
-    n_ctx = model.transformer.config.n_ctx
+    n_ctx = saved.n_ctx
     probabilities = predict(model, truncate(tokens, n_ctx)[0], batch_size)
     return [
         Prediction(text, saved.labels[int(row.argmax())], float(row.max()),

@@ -172,19 +172,17 @@ def _train(model, tokens, labels, split, config) -> Iterator[Progress]:
 
 def _loss(model, ids, ends, labels, lm_weight):
     """Classification loss, plus ``lm_weight`` times the loss of predicting each text's own next tokens."""
-    ids, ends, labels = (model_array(model, array) for array in (ids, ends, labels))
+    ids, ends, labels, targets = (model_array(model, array) for array in (ids, ends, labels, next_tokens(ids, ends)))
     if not lm_weight:
         return ops.cross_entropy(model(ids, ends), labels)
     scores, logits = model.with_language_model(ids, ends)
-    return ops.cross_entropy(scores, labels) + ops.cross_entropy(logits[:, :-1], next_tokens(ids, ends)) * lm_weight
+    return ops.cross_entropy(scores, labels) + ops.cross_entropy(logits, targets) * lm_weight
 
 
 def next_tokens(ids, ends):
-    """Targets (B, T − 1): the token after each position, −100 beyond the end of a text."""
-    targets = ids[:, 1:].copy()
-    for row, end in zip(targets, ends, strict=True):
-        row[int(end) - 1:] = -100
-    return targets
+    """Targets (B, T): the token after each position, −100 from the last token of a text on."""
+    following = np.roll(ids, -1, axis=1)
+    return np.where(np.arange(ids.shape[1]) < ends[:, None] - 1, following, -100)
 
 
 def _scores(model, tokens, labels, part):
@@ -208,8 +206,8 @@ def _write(out: Path, result: FinetuneResult, log: list[Progress]) -> None:
     judged = [progress for progress in log if progress.scores]
     steps = [progress.step for progress in judged]
     draw_curves(out / "curves.png", {
-        "loss": {"training": ([p.step for p in log], [p.loss for p in log]),
-                 "validation": (steps, [p.scores["validation_loss"] for p in judged])},
+        "training loss": {"all that is minimised": ([p.step for p in log], [p.loss for p in log])},
+        "validation loss": {"classification": (steps, [p.scores["validation_loss"] for p in judged])},
         "validation": {"accuracy": (steps, [p.scores["validation_accuracy"] for p in judged]),
                        "F1": (steps, [p.scores["validation_f1"] for p in judged])},
     }, x="step")

@@ -34,8 +34,13 @@ class SavedModel:
 
     @property
     def transformer(self) -> GPT2:
-        """The GPT-2, with or without a classifier on it."""
+        """The language model, with or without a classifier around it."""
         return self.model.transformer if isinstance(self.model, GPT2Classifier) else self.model
+
+    @property
+    def n_ctx(self) -> int:
+        """The longest sequence it reads, in tokens."""
+        return self.transformer.config.n_ctx
 
     @property
     def classifier(self) -> GPT2Classifier:

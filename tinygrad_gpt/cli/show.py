@@ -1,0 +1,74 @@
+"""What several commands print: notes, aligned columns, shortened texts, the report on a classifier."""
+
+import shutil
+import sys
+import unicodedata
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from tinygrad_gpt.cli.options import one_line
+
+if TYPE_CHECKING:
+    from tinygrad_gpt.train import Report
+
+__all__ = ["columns", "note", "report_text", "shortened"]
+
+LARGEST_MATRIX = 12  # classes whose confusion matrix still fits a terminal
+
+
+def note(text: str) -> None:
+    """Print one line on stderr."""
+    print(one_line(text), file=sys.stderr, flush=True)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with the cells of each column below each other: the first to the left, numbers to the right."""
+    rows = [[one_line(cell) for cell in row] for row in rows]
+    widths = [max(_width(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return ["  ".join(_pad(cell, width, left=i == 0) for i, (cell, width) in enumerate(zip(row, widths, strict=True)))
+            for row in rows]
+
+
+def shortened(start: str, text: str) -> str:
+    """One line, `start` and as much of the text as the terminal's width has room for; in a pipe, all of it."""
+    room = shutil.get_terminal_size(fallback=(sys.maxsize, 24)).columns - _width(start)
+    text = one_line(text)
+    ends = list(accumulate(map(_width, text)))
+    if not ends or ends[-1] <= room:
+        return start + text
+    return f"{start}{text[:sum(end < room for end in ends)]}…"
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal that the text takes."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else not unicodedata.combining(c) for c in text)
+
+
+def _pad(cell: str, width: int, left: bool) -> str:
+    space = " " * (width - _width(cell))
+    return cell + space if left else space + cell
+
+
+def report_text(report: "Report") -> str:
+    """Figures of a classifier: in a sentence, per class, and which classes it confuses."""
+    low, high = report.accuracy_interval
+    per_class = columns([("class", "texts", "predicted", "precision", "recall", "F1")] + [
+        (figures.label, f"{figures.count:,}", f"{figures.predicted:,}", f"{figures.precision:.4f}",
+         f"{figures.recall:.4f}", f"{figures.f1:.4f}") for figures in report.classes])
+    return "\n".join([
+        f"accuracy {report.accuracy:.4f} ({low:.4f} to {high:.4f}) on {report.count:,} texts; "
+        f"always the commonest class: {report.majority:.4f}",
+        f"F1 {report.f1:.4f}, log loss {report.log_loss:.4f}, calibration error {report.calibration_error:.4f}",
+        "", *per_class, "", *_confusion(report)])
+
+
+def _confusion(report: "Report") -> list[str]:
+    names = [figures.label for figures in report.classes]
+    if len(names) <= LARGEST_MATRIX:
+        return columns([("true \\ predicted", *names)] + [
+            (name, *(f"{n:,}" for n in row)) for name, row in zip(names, report.confusion, strict=True)])
+    pairs = [(n, true, predicted) for true, row in zip(names, report.confusion, strict=True)
+             for predicted, n in zip(names, row, strict=True) if n and true != predicted]
+    commonest = sorted(pairs, reverse=True)[:LARGEST_MATRIX]
+    return columns([("true", "predicted", "texts")] + [(true, predicted, f"{n:,}") for n, true, predicted in commonest])
