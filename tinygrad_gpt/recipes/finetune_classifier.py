@@ -32,7 +32,7 @@ class FinetuneConfig:
     """Everything a run depends on.
 
     Args:
-        data, text_column, label_column: the labelled texts, as in `read_labelled`.
+        data, text_column, label_column, encoding, skip_malformed: the labelled texts, as in `read_labelled`.
         base: a checkpoint, a shipped model's name, or "random": a small model with its own vocabulary.
         train: what is trained besides the head: "head", "last-block", "last-two-blocks" or "all".
         epochs, batch_size: passes over the training texts, and texts in a step.
@@ -49,6 +49,8 @@ class FinetuneConfig:
     data: str
     text_column: str | None = None
     label_column: str | None = None
+    encoding: str = "utf-8"
+    skip_malformed: bool = False
     base: str = SHIPPED_CLASSIFIER
     train: str = "all"
     epochs: int = 6
@@ -100,15 +102,17 @@ def finetune_classifier(config: FinetuneConfig, out: str | Path,
         DataError, UsageError, CheckpointError, NonFiniteError: one line that says what to do.
     """
     out = Path(out)
-    if (out / "log.jsonl").exists():
-        raise UsageError(f"cannot start ({out}): a run is already there; choose another folder")
-    data = read_labelled(config.data, config.text_column, config.label_column)
+    if (out / "model.h5").exists():
+        raise UsageError(f"cannot start ({out}): a finished run is there; choose another folder")
+    data = read_labelled(config.data, config.text_column, config.label_column, encoding=config.encoding,
+                         skip_malformed=config.skip_malformed)
     split = split_by_text(data, seed=config.split_seed)
     base, tokenizer = _base(config, [data.texts[i] for i in split.train])
     model = GPT2Classifier(base, len(data.classes), seed=config.seed)
     set_trained(model, config.train)
     tokens, truncated = encode_texts(tokenizer, data.texts, base.config.n_ctx)
     out.mkdir(parents=True, exist_ok=True)
+    write_atomic(out / "log.jsonl", b"")  # an interrupted run may have left one
     log = []
     for progress in _train(model, tokens, data.labels, split, config):
         log.append(progress)

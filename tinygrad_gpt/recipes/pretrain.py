@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.autograd import no_grad
+from tinygrad_gpt.backend import default_backend
 from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.data.pretraining import load_text, random_batch
 from tinygrad_gpt.errors import CheckpointError, DataError, UsageError
@@ -86,7 +87,7 @@ def bits_per_byte(model: GPT2, tokens: np.ndarray, n_bytes: int, max_windows: in
     losses = []
     with no_grad():
         for start in starts:
-            window = tokens[start:start + n_ctx + 1].astype(np.int64)[None]
+            window = default_backend().from_numpy(tokens[start:start + n_ctx + 1].astype(np.int64)[None])
             losses.append(ops.cross_entropy(model(window[:, :-1]), window[:, 1:]).item())
     return float(np.mean(losses)) / math.log(2) * len(tokens) / n_bytes
 
@@ -124,7 +125,8 @@ def pretrain(config: PretrainConfig, out: str | Path, *, resume: bool = False,
     started = time.monotonic()
     for step in range(first, config.steps):
         seed_dropout(model.train(), config.seed, step)
-        ids, targets = random_batch(tokens, config.batch_size, config.n_ctx, seed=config.seed, step=step)
+        ids, targets = map(default_backend().from_numpy,
+                           random_batch(tokens, config.batch_size, config.n_ctx, seed=config.seed, step=step))
         optimizer.lr = warmup_cosine(step, config.steps, peak=config.lr, warmup=config.warmup, minimum=config.lr / 10)
         loss, norm = train_step([lambda: ops.cross_entropy(model(ids), targets)], optimizer, config.max_norm,  # noqa: B023
                                 f"step {step + 1}")
