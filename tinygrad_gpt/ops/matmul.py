@@ -39,12 +39,11 @@ def matmul(xp, a, b):
         y = y.reshape(matrix_shape[:-2] + (() if a_vector else rows) + (() if b_vector else columns))
 
     def grad_a(g):
-        grad = bmm(g.reshape(matrix_shape), b.swapaxes(-1, -2))
-        return grad.sum(axis=tuple(range(grad.ndim - 1))) if a_vector else grad
+        return bmm(g.reshape(matrix_shape), b.swapaxes(-1, -2))
 
     def grad_b(g):
         grad = bmm(a.swapaxes(-1, -2), g.reshape(matrix_shape))
-        return grad[..., 0].sum(axis=tuple(range(grad.ndim - 2))) if b_vector else grad
+        return grad[..., 0] if b_vector else grad
 
     return y, (grad_a, grad_b)
 
