@@ -125,12 +125,11 @@ def pow_(xp, base, exponent):
 
     def grad_base(g):
         # At exponent 0 the power is constant, also where base ^ −1 is infinite.
-        constant = exponent == 0
-        return xp.where(constant, 0.0, g * exponent * base ** xp.where(constant, 1.0, exponent - 1).astype(base.dtype))
+        return g * exponent * base ** xp.where(exponent == 0, 1.0, exponent - 1)
 
     def grad_exponent(g):
         is_zero = base == 0
-        return g * y * xp.where(is_zero, 0.0, xp.log(xp.where(is_zero, 1.0, base).astype(base.dtype)))
+        return g * y * xp.log(xp.where(is_zero, 1.0, base))  # ln 1 = 0 stands for ln 0
 
     return y, (grad_base, grad_exponent)
 
@@ -236,10 +235,10 @@ def where(xp, condition, a, b):
     Source:   calculus
     """
     def grad_a(g):
-        return xp.where(condition, g, 0.0).astype(g.dtype)
+        return xp.where(condition, g, 0.0)
 
     def grad_b(g):
-        return xp.where(condition, 0.0, g).astype(g.dtype)
+        return xp.where(condition, 0.0, g)
 
     return xp.where(condition, a, b), (None, grad_a, grad_b)
 
