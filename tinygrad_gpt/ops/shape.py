@@ -122,7 +122,8 @@ def stack(xp, *arrays, axis=0):
     return y, grads
 
 
-@op(samples=lambda r: [(r.normal(3, 1), {"shape": (2, 3, 4)}), (r.normal(), {"shape": (2,)})],
+@op(samples=lambda r: [(r.normal(3, 1), {"shape": (2, 3, 4)}), (r.normal(), {"shape": (2,)}),
+                       (r.normal(2, 1), {"shape": (2, 3)})],
     errors=lambda r: [((r.normal(2, 3), {"shape": (4,)}), "broadcast")], broadcasts=True)
 def broadcast_to(xp, x, *, shape):
     """Repeat along axes of size 1 and new leading axes.
