@@ -37,7 +37,7 @@ def embedding(xp, weight, ids):
 
     def grad_weight(g):
         grad = xp.zeros(shape, dtype=g.dtype)
-        backend_of(g).index_add(grad, ids.reshape(-1), g.reshape(ids.size, shape[-1]))
+        backend_of(g).index_add(grad, ids.reshape(ids.size), g.reshape(ids.size, shape[1]))
         return grad
 
     return weight[ids], (grad_weight, None)
