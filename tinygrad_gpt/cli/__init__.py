@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import click
 
 from tinygrad_gpt import __version__
-from tinygrad_gpt.cli.failures import accept_any_character, report, sigterm_raises
+from tinygrad_gpt.cli.failures import accept_any_character, report, sigterm_raises, warnings_wait
 from tinygrad_gpt.cli.lazy import LazyGroup
 from tinygrad_gpt.cli.options import Settings, settings_options
 
@@ -48,7 +48,7 @@ def run(command: click.Command, args: Sequence[str], *, program: str = "tinygrad
     settings = Settings()
     accept_any_character()
     try:
-        with sigterm_raises():
+        with sigterm_raises(), warnings_wait():
             code = _invoke(command, args, program, settings)
             if sys.stdout is not None:
                 sys.stdout.flush()  # here, so that a full disk or a closed pipe is reported like any failure

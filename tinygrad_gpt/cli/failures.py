@@ -9,18 +9,21 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 
 from tinygrad_gpt.cli.options import one_line
 from tinygrad_gpt.errors import TinygradError
 
-__all__ = ["Terminated", "accept_any_character", "report", "sigterm_raises"]
+__all__ = ["Terminated", "accept_any_character", "report", "sigterm_raises", "stops_wait", "warnings_wait"]
 
 BUG = 70
+STOPPED = "stopped on request; start the command again when you like"
 
 
 class Terminated(BaseException):
@@ -44,11 +47,50 @@ def sigterm_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
+@contextlib.contextmanager
+def stops_wait(message: str) -> Iterator[Callable[[], None]]:
+    """Give a function to call where it is good to stop: from its first call on, SIGINT and SIGTERM wait for the next.
+
+    A second signal acts at once.
+
+    Args:
+        message: what to tell the user who stopped the program there.
+    """
+    received: list[type[BaseException]] = []
+    previous: dict[int, Any] = {}
+
+    def handler(signum: int, frame: FrameType | None) -> None:
+        if received:
+            raise received[0]
+        received.append(KeyboardInterrupt if signum == signal.SIGINT else Terminated)
+
+    def stop_here() -> None:
+        if received:
+            raise received[0](message)
+        if not previous and threading.current_thread() is threading.main_thread():
+            previous.update({number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)})
+
+    try:
+        yield stop_here
+    finally:
+        for number, action in previous.items():
+            signal.signal(number, action)
+
+
 def accept_any_character() -> None:
     """Let stdout and stderr escape what their encoding cannot show, instead of raising UnicodeEncodeError."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def warnings_wait() -> Iterator[None]:
+    """Print warnings at the end, a line each, and not at all when the command fails: its failure is the one line."""
+    with warnings.catch_warnings(record=True) as caught:
+        yield
+    for text in dict.fromkeys(f"{one_line(str(w.message))} ({Path(w.filename).name}:{w.lineno})" for w in caught):
+        print(f"warning: {text}", file=sys.stderr)
 
 
 def report(error: BaseException, *, debug: bool) -> int:
@@ -76,9 +118,9 @@ def describe(error: BaseException) -> tuple[int, str]:
         case click.ClickException():
             return 1, error.format_message()
         case KeyboardInterrupt() | click.Abort():
-            return 130, "interrupted (SIGINT): stopped on request; start the command again when you like"
+            return 130, f"interrupted (SIGINT): {str(error) or STOPPED}"
         case Terminated():
-            return 143, "terminated (SIGTERM): stopped on request; start the command again when you like"
+            return 143, f"terminated (SIGTERM): {str(error) or STOPPED}"
         case MemoryError():
             return 4, (f"out of memory (main memory or GPU): {str(error) or 'an allocation failed'}; "
                        "make the batch, the texts or the model smaller")

@@ -1,12 +1,16 @@
 """`pretrain`: a language model from plain text."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinygrad_gpt.cli.failures import stops_wait
 from tinygrad_gpt.cli.options import NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval, common_options, echo
 from tinygrad_gpt.cli.progress import progress_shown
+
+if TYPE_CHECKING:
+    from tinygrad_gpt.train import Progress
 
 __all__ = ["command"]
 
@@ -40,8 +44,15 @@ def command(ctx: click.Context, out: Path, resume: bool, **settings: Any) -> Non
     """Train a language model on plain text."""
     from tinygrad_gpt.recipes.pretrain import PretrainConfig, pretrain
 
-    with progress_shown() as report:
-        saved = pretrain(PretrainConfig(**settings), out, resume=resume, report=report)
+    config = PretrainConfig(**settings)
+    with stops_wait(f"the state is saved in {out}; add --resume to the same command to go on") as stop_here, \
+            progress_shown() as show:
+
+        def report(progress: "Progress") -> None:
+            show(progress)
+            stop_here()
+
+        saved = pretrain(config, out, resume=resume, report=report)
     figures = saved.provenance
     lines = [f"{figures['tokens_seen']:,} tokens seen, of {figures['tokens_in_data']:,} in the data"]
     if "bits_per_byte" in figures:

@@ -9,6 +9,7 @@ from tinygrad_gpt import ops
 from tinygrad_gpt.autograd import no_grad
 from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.data.batches import length_batches, pad, truncate
+from tinygrad_gpt.errors import DataError
 from tinygrad_gpt.models.gpt2 import GPT2Classifier
 from tinygrad_gpt.recipes.saved import SavedModel
 from tinygrad_gpt.text import Tokenizer
@@ -41,10 +42,13 @@ def classify(saved: SavedModel, texts: Sequence[str], batch_size: int = 32) -> l
 
     Raises:
         UsageError: "the model is a language model, not a classifier; …".
+        DataError: "empty text (text 2): there is nothing to classify; …".
     """
-    model = saved.classifier
+    model, n_ctx = saved.classifier, saved.n_ctx
+    for number, text in enumerate(texts, start=1):
+        if not text.strip():
+            raise DataError(f"empty text (text {number}): there is nothing to classify; give a text with words")
     tokens = [_with_start(saved.tokenizer, text) for text in texts]
-    n_ctx = saved.n_ctx
     probabilities = predict(model, truncate(tokens, n_ctx)[0], batch_size)
     return [
         Prediction(text, saved.labels[int(row.argmax())], float(row.max()),

@@ -16,7 +16,7 @@ from tinygrad_gpt.backend import default_backend
 from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.data.pretraining import load_text, random_batch
 from tinygrad_gpt.errors import CheckpointError, DataError, UsageError
-from tinygrad_gpt.files import append_line
+from tinygrad_gpt.files import append_line, write_atomic
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
 from tinygrad_gpt.optim import AdamW, warmup_cosine
 from tinygrad_gpt.recipes.saved import SavedModel, save_model
@@ -102,7 +102,7 @@ def pretrain(config: PretrainConfig, out: str | Path, *, resume: bool = False,
         config: the run.
         out: a folder, made if absent.
         resume: continue from its state.h5, which must come from the same config.
-        report: called after each step.
+        report: called after each step. If it raises, the state is saved first, so that the run can be resumed.
 
     Raises:
         DataError, UsageError, CheckpointError, NonFiniteError: with one line that says what to do.
@@ -110,20 +110,29 @@ def pretrain(config: PretrainConfig, out: str | Path, *, resume: bool = False,
     out = Path(out)
     if (out / "state.h5").exists() and not resume:
         raise UsageError(f"cannot start ({out}): a run is already there; resume it or choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    tokenizer = _vocabulary(config, out)
+    state = _load_state(out, config) if resume else None
+    tokenizer = Tokenizer.load(out / "vocabulary.json") if resume else _train_vocabulary(config)
     tokens = encode_documents(tokenizer, config.data)
     if len(tokens) <= config.n_ctx:
         raise DataError(f"cannot pretrain ({', '.join(config.data)}): {len(tokens)} tokens, fewer than one window of "
                         f"{config.n_ctx}; give more text or a smaller context")
+    evaluate = _evaluation(config, tokenizer)
     model = GPT2(GPT2Config(tokenizer.vocab_size, config.n_ctx, config.n_embd, config.n_layer, config.n_head,
                             config.dropout), seed=config.seed)
     optimizer = AdamW(model.parameters(), config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay)
-    first = _restore(out, config, model, optimizer) if resume else 0
-    evaluate = _evaluation(config, tokenizer)
-    scores: dict[str, float] = {}
-    started = time.monotonic()
-    for step in range(first, config.steps):
+    _start(out, tokenizer) if state is None else _restore(out, state, model, optimizer)
+    scores = _train(out, config, model, optimizer, tokens, evaluate, report)
+    saved = SavedModel(model.eval(), tokenizer, (), {"recipe": "pretrain", "config": asdict(config),
+                                                     "tokens_seen": config.steps * config.batch_size * config.n_ctx,
+                                                     "tokens_in_data": len(tokens), **scores})
+    save_model(out / "model.h5", saved)
+    return saved
+
+
+def _train(out, config, model, optimizer, tokens, evaluate, report) -> dict[str, float]:
+    """Do the steps that are left, with a log and checkpoints; the scores after the last one."""
+    started, scores = time.monotonic(), None
+    for step in range(optimizer.steps, config.steps):
         seed_dropout(model.train(), config.seed, step)
         ids, targets = map(default_backend().from_numpy,
                            random_batch(tokens, config.batch_size, config.n_ctx, seed=config.seed, step=step))
@@ -138,21 +147,22 @@ def pretrain(config: PretrainConfig, out: str | Path, *, resume: bool = False,
         append_line(out / "log.jsonl", json.dumps(asdict(progress)))
         if saving:
             _save_state(out, config, model, optimizer)
-        report(progress)
-    saved = SavedModel(model.eval(), tokenizer, (), {"recipe": "pretrain", "config": asdict(config),
-                                                     "tokens_seen": config.steps * config.batch_size * config.n_ctx,
-                                                     "tokens_in_data": len(tokens), **scores})
-    save_model(out / "model.h5", saved)
-    return saved
+        try:
+            report(progress)
+        except BaseException:  # Ctrl-C among them
+            _save_state(out, config, model, optimizer)
+            raise
+    return evaluate(model.eval()) if scores is None else scores
 
 
-def _vocabulary(config, out):
-    path = out / "vocabulary.json"
-    if path.exists():
-        return Tokenizer.load(path)
-    tokenizer = Tokenizer.train((text for file in config.data for text in documents(file)), config.vocab_size)
-    tokenizer.save(path)
-    return tokenizer
+def _train_vocabulary(config):
+    return Tokenizer.train((text for file in config.data for text in documents(file)), config.vocab_size)
+
+
+def _start(out, tokenizer):
+    out.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(out / "vocabulary.json")
+    write_atomic(out / "log.jsonl", b"")  # a run that was stopped before its first checkpoint may have left one
 
 
 def _evaluation(config, tokenizer):
@@ -169,12 +179,17 @@ def _save_state(out, config, model, optimizer):
     native.save(out / "state.h5", tensors, {"kind": "pretraining state", "digest": config.digest})
 
 
-def _restore(out, config, model, optimizer):
+def _load_state(out, config):
     state = native.load(out / "state.h5")
     if state.metadata.get("digest") != config.digest:
         raise CheckpointError(f"cannot resume ({out}): the run there had other settings; give the same, or start anew")
+    return state
+
+
+def _restore(out, state, model, optimizer):
     part = {kind: {name.removeprefix(kind): array for name, array in state.tensors.items() if name.startswith(kind)}
             for kind in ("model.", "optimizer.")}
     model.load_state_dict(part["model."])
     optimizer.load_state_dict(part["optimizer."])
-    return optimizer.steps
+    log = (out / "log.jsonl").read_bytes().splitlines(keepends=True)
+    write_atomic(out / "log.jsonl", b"".join(log[:optimizer.steps]))  # later steps are done again
