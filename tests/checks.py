@@ -97,6 +97,8 @@ def every_argument(op, seed):
                 assert grad is not None
                 assert grad.shape == array.shape
                 assert grad.dtype == array.dtype
+        single = Call(op, [cast(a, np.float32) for a in arguments], settings)  # astype: to another dtype
+        assert all(g.dtype == np.float32 for g in single.grads if g is not None)
 
 
 def joint_derivative(op, seed):
@@ -239,6 +241,31 @@ def extremes(op, arguments, kind, r):
             if is_differentiated(op, i, a) else a for i, a in enumerate(arguments)]
 
 
+SPECIAL = {  # (arguments, settings, gradients for a cotangent of ones): what PyTorch takes where no derivative is
+    "abs": [(([-2.0, 0.0, 3.0],), {}, [[-1.0, 0.0, 1.0]])],
+    "relu": [(([-2.0, 0.0, 3.0],), {}, [[0.0, 0.0, 1.0]])],
+    "maximum": [(([1.0, 2.0, 3.0], [2.0, 2.0, 2.0]), {}, [[0.0, 0.5, 1.0], [1.0, 0.5, 0.0]])],
+    "max": [(([2.0, 1.0, 2.0, 2.0],), {}, [[1 / 3, 0.0, 1 / 3, 1 / 3]]),
+            (([[2.0, 2.0], [1.0, 3.0]],), {"axis": 1}, [[[0.5, 0.5], [0.0, 1.0]]])],
+    "pow": [(([0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 2.0, 3.0]), {}, [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]),
+            (([-2.0, 2.0], 0.0), {}, [[0.0, 0.0]]), (([-2.0, 2.0], 3.0), {}, [[12.0, 12.0]])],
+    "cross_entropy": [(([[1.0, 2.0], [3.0, 1.0]], np.array([-100, -100])), {}, [[[0.0, 0.0], [0.0, 0.0]]])],
+}
+
+
+def special_points(op, seed):
+    """Where there is no derivative, or the formula needs care: the values that PyTorch gives."""
+    for arguments, settings, expected in SPECIAL.get(op.name, ()):
+        arrays = [np.array(a) if isinstance(a, list) else a for a in arguments]
+        for scale in (1.0, 10.0):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                warnings.filterwarnings("ignore", "op 'cross_entropy': all 2 targets are ignored")
+                cotangent = scale * np.ones(op(*arrays, **settings).shape)
+                call = Call(op, arrays, settings, cotangent=cotangent)
+            assert_close(call.values()[1:], [scale * np.array(e) for e in expected], 1e-15)
+
+
 OVERFLOWS = {"exp": "e^10000 has no float32", "pow": "10000^10000 has no float32"}
 
 
@@ -263,4 +290,4 @@ def renamed(function, name="copy"):
 
 
 CHECKS = {f.__name__: f for f in (every_argument, derivatives, joint_derivative, jacobian, float32_stays,
-                                  nothing_is_written, nothing_is_shared, stable, same_on_strict)}
+                                  nothing_is_written, nothing_is_shared, stable, special_points, same_on_strict)}

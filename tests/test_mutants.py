@@ -1,0 +1,71 @@
+"""The examiner examined: every small change of a gradient rule must make the sweep fail."""
+
+import pytest
+from checks import CHECKS, saves_what_it_says
+from mutants import mutants
+
+import tinygrad_gpt.ops  # noqa: F401 - fills the registry
+from tinygrad_gpt.autograd import OPS
+
+ONE_PULLBACK = "only one argument has a gradient: there is nothing to exchange"
+SAME_DTYPE = "g has the dtype of the arguments and of the result"
+SAME_BACKEND = "all arrays of a call are on one backend"
+FOUR_AXES = "of four axes, the third is number 2 and number -2"
+LINE = "bmm, scale = (backend_of(g).bmm, 1 / math.sqrt(q.shape[-1]))"
+ATTENTION = {
+    **{f"g -> {other}: g in {LINE}": SAME_BACKEND for other in ("k", "q", "v", "weights")},
+    **{f"q -> {other}: q in {LINE}": "g, q, k and v have one head size" for other in ("g", "k", "v")},
+    **{f"sign: -2 in {line}": FOUR_AXES for line in (
+        "grad_v = bmm(used.swapaxes(-1, -2), g)", "d = bmm(g, v.swapaxes(-1, -2))",
+        "return (bmm(d, k), bmm(d.swapaxes(-1, -2), q), grad_v)")},
+}
+POW = "1.0 in return g * exponent * base ** xp.where(exponent == 0, 1.0, exponent - 1)"
+
+# Changes after which the rule is the same mathematics; each with the reason.
+EQUIVALENT = {
+    "add": {"pullbacks exchanged": "both gradients are g"},
+    "pow": {f"constant {change}: {POW}": "this power is multiplied by 0" for change in ("+ 1", "- 1")},
+    "dropout": {"pullbacks exchanged": ONE_PULLBACK},
+    "cross_entropy": {"pullbacks exchanged": ONE_PULLBACK},
+    "embedding": {"pullbacks exchanged": ONE_PULLBACK},
+    "matmul": {"constant - 1: 0 in return grad[..., 0] if b_vector else grad": "of an axis of size 1, 0 is −1"},
+    "linear": {"call dropped: g.reshape(rows, n_out) in return (g.reshape(rows, n_out) @ weight.T).reshape(x_shape)":
+               "a product of stacked matrices: the same numbers, slower"},
+    "concat": {"constant: True in return [g[*before, slice(end - size, end)] for end, size in "
+               "zip(ends, sizes, strict=True)]": "the lists have the same length"},
+    "max": {f"g -> {other}: g in largest = (x == y.reshape(kept)).astype(g.dtype)": SAME_DTYPE for other in "xy"},
+    "attention": ATTENTION,
+    "self_attention": {**ATTENTION, "pullbacks exchanged": ONE_PULLBACK,
+                       "g -> weights: g in grad = xp.empty((batch, n, 3, n_head, size), dtype=g.dtype)": SAME_DTYPE},
+}
+FEW = {"stack"}  # the rule is one index: fewer than eight ways to break it
+
+
+def caught(mutant):
+    """The check that fails; None if all pass."""
+    for seed in range(3):
+        for name, check in {**CHECKS, "saves": saves_what_it_says}.items():
+            try:
+                check(mutant, seed)
+            except Exception:
+                return name
+    return None
+
+
+@pytest.mark.parametrize("name", sorted(OPS))
+def test_every_mutant_is_caught(name):
+    survivors, total = set(), 0
+    for change, mutant in mutants(OPS[name]):
+        total += 1
+        if caught(mutant) is None:
+            survivors.add(change)
+    excused = EQUIVALENT.get(name, {}).keys()
+    print(f"{name}: {total - len(survivors)} of {total - len(excused)} mutants caught, {len(excused)} equivalent")
+    assert survivors - excused == set(), "not caught by the sweep"
+    assert excused - survivors == set(), "excused, but caught, or no such mutant: strike it from EQUIVALENT"
+    assert total - len(excused) >= (6 if name in FEW else 8)
+
+
+def test_only_registered_ops_are_excused():
+    assert set(EQUIVALENT) <= set(OPS)
+    assert set(OPS) >= FEW
