@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import click
 import pytest
@@ -69,7 +70,7 @@ def test_the_line_names_option_command_and_help(capsys):
 @pytest.fixture
 def program(monkeypatch):
     """A group and a command with the common options; `result` gets the settings the command saw."""
-    monkeypatch.setattr("tinygrad_gpt.cli.options.Settings.apply", lambda self: None)
+    monkeypatch.setattr("tinygrad_gpt.cli.options.Settings.applied", lambda self: nullcontext())
 
     @click.group()
     @settings_options
@@ -99,7 +100,7 @@ def test_common_options_stand_before_or_after_the_command(program, args, expecte
 
 
 def test_threads_are_set_before_numpy_is_imported():
-    code = ("import os, sys; from tinygrad_gpt.cli.options import Settings; Settings(threads=3).apply();"
+    code = ("import os, sys; from tinygrad_gpt.cli.options import Settings; Settings(threads=3).applied().__enter__();"
             f"print([os.environ[v] for v in {THREAD_VARIABLES}], 'numpy' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30,
                           env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
@@ -110,9 +111,18 @@ def test_backend_is_handed_on(monkeypatch):
     pytest.importorskip("tinygrad_gpt.backend")
     asked = []
     monkeypatch.setattr("tinygrad_gpt.backend.use_backend", asked.append)
-    Settings(backend="auto").apply()
-    Settings(backend="numpy").apply()
+    for name in ("auto", "numpy"):
+        with Settings(backend=name).applied():
+            pass
     assert asked == ["auto"]
+
+
+def test_composed_holds_while_the_command_runs():
+    from tinygrad_gpt.tape import current_mode
+
+    with Settings(composed=True).applied():
+        assert current_mode().composed
+    assert not current_mode().composed
 
 
 def test_one_line_folds_and_escapes():

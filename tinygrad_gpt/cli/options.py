@@ -6,7 +6,8 @@ import os
 import re
 import reprlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,8 +106,10 @@ class Settings:
     backend: str = "numpy"
     threads: int | None = None
     debug: bool = False
+    composed: bool = False
 
-    def apply(self) -> None:
+    @contextmanager
+    def applied(self) -> Iterator[None]:
         """Set the number of threads, then the backend: NumPy reads the threads once, when it is imported."""
         if self.threads is not None:
             os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(self.threads)))
@@ -114,6 +117,13 @@ class Settings:
             from tinygrad_gpt.backend import use_backend
 
             use_backend(self.backend)
+        if self.composed:
+            from tinygrad_gpt.autograd import composed_ops
+
+            with composed_ops():
+                yield
+        else:
+            yield
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
@@ -126,13 +136,15 @@ _SETTINGS = (
                  help="Array package to compute with.  [default: numpy]"),
     click.option("--threads", type=PositiveInt(maximum=1024), expose_value=False, callback=_remember,
                  metavar="N", help="CPU threads to use.  [default: all]"),
+    click.option("--composed", is_flag=True, expose_value=False, callback=_remember,
+                 help="Run every fused op as the simpler ops that it stands for: slower, the same numbers."),
     click.option("--debug", is_flag=True, expose_value=False, callback=_remember,
                  help="Show the traceback of a failure."),
 )
 
 
 def settings_options(function: Callable) -> Callable:
-    """Add `--backend`, `--threads` and `--debug`; their values are collected in `ctx.obj`, a `Settings`."""
+    """Add `--backend`, `--threads`, `--composed` and `--debug`; their values are collected in `ctx.obj`, a `Settings`."""
     for option in reversed(_SETTINGS):
         function = option(function)
     return function
@@ -143,8 +155,8 @@ def common_options(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def with_settings(*args: Any, **kwargs: Any) -> Any:
-        click.get_current_context().ensure_object(Settings).apply()
-        return function(*args, **kwargs)
+        with click.get_current_context().ensure_object(Settings).applied():
+            return function(*args, **kwargs)
 
     return settings_options(with_settings)
 

@@ -11,12 +11,11 @@ __all__ = ["command"]
 
 
 @click.command(name="tape")
-@click.option("--composed", is_flag=True, help="Run every fused op as the simpler ops that it stands for.")
 @click.option("--frozen", is_flag=True, help="Train the last block and ln_f only, as fine-tuning does.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per node.")
 @click.option("--dot", "as_dot", is_flag=True, help="Print the graph for Graphviz.")
 @common_options
-def command(composed: bool, frozen: bool, as_json: bool, as_dot: bool) -> None:
+def command(frozen: bool, as_json: bool, as_dot: bool) -> None:
     """Show what one training step records.
 
     The model is a GPT-2 of two blocks, width 16, on two sequences of eight tokens: per node the result's shape,
@@ -24,7 +23,7 @@ def command(composed: bool, frozen: bool, as_json: bool, as_dot: bool) -> None:
     """
     if as_json and as_dot:
         raise UsageError("tape (--json, --dot): two formats asked for; use one of them")
-    view = tiny_step(composed, frozen)
+    view = tiny_step(frozen)
     if as_json:
         for node in view.nodes:
             print_json({**asdict(node), "bytes": node.bytes})
@@ -32,14 +31,11 @@ def command(composed: bool, frozen: bool, as_json: bool, as_dot: bool) -> None:
         echo(view.dot() if as_dot else str(view))
 
 
-def tiny_step(composed: bool, frozen: bool):
+def tiny_step(frozen: bool):
     """The tape of one loss of a tiny GPT-2, a `TapeView`."""
-    from contextlib import nullcontext
-
     import numpy as np
 
     from tinygrad_gpt import ops
-    from tinygrad_gpt.autograd import composed_ops
     from tinygrad_gpt.backend import default_backend
     from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
     from tinygrad_gpt.study import view_tape
@@ -50,6 +46,5 @@ def tiny_step(composed: bool, frozen: bool):
         model.h[-1].freeze(False)
         model.ln_f.freeze(False)
     tokens = default_backend().from_numpy(np.random.default_rng(0).integers(0, 50, (2, 9)))
-    with composed_ops() if composed else nullcontext():
-        loss = ops.cross_entropy(model(tokens[:, :-1]), tokens[:, 1:])
+    loss = ops.cross_entropy(model(tokens[:, :-1]), tokens[:, 1:])
     return view_tape(loss, model.named_parameters())
