@@ -6,7 +6,6 @@ import io
 import os
 import signal
 import sys
-import tempfile
 import threading
 import traceback
 import warnings
@@ -161,6 +160,8 @@ def _place(error: BaseException) -> str:
 
 def _write_log(error: BaseException) -> str:
     """Keep the traceback in the folder for temporary files; return what to tell the user about it."""
+    import tempfile
+
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="tinygrad-gpt-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"

@@ -33,15 +33,19 @@ def length_batches(
     if batch_size < 1:
         raise UsageError(f"batch_size {batch_size}: a batch holds at least one sample; try 8")
     lengths = np.asarray(lengths)
+    if not shuffle:
+        return _cut(np.arange(len(lengths)), lengths, batch_size)
     generator = np.random.default_rng([seed, epoch])
-    order = generator.permutation(len(lengths)) if shuffle else np.arange(len(lengths))
-    window = WINDOW * batch_size if shuffle else max(len(lengths), 1)
-    batches = []
-    for start in range(0, len(order), window):
-        part = order[start:start + window]
-        part = part[np.argsort(lengths[part], kind="stable")]
-        batches += [part[i:i + batch_size] for i in range(0, len(part), batch_size)]
-    return [batches[i] for i in generator.permutation(len(batches))] if shuffle else batches
+    order, window = generator.permutation(len(lengths)), WINDOW * batch_size
+    batches = [batch for start in range(0, len(order), window)
+               for batch in _cut(order[start:start + window], lengths, batch_size)]
+    return [batches[i] for i in generator.permutation(len(batches))]
+
+
+def _cut(rows: np.ndarray, lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Batches of the rows, sorted by length."""
+    rows = rows[np.argsort(lengths[rows], kind="stable")]
+    return [rows[i:i + batch_size] for i in range(0, len(rows), batch_size)]
 
 
 def pad(token_lists: Sequence[Sequence[int]], pad_id: int) -> tuple[np.ndarray, np.ndarray]:

@@ -56,11 +56,11 @@ class GPT2(Module):
     Args:
         config: sizes.
         seed: of the initial values: normal with standard deviation 0.02 (0.01 for positions), residual
-            projections divided by √(2 n_layer), biases 0.
+            projections divided by √(2 n_layer), biases 0. With None all are 0, for weights that will be loaded.
     """
 
-    def __init__(self, config: GPT2Config, seed: int = 0):
-        generator = np.random.default_rng(seed)
+    def __init__(self, config: GPT2Config, seed: int | None = 0):
+        generator = None if seed is None else np.random.default_rng(seed)
         self.config = config
         self.wte = Embedding(config.vocab_size, config.n_embd, generator)
         self.wpe = Embedding(config.n_ctx, config.n_embd, generator, std=0.01)
@@ -104,12 +104,13 @@ class GPT2Classifier(Module):
     Args:
         transformer: the model to build on; it keeps its weights.
         n_classes: number of scores.
-        seed: of the head's initial values.
+        seed: of the head's initial values; None as in `GPT2`.
     """
 
-    def __init__(self, transformer: GPT2, n_classes: int, seed: int = 0):
+    def __init__(self, transformer: GPT2, n_classes: int, seed: int | None = 0):
         self.transformer = transformer
-        self.score = Linear(transformer.config.n_embd, n_classes, np.random.default_rng((seed, n_classes)))
+        generator = None if seed is None else np.random.default_rng((seed, n_classes))
+        self.score = Linear(transformer.config.n_embd, n_classes, generator)
 
     def forward(self, ids, lengths) -> Tensor:
         """ids (B, T) padded on the right, lengths (B) ≥ 1 -> logits (B, n_classes)."""

@@ -18,7 +18,8 @@ __all__ = ["MLP", "Block", "CausalSelfAttention", "Dropout", "Embedding", "Layer
 class Linear(Module):
     """``x W + b`` with ``weight`` (n_in, n_out), GPT-2's own layout, and ``bias`` (n_out) or None."""
 
-    def __init__(self, n_in: int, n_out: int, generator: np.random.Generator, bias: bool = True, std: float = 0.02):
+    def __init__(self, n_in: int, n_out: int, generator: "np.random.Generator | None", bias: bool = True,
+                 std: float = 0.02):
         self.weight = Parameter(init.normal(generator, n_in, n_out, std=std))
         self.bias = Parameter(init.zeros(n_out)) if bias else None
 
@@ -30,7 +31,7 @@ class Linear(Module):
 class Embedding(Module):
     """A table ``weight`` (n, C) of which ids pick rows."""
 
-    def __init__(self, n: int, width: int, generator: np.random.Generator, std: float = 0.02):
+    def __init__(self, n: int, width: int, generator: "np.random.Generator | None", std: float = 0.02):
         self.weight = Parameter(init.normal(generator, n, width, std=std))
 
     def forward(self, ids) -> Tensor:
@@ -86,7 +87,7 @@ class Dropout(Module):
 class CausalSelfAttention(Module):
     """Multi-head self-attention: ``c_attn`` (C, 3C) makes queries, keys and values, ``c_proj`` (C, C) mixes heads."""
 
-    def __init__(self, width: int, n_head: int, generator: np.random.Generator, *,
+    def __init__(self, width: int, n_head: int, generator: "np.random.Generator | None", *,
                  dropout: float, qkv_bias: bool, proj_std: float):
         self.c_attn = Linear(width, 3 * width, generator, bias=qkv_bias)
         self.c_proj = Linear(width, width, generator, std=proj_std)
@@ -104,7 +105,7 @@ class CausalSelfAttention(Module):
 class MLP(Module):
     """``c_fc`` (C, 4C), GELU, ``c_proj`` (4C, C)."""
 
-    def __init__(self, width: int, generator: np.random.Generator, *, proj_std: float):
+    def __init__(self, width: int, generator: "np.random.Generator | None", *, proj_std: float):
         self.c_fc = Linear(width, 4 * width, generator)
         self.c_proj = Linear(4 * width, width, generator, std=proj_std)
 
@@ -116,7 +117,7 @@ class MLP(Module):
 class Block(Module):
     """Pre-norm transformer block: x + attn(ln_1(x)), then x + mlp(ln_2(x))."""
 
-    def __init__(self, width: int, n_head: int, generator: np.random.Generator, *,
+    def __init__(self, width: int, n_head: int, generator: "np.random.Generator | None", *,
                  n_layer: int, dropout: float, qkv_bias: bool, eps: float):
         proj_std = 0.02 / math.sqrt(2 * n_layer)  # so that the residual stream keeps its scale (GPT-2, section 2.3)
         self.ln_1 = LayerNorm(width, eps)

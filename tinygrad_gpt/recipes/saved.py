@@ -106,7 +106,8 @@ def load_model(path: str | Path) -> SavedModel:
     if tokenizer.vocab_size > config.vocab_size:
         raise CheckpointError(f"cannot load model ({path}): its vocabulary has {tokenizer.vocab_size} tokens but the "
                               f"model {config.vocab_size}; the file was put together wrongly")
-    model = GPT2Classifier(GPT2(config), len(labels)) if labels else GPT2(config)
+    base = GPT2(config, seed=None)
+    model = GPT2Classifier(base, len(labels), seed=None) if labels else base
     model.load_state_dict({name: array for name, array in checkpoint.tensors.items()
                            if not name.startswith(_VOCABULARY)})
     return SavedModel(model.eval(), tokenizer, labels, provenance)
