@@ -142,6 +142,8 @@ def backend_of(array: Array) -> Backend:
     """
     backend = _by_type.get(type(array))
     if backend is None:
+        if isinstance(array, np.generic):  # what NumPy's arithmetic makes of 0-d arrays
+            return get_backend("numpy")
         backend = next((known for known in _loaded.values() if isinstance(array, known.array_type)), None)
         if backend is None:
             raise BackendError(f"{type(array).__name__}: not an array of a loaded backend ({', '.join(_loaded)}); "
