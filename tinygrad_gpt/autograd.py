@@ -117,11 +117,11 @@ class Op:
             if a is None:
                 continue
             if not hasattr(a, "dtype") or isinstance(a, np.generic):
-                # Numbers and lists take the dtype of the tensors: a NumPy float64 would turn float32 work into float64.
-                is_number = isinstance(a, (int, float, np.generic)) and not isinstance(a, (bool, np.bool_))
-                arrays[i] = backend.from_numpy(host_array(a, dtype if is_number else None))
-            elif self.broadcasts and dtype is not None and a.dtype != dtype and a.dtype.kind != "b":
-                arrays[i] = a.astype(dtype)
+                a = host_array(a, dtype or np.float32)
+            # Numbers and integers take the dtype of the tensors: a NumPy float64 would turn float32 work into float64.
+            if self.broadcasts and dtype is not None and a.dtype != dtype and a.dtype.kind != "b":
+                a = a.astype(dtype)
+            arrays[i] = a if isinstance(a, backend.array_type) else backend.from_numpy(a)
         return arrays, backend
 
 

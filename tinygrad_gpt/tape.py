@@ -13,6 +13,7 @@ import itertools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -36,6 +37,7 @@ class Mode:
 
 
 _NORMAL = Mode()
+_PACKAGE = str(Path(__file__).parent)
 _mode = contextvars.ContextVar("mode", default=_NORMAL)  # a context variable: each thread has its own
 
 
@@ -81,7 +83,7 @@ class Version:
         self.number += 1
         if _mode.get().checking:
             frame = sys._getframe(1)
-            while frame.f_back and frame.f_code.co_filename == __file__:
+            while frame.f_back and frame.f_code.co_filename.startswith(_PACKAGE):
                 frame = frame.f_back
             self.where = f", last by {frame.f_code.co_filename}:{frame.f_lineno}"
 
@@ -95,7 +97,8 @@ class Node:
     A leaf (a Tensor made with ``requires_grad=True``) has ``op`` None and holds the gradient in ``grad``.
     """
 
-    __slots__ = ("grad", "guards", "hooks", "inputs", "keeps_grad", "lock", "op", "order", "pullbacks", "shapes")
+    __slots__ = ("grad", "grad_version", "guards", "hooks", "inputs", "keeps_grad", "lock", "op", "order", "pullbacks",
+                 "shapes")
 
     def __init__(self, op=None, inputs=(), pullbacks=None, shapes=(), guards=()):
         self.order = next(_order)
@@ -106,6 +109,7 @@ class Node:
         self.guards = guards  # (Version, number at the forward pass, name) of each saved array
         self.hooks: list[Callable] | None = None
         self.grad: Array | None = None
+        self.grad_version: Version | None = None
         self.keeps_grad = op is None
         self.lock = None
 
@@ -162,6 +166,7 @@ def backward(root: Node, g: Array, retain_graph: bool = False) -> None:
         g = pending.pop(node)
         for hook in node.hooks or ():
             g = _after_hook(hook, g)
+            owned.discard(node)  # the hook may keep what it saw, or return an array of its own
         if node.keeps_grad:
             results.append((node, g))
         if node.op is None:
@@ -172,10 +177,12 @@ def backward(root: Node, g: Array, retain_graph: bool = False) -> None:
             if parent not in pending:
                 pending[parent] = grad
                 heapq.heappush(queue, (-parent.order, parent))
+                if grad is not g and grad.base is None:
+                    owned.add(parent)  # a new array: a pullback returns no array that it saved
             elif parent in owned:
                 pending[parent] += grad
             else:
-                pending[parent] = pending[parent] + grad  # a new array: the first may belong to somebody else
+                pending[parent] = pending[parent] + grad  # not in place: the first may belong to somebody else
                 owned.add(parent)
         if not retain_graph:
             node.free()
@@ -195,26 +202,33 @@ def _after_hook(hook, g):
 def _accumulate(node, g, private):
     if node.grad is not None:
         node.grad += g
+        node.grad_version.bump()
     else:
         # A pullback may return g itself, a view, or an array it saved: a stored gradient shares nothing.
-        node.grad = g if private else g.copy()
+        xp = backend_of(g).xp
+        node.grad = xp.asarray(g) if private else xp.array(g)
+        node.grad_version = Version()
 
 
 class Lock:
     """Checking mode: the saved arrays of one node, read-only and with digests until the node lets go of them."""
 
-    _holders: ClassVar[dict[int, int]] = {}  # how many nodes lock the array with this id
+    _holders: ClassVar[dict[int, list]] = {}  # the ops of the nodes that lock the array with this id
 
     def __init__(self, op, saved):
         self.op = op
         self.saved = [(name, array, self._digest(array)) for name, array in saved.items()]
         self.locked = []
         for array in saved.values():
-            holders = self._holders.get(id(array), 0)
-            if isinstance(array, np.ndarray) and (holders or array.flags.writeable):
+            if isinstance(array, np.ndarray) and (id(array) in self._holders or array.flags.writeable):
                 array.flags.writeable = False
-                self._holders[id(array)] = holders + 1
+                self._holders.setdefault(id(array), []).append(op)
                 self.locked.append(array)
+
+    @classmethod
+    def holder(cls, array):
+        """An op that saved this array and has it locked; None if there is none."""
+        return cls._holders.get(id(array), [None])[0]
 
     def verify(self):
         for name, array, digest in self.saved:
@@ -224,14 +238,15 @@ class Lock:
 
     @staticmethod
     def _digest(array):
-        return hashlib.blake2b(np.ascontiguousarray(backend_of(array).to_numpy(array)), digest_size=16).digest()
+        return hashlib.blake2b(backend_of(array).to_numpy(array).tobytes(), digest_size=16).digest()
 
     def __del__(self):
         for array in self.locked:
-            self._holders[id(array)] -= 1
+            self._holders[id(array)].remove(self.op)
             if not self._holders[id(array)]:
                 del self._holders[id(array)]
-                array.flags.writeable = True
+                with contextlib.suppress(ValueError):  # a view of an array that another node still locks
+                    array.flags.writeable = True
 
 
 def saved_arrays(pullbacks) -> dict[str, Array]:

@@ -7,18 +7,21 @@ import numpy as np
 
 from tinygrad_gpt.backend import Array, backend_of, default_backend, get_backend, is_integer
 from tinygrad_gpt.errors import DTypeError, ShapeError, TapeError
-from tinygrad_gpt.tape import Node, Version, backward, current_mode
+from tinygrad_gpt.tape import Lock, Node, Version, backward, current_mode
 
 __all__ = ["OPS", "Tensor", "host_array", "raw"]
 
 OPS: dict[str, Any] = {}  # the registry, filled by `autograd.op`; operators look their op up by name
 
 
-def host_array(data, dtype=None) -> np.ndarray:
-    """``data`` as a NumPy array of numbers: Python floats make float32, as in PyTorch."""
-    array = np.asarray(data, dtype=dtype)
-    if array.dtype == np.float64 and dtype is None and not hasattr(data, "dtype"):
-        array = array.astype(np.float32)
+def host_array(data, dtype=np.float32) -> np.ndarray:
+    """``data`` as a NumPy array of numbers: Python floats make float32, as in PyTorch, or another dtype."""
+    try:
+        array = np.asarray(data)
+    except (ValueError, TypeError) as error:
+        raise ShapeError(f"Tensor: {error}") from error
+    if array.dtype == np.float64 and not hasattr(data, "dtype"):
+        array = array.astype(dtype)
     if array.dtype.kind not in "biufcV":
         raise DTypeError(f"Tensor: cannot hold {array.dtype} ({type(data).__name__}); give numbers")
     return array
@@ -34,7 +37,10 @@ def _reflected(name):
 
 def _comparison(name):
     def compare(self, other):
-        return Tensor(getattr(self._data, name)(other._data if isinstance(other, Tensor) else other))
+        try:
+            return Tensor(getattr(self._data, name)(raw(other)))
+        except (ValueError, TypeError) as error:
+            raise ShapeError(f"comparison: {error} (this tensor is {self.shape} {self.dtype})") from error
 
     return compare
 
@@ -57,14 +63,15 @@ class Tensor:
     __array_ufunc__ = None  # array * Tensor calls Tensor.__rmul__
 
     def __init__(self, data, requires_grad: bool = False, backend: str | None = None):
+        version = None
         if isinstance(data, Tensor):
-            data = data._data
+            data, version = data._data, data._version
         if not hasattr(data, "dtype") or isinstance(data, np.generic):
             data = default_backend().from_numpy(host_array(data))
         if backend is not None and backend_of(data) is not get_backend(backend):
-            data = get_backend(backend).from_numpy(backend_of(data).to_numpy(data))
+            data, version = get_backend(backend).from_numpy(backend_of(data).to_numpy(data)), None
         self._data: Array = data
-        self._version = Version()
+        self._version = version or Version()  # one for each piece of memory
         self._node: Node | None = None
         if requires_grad:
             self.requires_grad = True
@@ -78,8 +85,10 @@ class Tensor:
 
     @data.setter
     def data(self, array):
-        self._data = array._data if isinstance(array, Tensor) else array
         self._version.bump()
+        self._data = raw(array)
+        if isinstance(array, Tensor):
+            self._version = array._version
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -123,7 +132,11 @@ class Tensor:
     @property
     def grad(self) -> "Tensor | None":
         """The gradient accumulated by ``backward``; None before, and on tensors that keep none."""
-        return None if self._node is None or self._node.grad is None else Tensor(self._node.grad)
+        if self._node is None or self._node.grad is None:
+            return None
+        result = Tensor(self._node.grad)
+        result._version = self._node.grad_version
+        return result
 
     @grad.setter
     def grad(self, value):
@@ -131,7 +144,9 @@ class Tensor:
             raise TapeError("grad: this tensor does not require gradients; set requires_grad=True first")
         if value is not None and value.shape != self.shape:
             raise ShapeError(f"grad: shape is {value.shape} but the tensor is {self.shape}")
-        self._node.grad = value if value is None else Tensor(value)._data
+        if value is not None:  # a copy: a gradient shares no memory
+            value = Tensor(value, backend=backend_of(self._data).name)._data.astype(self.dtype)
+        self._node.grad, self._node.grad_version = value, Version()
 
     # -- the tape
 
@@ -155,16 +170,14 @@ class Tensor:
                                 "or pass a gradient of that shape")
             grad = backend_of(self._data).xp.ones_like(self._data)
         else:
-            grad = Tensor(grad)._data.astype(self.dtype)
+            grad = Tensor(grad, backend=backend_of(self._data).name)._data.astype(self.dtype)
             if grad.shape != self.shape:
                 raise ShapeError(f"backward: the gradient is {grad.shape} but the tensor is {self.shape}")
         backward(self._node, grad, retain_graph)
 
     def detach(self) -> "Tensor":
         """The same memory, off the tape."""
-        result = Tensor(self._data)
-        result._version = self._version
-        return result
+        return Tensor(self)
 
     def retain_grad(self) -> "Tensor":
         """Keep the gradient of this non-leaf, too, at the next backward."""
@@ -208,7 +221,16 @@ class Tensor:
         if self._node is not None and current_mode().recording:
             raise TapeError("in-place write: this tensor is on the tape, which does not record writes; "
                             "use `with no_grad():`, or compute a new tensor")
-        self._data[raw(index)] = raw(values)
+        values, backend = raw(values), backend_of(self._data)
+        if not isinstance(values, backend.array_type):
+            values = backend.from_numpy(host_array(values, self.dtype))
+        try:
+            self._data[raw(index)] = values
+        except (ValueError, IndexError, TypeError) as error:
+            if saver := Lock.holder(self._data):
+                raise TapeError(f"in-place write: op '{saver.name}' saved this array for backward; "
+                                "use a copy, or write after backward") from error
+            raise ShapeError(f"in-place write: {error} (the tensor is {self.shape})") from error
         self._version.bump()
 
     # -- out of it
@@ -228,7 +250,11 @@ class Tensor:
 
     def astype(self, dtype) -> "Tensor":
         """A copy in another dtype, on the tape if this one is and ``dtype`` is a float."""
-        if self._node is None or is_integer(np.dtype(dtype)):
+        try:
+            dtype = np.dtype(dtype)
+        except TypeError as error:
+            raise DTypeError(f"astype: {error}") from error
+        if self._node is None or is_integer(dtype):
             return Tensor(self._data.astype(dtype))
         return OPS["astype"](self, dtype=dtype)
 
