@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinygrad_gpt import __version__, ops
+from tinygrad_gpt import ops
 from tinygrad_gpt.data.batches import length_batches, pad
 from tinygrad_gpt.data.classification import LabelledTexts, Split, read_labelled, split_by_text
 from tinygrad_gpt.errors import UsageError
@@ -17,7 +17,7 @@ from tinygrad_gpt.models.gpt2 import GPT2, GPT2Classifier, GPT2Config, seed_drop
 from tinygrad_gpt.optim import AdamW, warmup_cosine
 from tinygrad_gpt.recipes.baselines import bag_of_words
 from tinygrad_gpt.recipes.classify import encode_texts, model_array, predict
-from tinygrad_gpt.recipes.saved import SHIPPED_CLASSIFIER, SavedModel, load_model, save_model
+from tinygrad_gpt.recipes.saved import SHIPPED_CLASSIFIER, SavedModel, load_model, origin, save_model
 from tinygrad_gpt.text import Tokenizer
 from tinygrad_gpt.train import Progress, Report, judge, train_step
 from tinygrad_gpt.train.pictures import draw_confusion, draw_curves
@@ -118,11 +118,13 @@ def finetune_classifier(config: FinetuneConfig, out: str | Path,
         log.append(progress)
         append_line(out / "log.jsonl", json.dumps(asdict(progress)))
         report(progress)
+    if config.float16:
+        model.load_state_dict({name: array.astype(np.float16) for name, array in model.state_dict().items()})
     validation, test = (judge(predict(model, [tokens[i] for i in part]), data.labels[part], data.classes)
                         for part in (split.validation, split.test))
     baseline = bag_of_words(data, split)
-    provenance = {"recipe": "finetune classifier", "version": __version__, "config": asdict(config),
-                  "test_accuracy": test.accuracy, "test_f1": test.f1}
+    provenance = origin("finetune classifier", config, [config.data]) | {
+        "base_vocabulary": tokenizer.digest, "test_accuracy": test.accuracy, "test_f1": test.f1}
     saved = SavedModel(model, tokenizer, tuple(data.classes), provenance)
     result = FinetuneResult(saved, _counts(data, split), validation, test, baseline, truncated)
     _write(out, result, log)

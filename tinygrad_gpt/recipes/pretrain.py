@@ -19,7 +19,7 @@ from tinygrad_gpt.errors import CheckpointError, DataError, UsageError
 from tinygrad_gpt.files import append_line, write_atomic
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
 from tinygrad_gpt.optim import AdamW, warmup_cosine
-from tinygrad_gpt.recipes.saved import SavedModel, save_model
+from tinygrad_gpt.recipes.saved import SavedModel, origin, save_model
 from tinygrad_gpt.text import Tokenizer
 from tinygrad_gpt.train import Progress, train_step
 
@@ -122,9 +122,9 @@ def pretrain(config: PretrainConfig, out: str | Path, *, resume: bool = False,
     optimizer = AdamW(model.parameters(), config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay)
     _start(out, tokenizer) if state is None else _restore(out, state, model, optimizer)
     scores = _train(out, config, model, optimizer, tokens, evaluate, report)
-    saved = SavedModel(model.eval(), tokenizer, (), {"recipe": "pretrain", "config": asdict(config),
-                                                     "tokens_seen": config.steps * config.batch_size * config.n_ctx,
-                                                     "tokens_in_data": len(tokens), **scores})
+    provenance = origin("pretrain", config, [*config.data, *config.validation]) | {
+        "tokens_seen": config.steps * config.batch_size * config.n_ctx, "tokens_in_data": len(tokens), **scores}
+    saved = SavedModel(model.eval(), tokenizer, (), provenance)
     save_model(out / "model.h5", saved)
     return saved
 

@@ -1,16 +1,19 @@
 """A model in a file: weights, vocabulary, configuration and where they come from, in one native checkpoint."""
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from tinygrad_gpt import __version__
 from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Classifier, GPT2Config
 from tinygrad_gpt.text import Tokenizer
 
-__all__ = ["SHIPPED_CLASSIFIER", "SavedModel", "load_model", "save_model", "weights_folder"]
+__all__ = ["SHIPPED_CLASSIFIER", "SavedModel", "load_model", "origin", "save_model", "weights_folder"]
 
 SHIPPED_CLASSIFIER = "sms-spam"
 _VOCABULARY = "tokenizer."
@@ -52,6 +55,26 @@ class SavedModel:
         if not isinstance(self.model, GPT2Classifier):
             raise UsageError("the model is a language model, not a classifier; finetune it first")
         return self.model
+
+
+def origin(recipe: str, config, files: Sequence[str]) -> dict:
+    """What a checkpoint notes about its run: recipe, settings, version, and the sha256 of each file that was read.
+
+    Args:
+        config: the recipe's config dataclass; files in it are noted without their folders.
+        files: the files among its values.
+    """
+    def bare(value):
+        if isinstance(value, tuple):
+            return [bare(v) for v in value]
+        return Path(value).name if value in files else value
+
+    digests = {}
+    for file in files:
+        with open(file, "rb") as opened:
+            digests[Path(file).name] = hashlib.file_digest(opened, "sha256").hexdigest()
+    return {"recipe": recipe, "version": __version__, "sha256": digests,
+            "config": {name: bare(value) for name, value in asdict(config).items()}}
 
 
 def weights_folder() -> Path:
