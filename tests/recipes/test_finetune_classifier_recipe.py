@@ -1,0 +1,179 @@
+"""Finetuning from end to end, on a tiny model."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny
+
+from tinygrad_gpt.errors import DataError, UsageError
+from tinygrad_gpt.models.gpt2 import GPT2Classifier
+from tinygrad_gpt.recipes.classify import classify
+from tinygrad_gpt.recipes.finetune_classifier import (
+    TRAINED,
+    FinetuneConfig,
+    _loss,
+    finetune_classifier,
+    next_tokens,
+    set_trained,
+)
+from tinygrad_gpt.recipes.saved import load_model, save_model
+
+FILES = {"confusion.png", "curves.png", "log.jsonl", "model.h5", "report.json"}
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    save_model(folder / "base.h5", tiny.language_model(n_ctx=6))
+    data = tiny.labelled_file(folder / "three.csv")
+    return FinetuneConfig(str(data), base=str(folder / "base.h5"), epochs=4, lr=1e-2, batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def run(config, tmp_path_factory):
+    """A finished run: its folder, its result, and what it reported."""
+    out = tmp_path_factory.mktemp("runs") / "deep" / "run"
+    reported = []
+    result = finetune_classifier(config, out, reported.append)
+    return out, result, reported
+
+
+def test_a_run_learns_and_leaves_its_files(run):
+    out, result, _ = run
+    assert {path.name for path in out.iterdir()} == FILES
+    for picture in ("confusion.png", "curves.png"):
+        assert (out / picture).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert result.test.accuracy > result.test.majority + 0.2
+    assert result.counts == (
+        "61 lines read, 60 records, 0 skipped (1 header); 0 duplicates and 0 texts with two labels left out; "
+        "42 training, 6 validation, 12 test texts")
+
+
+def test_the_log_has_a_line_a_step_and_scores_at_each_epoch(run):
+    out, _, reported = run
+    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == list(range(1, 25))  # 42 texts in batches of 8, four times
+    assert [line["step"] for line in log if line["scores"]] == [6, 12, 18, 24]
+    assert set(log[5]["scores"]) == {"validation_loss", "validation_accuracy", "validation_f1"}
+    assert [line["loss"] for line in log] == [progress.loss for progress in reported]
+    assert log[-1]["loss"] < log[0]["loss"]
+
+
+def test_the_report_says_everything(run, config):
+    out, result, _ = run
+    report = json.loads((out / "report.json").read_text())
+    assert set(report) == {"counts", "classes", "truncated", "validation", "test", "bag_of_words", "provenance"}
+    assert report["classes"] == sorted(tiny.WORDS)
+    assert report["test"]["accuracy"] == result.test.accuracy
+    assert report["bag_of_words"]["accuracy"] > 0.8
+    assert report["truncated"] == result.truncated > 0  # the tiny model reads 5 tokens
+    assert report["provenance"]["config"]["split_seed"] == config.split_seed
+    assert report["provenance"]["test_accuracy"] == result.test.accuracy
+
+
+def test_the_saved_model_answers_as_the_trained_one(run):
+    out, result, _ = run
+    texts = [text for text, _ in tiny.texts(10)]
+    assert classify(load_model(out), texts) == classify(result.saved, texts)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(run, config, tmp_path):
+    out, _, _ = run
+    finetune_classifier(config, tmp_path / "again")
+    for name in ("model.h5", "report.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
+    finetune_classifier(replace(config, seed=7, epochs=1), tmp_path / "other")
+    assert load_model(tmp_path / "other").model.state_dict()["score.weight"].tobytes() != load_model(
+        out).model.state_dict()["score.weight"].tobytes()
+
+
+def test_a_finished_run_is_kept_and_an_interrupted_one_is_started_afresh(run, config, tmp_path):
+    out, _, _ = run
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(UsageError, match=r"cannot start \(.*\): a finished run is there; choose another folder"):
+        finetune_classifier(config, out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+    def interrupt(progress):
+        if progress.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune_classifier(config, tmp_path, interrupt)
+    assert {path.name for path in tmp_path.iterdir()} == {"log.jsonl"}
+    finetune_classifier(config, tmp_path)
+    assert (tmp_path / "model.h5").read_bytes() == before["model.h5"]
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 24
+
+
+@pytest.mark.parametrize("base", ["random", "classifier"])
+def test_other_bases(base, config, tmp_path):
+    name = base
+    if base == "classifier":
+        name = str(tmp_path / "spam.h5")
+        save_model(tmp_path / "spam.h5", tiny.classifier(("ham", "spam"), n_ctx=12))
+    result = finetune_classifier(replace(config, base=name, epochs=1, batch_size=48), tmp_path / "run")
+    assert result.saved.labels == tuple(sorted(tiny.WORDS))
+    assert result.saved.n_ctx == (256 if base == "random" else 12)
+    assert result.saved.transformer.config.dropout == config.dropout
+
+
+@pytest.mark.parametrize("train", TRAINED)
+def test_frozen_parameters_stay_as_they_are_and_get_no_gradient(train):
+    saved = tiny.classifier()
+    model = saved.classifier
+    set_trained(model, train)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    blocks = {"head": (), "last-block": ("h.1.", "ln_f"), "last-two-blocks": ("h.0.", "h.1.", "ln_f"), "all": ("",)}
+    assert trained == {name for name, _ in model.named_parameters()
+                       if name.startswith(("score.", *(f"transformer.{part}" for part in blocks[train])))}
+    ids, ends = np.array([[1, 2, 3, 4], [5, 6, 0, 0]]), np.array([4, 2])
+    _loss(model, ids, ends, np.array([0, 2]), lm_weight=0.5).backward()
+    assert {name for name, parameter in model.named_parameters() if parameter.grad is not None} == trained
+
+
+def test_training_the_last_block_leaves_the_rest_of_the_file_alone(config, tmp_path):
+    result = finetune_classifier(replace(config, train="last-block", epochs=1), tmp_path / "run")
+    before = load_model(config.base).model.state_dict()
+    changed = {name for name, array in result.saved.transformer.state_dict().items()
+               if array.tobytes() != before[name].tobytes()}
+    assert changed == {name for name in before if name.startswith(("h.1.", "ln_f."))}
+
+
+def test_next_tokens_are_the_targets_up_to_the_end_of_a_text():
+    ids = np.array([[7, 1, 2, 3], [7, 4, 0, 0], [7, 0, 0, 0]])
+    np.testing.assert_array_equal(next_tokens(ids, np.array([4, 2, 1])),
+                                  [[1, 2, 3, -100], [4, -100, -100, -100], [-100] * 4])
+    assert ids[1].tolist() == [7, 4, 0, 0]
+
+
+def test_the_language_model_loss_is_added_with_its_weight():
+    model = tiny.classifier().classifier
+    batch = np.array([[1, 2, 3, 4], [5, 6, 0, 0]]), np.array([4, 2]), np.array([0, 2])
+    plain, half, whole = (_loss(model, *batch, weight).item() for weight in (0.0, 0.5, 1.0))
+    assert whole - plain == pytest.approx(2 * (half - plain), rel=1e-4)
+    assert half - plain == pytest.approx(0.5 * np.log(model.transformer.config.vocab_size), rel=0.1)  # untrained
+
+
+@pytest.mark.parametrize(("change", "error", "message"), [
+    ({"train": "first-block"}, UsageError, "choose one of head, last-block"),
+    ({"data": "absent.csv"}, DataError, "cannot read"),
+    ({"encoding": "klingon"}, DataError, "no encoding"),
+    ({"text_column": "poem"}, DataError, "no text column 'poem'"),
+])
+def test_a_run_that_cannot_start_leaves_nothing(change, error, message, config, tmp_path):
+    with pytest.raises(error, match=message):
+        finetune_classifier(replace(config, **change), tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_malformed_rows_are_skipped_on_request(config, tmp_path):
+    data = tmp_path / "holes.csv"
+    data.write_text(tiny.labelled_file(tmp_path / "a.csv").read_text() + ",sun\n")
+    with pytest.raises(DataError, match="line 62"):
+        finetune_classifier(replace(config, data=str(data)), tmp_path / "run")
+    result = finetune_classifier(replace(config, data=str(data), skip_malformed=True, epochs=1), tmp_path / "run")
+    assert result.counts.startswith("62 lines read, 60 records, 1 skipped")
+    assert GPT2Classifier is type(result.saved.model)
