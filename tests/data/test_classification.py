@@ -142,22 +142,22 @@ def test_whatever_is_read_is_reconciled(tmp_path_factory, data, name):
 
 
 def test_plain_texts_one_a_line(tmp_path):
-    assert read_texts(write(tmp_path, "a.txt", "one\r\ntwo\tx\n\n")) == ["one", "two\tx"]
-    assert read_texts(b"one\ntwo") == ["one", "two"]
-    assert read_texts(io.BytesIO(b"one\ntwo\n")) == ["one", "two"]
+    assert read_texts(write(tmp_path, "a.txt", "one\r\ntwo\tx\n\n")) == (["one", "two\tx"], 0)
+    assert read_texts(b"one\ntwo") == (["one", "two"], 0)
+    assert read_texts(io.BytesIO(b"one\ntwo\n")) == (["one", "two"], 0)
 
 
 def test_texts_of_a_column(tmp_path):
-    assert read_texts(write(tmp_path, "a.csv", 'id,text\n1,"a, b"\n2,c\n')) == ["a, b", "c"]
-    assert read_texts(write(tmp_path, "SMS", "ham\ta\nspam\tb\n"), "2") == ["a", "b"]
-    assert read_texts(write(tmp_path, "a.jsonl", '{"body": "x"}\n')) == ["x"]
+    assert read_texts(write(tmp_path, "a.csv", 'id,text\n1,"a, b"\n2,c\n')) == (["a, b", "c"], 0)
+    assert read_texts(write(tmp_path, "SMS", "ham\ta\nspam\tb\n"), "2") == (["a", "b"], 0)
+    assert read_texts(write(tmp_path, "a.jsonl", '{"body": "x"}\n')) == (["x"], 0)
 
 
 def test_empty_lines_of_plain_texts_are_named(tmp_path):
     path = write(tmp_path, "a.txt", "one\n\nthree\n")
     with pytest.raises(DataError, match=r"line 2, column 1.*the text is empty"):
         read_texts(path)
-    assert read_texts(path, skip_malformed=True) == ["one", "three"]
+    assert read_texts(path, skip_malformed=True) == (["one", "three"], 1)
     with pytest.raises(DataError, match="no texts"):
         read_texts(write(tmp_path, "b.txt", "\n"), skip_malformed=True)
 

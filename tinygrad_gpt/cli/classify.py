@@ -25,21 +25,28 @@ EXTENSIONS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".
                                              "column of a .csv, .tsv or .jsonl file.")
 @click.option("--text-column", metavar="COLUMN", help="Column of the texts in the file, by name or number from 1.")
 @click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the file.")
+@click.option("--skip-malformed", is_flag=True, help="Leave out empty lines and malformed rows of the file.")
 @click.option("--model", default=None, metavar="PATH|NAME",
               help="A checkpoint, a run folder, or a shipped model.  [default: the shipped spam filter]")
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE",
               help="Write text, label and probability to a .csv, .tsv or .jsonl file.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per text.")
 @common_options
-def command(texts: tuple[str, ...], file: str | None, text_column: str | None, encoding: str, model: str | None,
-            output: Path | None, as_json: bool) -> None:
+def command(texts: Sequence[str], file: str | None, text_column: str | None, encoding: str, skip_malformed: bool,
+            model: str | None, output: Path | None, as_json: bool) -> None:
     """Say which class a text belongs to."""
     _check_arguments(texts, file, text_column, output, as_json)
     from tinygrad_gpt.recipes.classify import classify
     from tinygrad_gpt.recipes.saved import SHIPPED_CLASSIFIER, load_model
 
     saved = load_model(model or SHIPPED_CLASSIFIER)
-    answers = classify(saved, _read(file, text_column, encoding) if file else texts)
+    skipped = 0
+    if file:
+        from tinygrad_gpt.data.classification import read_texts
+
+        texts, skipped = read_texts(sys.stdin.buffer if file == "-" else file, text_column, encoding=encoding,
+                                    skip_malformed=skip_malformed)
+    answers = classify(saved, texts)
     if output:
         _write(output, answers)
     elif as_json:
@@ -48,6 +55,8 @@ def command(texts: tuple[str, ...], file: str | None, text_column: str | None, e
     else:
         rows = columns([(answer.label, f"{answer.probability:.3f}") for answer in answers])
         echo("\n".join(shortened(f"{row}  ", answer.text) for row, answer in zip(rows, answers, strict=True)))
+    if skipped:
+        note(f"{skipped:,} malformed rows skipped")
     if truncated := sum(answer.truncated for answer in answers):
         note(f"{truncated:,} of {len(answers):,} texts longer than the {saved.n_ctx - 1} tokens that the model reads; "
              "their ends were not read")
@@ -57,18 +66,14 @@ def _check_arguments(texts, file, text_column, output, as_json):
     if bool(texts) == bool(file):
         why = "both texts and --file are given; use one of them" if file else "no text; give TEXT... or --file"
         raise UsageError(f"cannot classify (arguments): {why}")
+    if file == "-" and sys.stdin is None:
+        raise UsageError("--file - (arguments): standard input is closed; name a file")
     if text_column and not file:
         raise UsageError("--text-column (arguments): there is no --file that it could be a column of; leave it out")
     if output and as_json:
         raise UsageError("--output, --json (arguments): two places for the answers; use one of them")
     if output and output.suffix.lower() not in EXTENSIONS:
         raise UsageError(f"--output ({output}): unknown extension {output.suffix!r}; use .csv, .tsv or .jsonl")
-
-
-def _read(file: str, text_column: str | None, encoding: str) -> list[str]:
-    from tinygrad_gpt.data.classification import read_texts
-
-    return read_texts(sys.stdin.buffer if file == "-" else file, text_column, encoding=encoding)
 
 
 def _write(output: Path, answers: Sequence) -> None:

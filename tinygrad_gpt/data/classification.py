@@ -86,11 +86,14 @@ def read_labelled(
 
 def read_texts(
     path: Source, text_column: str | None = None, *, encoding: str = "utf-8", skip_malformed: bool = False,
-) -> list[str]:
+) -> tuple[list[str], int]:
     """Read texts without labels: one a line, or one column of a CSV, TSV or JSON Lines file.
 
     A file without extension, a `.txt` file, bytes or a binary stream is plain text, unless a column is given.
     Columns are given and found as in `read_labelled`; a table without header needs the number.
+
+    Returns:
+        The texts, and how many malformed rows were skipped.
 
     Raises:
         DataError: an empty line or cell, and as `read_labelled`.
@@ -113,7 +116,7 @@ def read_texts(
             texts.append(cells[at])
     if not texts:
         raise DataError(f"no texts ({table.file}): the file is empty; give one text a line")
-    return texts
+    return texts, table.counts.skipped
 
 
 def _fault(cell: Any, what: str) -> str:
