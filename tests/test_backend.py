@@ -1,0 +1,291 @@
+"""The seam between NumPy and CuPy, and the stand-in that the other tests run on."""
+
+import subprocess
+import sys
+import threading
+import types
+
+import numpy as np
+import pytest
+import strict
+
+from tinygrad_gpt import ops
+from tinygrad_gpt.autograd import Tensor, checking, values_are_checked
+from tinygrad_gpt.backend import (
+    Backend,
+    backend_of,
+    default_backend,
+    get_backend,
+    is_integer,
+    register_backend,
+    use_backend,
+)
+from tinygrad_gpt.errors import BackendError, ShapeError
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones():
+    with pytest.raises(BackendError, match=r"backend 'tpu': unknown; choose one of auto, numpy, cupy, strict"):
+        get_backend("tpu")
+
+
+def only_numpy(monkeypatch, import_module):
+    """As in a fresh process where imports of CuPy go to ``import_module``."""
+    from tinygrad_gpt import backend as module
+
+    monkeypatch.setattr(module, "importlib", types.SimpleNamespace(import_module=import_module))
+    monkeypatch.setattr(module, "_loaded", {"numpy": get_backend("numpy")})
+
+
+@pytest.mark.parametrize("error", [ModuleNotFoundError, AttributeError, OSError])
+def test_cupy_that_cannot_be_imported_says_what_to_install(error, monkeypatch):
+    def broken(name):
+        raise error("libcuda.so\nis missing")
+
+    only_numpy(monkeypatch, broken)
+    with pytest.raises(BackendError) as caught:
+        get_backend("cupy")
+    assert str(caught.value) == (
+        f"backend 'cupy': {error.__name__} on import; install tinygrad-gpt[cuda12] or [cuda13] on a machine with an "
+        "NVIDIA GPU, or use --backend numpy")
+    assert get_backend("auto").name == "numpy"
+
+
+def test_cupy_without_a_gpu_is_refused(monkeypatch):
+    class CuPy:
+        @staticmethod
+        def is_available():
+            return False
+
+    only_numpy(monkeypatch, lambda name: CuPy)
+    with pytest.raises(BackendError, match=r"CuPy finds no usable GPU; install tinygrad-gpt\[cuda12\]"):
+        get_backend("cupy")
+
+
+def test_cupy_is_imported_only_when_asked_for():
+    code = "import sys; from tinygrad_gpt import Tensor; Tensor([1.0]) + 1.0; print('cupy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_arrays_find_their_backend(backend):
+    array = backend.from_numpy(np.ones(3, np.float32))
+    assert backend_of(array) is backend
+    assert backend_of(array[:0]) is backend
+    assert backend_of(np.float32(1.0)).name == "numpy"
+    with pytest.raises(BackendError, match=r"list: not an array of a loaded backend \(numpy.*\); wrap it in a Tensor"):
+        backend_of([1.0])
+
+
+def test_subclasses_of_arrays_belong_to_their_backend(tmp_path):
+    mapped = np.memmap(tmp_path / "array", np.float32, "w+", shape=(3,))
+    assert backend_of(mapped).name == "numpy"
+    assert ops.exp(Tensor(mapped)).tolist() == [1.0, 1.0, 1.0]
+
+
+def test_mixed_backends_name_op_argument_and_remedy():
+    here, there = Tensor([1.0, 2.0], backend="numpy"), Tensor([1.0, 2.0], backend="strict")
+    with pytest.raises(BackendError, match="op 'mul': 'b' is on strict but 'a' is on numpy; make both with the same "
+                                           "backend"):
+        here * there
+    with pytest.raises(BackendError, match="op 'linear': 'weight' is on numpy but 'x' is on strict"):
+        ops.linear(there, Tensor([[1.0], [1.0]], backend="numpy"))
+    with pytest.raises(BackendError, match="op 'concat': 'arrays\\[2\\]' is on strict"):
+        ops.concat(here, here, there)
+    with pytest.raises(BackendError, match="op 'where': 'a' is on strict but 'condition' is on numpy"):
+        ops.where(np.array([True, False]), there, 0.0)
+    with pytest.raises(BackendError, match="op 'add': 'b' is on strict but 'a' is on numpy"):
+        here + there.data
+
+
+def test_round_trip(backend):
+    for dtype in (np.float64, np.float32, np.float16, np.int64, np.int32, np.uint8, bool):
+        host = np.arange(6).reshape(2, 3).astype(dtype)
+        back = backend.to_numpy(backend.from_numpy(host))
+        assert back.dtype == dtype
+        assert np.array_equal(back, host)
+    backend.synchronize()
+    assert backend.memory() >= 0
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 2)])
+def test_index_add_sums_repeated_rows(shape, backend):
+    r = np.random.default_rng(0)
+    index, values = r.integers(0, 5, 50), r.standard_normal((50, *shape))
+    target, expected = backend.from_numpy(np.ones((6, *shape))), np.ones((6, *shape))
+    np.add.at(expected, index, values)
+    backend.index_add(target, backend.from_numpy(index), backend.from_numpy(values))
+    assert np.allclose(backend.to_numpy(target), expected, rtol=1e-13)
+    backend.index_add(target, backend.from_numpy(index[:0]), backend.from_numpy(values[:0]))
+    assert np.allclose(backend.to_numpy(target), expected, rtol=1e-13)
+
+
+def test_index_add_is_repeatable():
+    r = np.random.default_rng(0)
+    index, values = r.integers(0, 5, 5000), r.standard_normal((5000, 3)).astype(np.float32)
+    results = []
+    for _ in range(2):
+        target = np.zeros((5, 3), np.float32)
+        get_backend("numpy").index_add(target, index, values)
+        results.append(target.tobytes())
+    assert results[0] == results[1]
+
+
+def test_bmm_and_erf(backend):
+    r = np.random.default_rng(0)
+    a, b = r.standard_normal((2, 3, 4, 5)), r.standard_normal((2, 3, 5, 2))
+    product = backend.to_numpy(backend.bmm(backend.from_numpy(a), backend.from_numpy(b)))
+    assert np.allclose(product, a @ b, rtol=1e-13)
+    x = np.linspace(-3, 3, 7)
+    import math
+
+    assert np.allclose(backend.to_numpy(backend.erf(backend.from_numpy(x))), [math.erf(v) for v in x], rtol=1e-14)
+
+
+def test_the_default_backend_is_local_to_the_thread():
+    seen = []
+    use_backend("strict")
+    try:
+        assert Tensor([1.0]).data.__class__ is strict.Array
+        thread = threading.Thread(target=lambda: seen.append(default_backend().name))
+        thread.start()
+        thread.join()
+    finally:
+        use_backend("numpy")
+    assert seen == ["numpy"]
+
+
+def test_a_backend_is_loaded_once_and_when_asked_for():
+    calls = []
+
+    class Array(np.ndarray):
+        pass
+
+    def load():
+        calls.append(1)
+        numpy = get_backend("numpy")
+        return Backend("late", np, Array, *(getattr(numpy, f) for f in (
+            "from_numpy", "to_numpy", "index_add", "bmm", "erf", "synchronize", "memory", "on_host")))
+
+    from tinygrad_gpt import backend as module
+
+    register_backend("late", load)
+    try:
+        assert calls == []
+        assert get_backend("late") is get_backend("late")
+        assert calls == [1]
+    finally:
+        for table in (module._loaders, module._loaded):
+            table.pop("late", None)
+        module._by_type.pop(Array, None)
+
+
+def test_integers():
+    assert [is_integer(np.dtype(d)) for d in ("bool", "int8", "uint64", "float16", "float32", "V2")] == [
+        True, True, True, False, False, False]
+
+
+def test_values_are_looked_at_where_it_costs_nothing_or_in_checking_mode():
+    weight, ids = np.ones((3, 2)), np.array([0, 7])
+    with pytest.raises(ShapeError, match="outside 0 … 2"):
+        ops.embedding(Tensor(weight), ids)
+    there, far = Tensor(weight, backend="strict"), Tensor(ids, backend="strict")
+    before = strict.synchronisations
+    assert ops.embedding(there, far).shape == (2, 2)  # the device wraps 7 around and says nothing
+    assert strict.synchronisations == before
+    assert not values_are_checked(far.data)
+    with checking(), pytest.raises(ShapeError, match="outside 0 … 2"):
+        ops.embedding(there, far)
+    with checking(), pytest.raises(ShapeError, match="op 'cross_entropy': targets hold 0 … 7, outside 0 … 1"):
+        ops.cross_entropy(there[:2], far)
+
+
+def test_a_training_step_waits_for_the_device_once_to_read_the_loss():
+    use_backend("strict")
+    try:
+        r = np.random.default_rng(0)
+        table, weight, bias = (Tensor(r.standard_normal(s).astype(np.float32), requires_grad=True, backend="strict")
+                               for s in ((9, 6), (6, 18), (18,)))
+        ids, targets = Tensor([[1, 2, 3], [4, 5, 0]]), Tensor([[2, 3, 4], [5, 0, -100]])
+        padding = Tensor([[True, True, True], [True, True, False]])
+        before = strict.synchronisations
+        with strict.pure_float32():
+            x = ops.embedding(table, ids)
+            x = ops.layer_norm(x, table[0], table[1])
+            x = ops.gelu(ops.self_attention(ops.linear(x, weight, bias), padding, None, n_head=2) + x)
+            keep = ops.keep_mask(default_backend().xp, 7, x.shape, 0.1)
+            loss = ops.cross_entropy(ops.dropout(x, keep, p=0.1) @ table.T, targets, label_smoothing=0.1)
+            loss.backward()
+        assert strict.synchronisations == before
+        assert np.isfinite(loss.item())
+        assert strict.synchronisations == before + 1
+    finally:
+        use_backend("numpy")
+
+
+# -- the stand-in refuses what CuPy refuses
+
+
+@pytest.fixture
+def x():
+    return get_backend("strict").from_numpy(np.arange(6.0).reshape(2, 3))
+
+
+@pytest.mark.parametrize("use", [
+    lambda x: np.asarray(x), lambda x: np.ones(3) + x, lambda x: x + np.ones(3), lambda x: x[np.array([0])],
+    lambda x: x.__setitem__(0, np.ones(3)), lambda x: strict.xp.maximum(x, np.ones(3)), lambda x: np.ones(3) < x,
+    lambda x: x.__iadd__(np.ones(3)), lambda x: strict.xp.concatenate([x, np.ones((1, 3))]),
+    lambda x: x.sum(where=True), lambda x: strict.xp.max(x, initial=0.0), lambda x: list(x.sum()),
+    lambda x: x.sum(axis=0, initial=1.0), lambda x: np.add.at(x, 0, 1.0)])
+def test_strict_refuses(use, x):
+    with pytest.raises(TypeError):
+        use(x)
+
+
+@pytest.mark.parametrize("name", ["trapezoid", "matrix_transpose", "nditer", "frompyfunc", "errstate", "memmap"])
+def test_strict_has_only_names_of_cupy(name):
+    assert hasattr(np, name)
+    with pytest.raises(AttributeError, match=f"module 'cupy' has no attribute '{name}'"):
+        getattr(strict.xp, name)
+
+
+@pytest.mark.parametrize("read", [
+    lambda x: float(x.sum()), lambda x: int(x.sum()), lambda x: bool(x.sum()), lambda x: x.sum().item(), repr,
+    lambda x: x.tolist(), lambda x: x.get(), lambda x: f"{x.sum()}", lambda x: [0, 1][x.sum().astype(int) - 15],
+    lambda x: x[x > 2], lambda x: x[0].nonzero(), lambda x: strict.xp.unique(x)])
+def test_strict_counts_what_waits(read, x):
+    before = strict.synchronisations
+    read(x)
+    assert strict.synchronisations == before + 1
+
+
+@pytest.mark.parametrize("use", [
+    lambda x: x.sum(), lambda x: x + 1, lambda x: x.shape, lambda x: len(x), lambda x: list(x), lambda x: x[0, 1],
+    lambda x: strict.xp.where(x > 2, x, 0.0), lambda x: x @ x.T, lambda x: np.float32(2) * x, lambda x: x.copy(),
+    lambda x: strict.xp.copyto(x, -1.0, where=x > 2), lambda x: strict.xp.exp(x, out=x),
+    lambda x: x.flags.c_contiguous])
+def test_strict_does_not_count_what_does_not_wait(use, x):
+    before = strict.synchronisations
+    use(x)
+    assert strict.synchronisations == before
+
+
+def test_strict_behaves_as_cupy_does(x):
+    assert isinstance(x.sum(), strict.Array)
+    assert x.sum().shape == ()
+    assert isinstance(x[0, 0] + x[0, 1], strict.Array)
+    ids = strict.xp.asarray(np.array([0, 5, -7]))
+    assert x[ids].get()[:, 0].tolist() == [0.0, 3.0, 3.0]  # out of range wraps around
+    with pytest.raises(IndexError):
+        x[5]
+    assert x.reshape(6).base is x
+    assert x.T[0].base is x
+    assert x.copy().base is None
+    assert x[0:1].reshape(3).base is x
+    assert not hasattr(x.flags, "writeable")
+    out = strict.xp.empty((2, 3))
+    assert np.isnan(out.get()).all()
+    assert strict.xp.add(x, x, out=out) is out
+    with pytest.raises(AssertionError, match="twice"):
+        x[strict.xp.asarray(np.array([0, 0]))] = 1.0
+    with pytest.raises(AssertionError, match="float64 in float32 work"), strict.pure_float32():
+        x * 2
