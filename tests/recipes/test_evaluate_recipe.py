@@ -8,6 +8,7 @@ from tinygrad_gpt.data.classification import read_labelled, split_by_text
 from tinygrad_gpt.errors import DataError, UsageError
 from tinygrad_gpt.recipes.classify import classify
 from tinygrad_gpt.recipes.evaluate import evaluate
+from tinygrad_gpt.recipes.saved import file_digest
 
 
 @pytest.fixture
@@ -45,6 +46,15 @@ def test_parts_are_those_of_the_model_s_own_split(data):
     test_texts = {data.texts[i] for i in split.test}
     assert {m.text for m in evaluate(saved, data, "test").mistakes} <= test_texts
     assert evaluate(saved, data, "test").counts.endswith(f"{len(split.test)} texts of the test part judged")
+
+
+def test_a_part_is_refused_for_another_file(data, tmp_path):
+    same = tiny.classifier(config={"split_seed": 5}, sha256={"a.csv": file_digest(tmp_path / "a.csv")})
+    assert evaluate(same, data, "test").report.count == 12
+    other = tiny.classifier(config={"split_seed": 5}, sha256={"mail.csv": "0" * 64})
+    with pytest.raises(UsageError, match=r"no test part \(.*a.csv\): .* finetuned on another file, 'mail.csv'"):
+        evaluate(other, data, "test")
+    assert evaluate(other, data).report.count == 60
 
 
 def test_labels_may_be_a_subset_and_are_matched_by_name(tmp_path):

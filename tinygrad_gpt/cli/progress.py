@@ -43,7 +43,7 @@ def _bar() -> Iterator[Callable[["Progress"], None]]:
 
     first: Progress | None = None
     scores: dict[str, float] = {}
-    with tqdm(unit="step", file=sys.stderr, leave=False, dynamic_ncols=True) as bar:
+    with tqdm(unit="step", file=sys.stderr, dynamic_ncols=True) as bar:
 
         def report(progress: "Progress") -> None:
             nonlocal first

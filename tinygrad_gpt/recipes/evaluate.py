@@ -7,7 +7,7 @@ import numpy as np
 from tinygrad_gpt.data.classification import LabelledTexts, split_by_text
 from tinygrad_gpt.errors import DataError, UsageError
 from tinygrad_gpt.recipes.classify import encode_texts, predict
-from tinygrad_gpt.recipes.saved import SavedModel
+from tinygrad_gpt.recipes.saved import SavedModel, file_digest
 from tinygrad_gpt.train import Report, judge
 
 __all__ = ["PARTS", "Evaluation", "Mistake", "evaluate"]
@@ -58,7 +58,7 @@ def evaluate(saved: SavedModel, data: LabelledTexts, part: str = "all") -> Evalu
 
     Raises:
         DataError: "unknown labels (mail.csv): 'ad', 'scam' are not among the model's (ham, spam); …".
-        UsageError: a language model, or a part of a model that was not finetuned here.
+        UsageError: a language model, or a part of a file that the model was not finetuned on.
     """
     model = saved.classifier
     if unknown := [name for name in data.classes if name not in saved.labels]:
@@ -80,6 +80,10 @@ def _rows(saved: SavedModel, data: LabelledTexts, part: str) -> tuple[np.ndarray
     seed = saved.provenance.get("config", {}).get("split_seed")
     if seed is None:
         raise UsageError(f"no {part} part: the model does not say how its data were split; evaluate all rows")
+    files = saved.provenance.get("sha256", {})
+    if files and file_digest(data.file) not in files.values():
+        raise UsageError(f"no {part} part ({data.file}): the model was finetuned on another file, {_listed([*files])}; "
+                         "give that one, or evaluate all rows")
     split = split_by_text(data, seed=seed)
     rows = {"train": split.train, "validation": split.validation, "test": split.test}[part]
     return rows, (f"{data.counts}; {split.duplicates:,} duplicates and {split.conflicts:,} texts with two labels "

@@ -13,7 +13,7 @@ from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Classifier, GPT2Config
 from tinygrad_gpt.text import Tokenizer
 
-__all__ = ["SHIPPED_CLASSIFIER", "SavedModel", "load_model", "origin", "save_model", "weights_folder"]
+__all__ = ["SHIPPED_CLASSIFIER", "SavedModel", "file_digest", "load_model", "origin", "save_model", "weights_folder"]
 
 SHIPPED_CLASSIFIER = "sms-spam"
 _VOCABULARY = "tokenizer."
@@ -57,6 +57,12 @@ class SavedModel:
         return self.model
 
 
+def file_digest(path: str | Path) -> str:
+    """The sha256 of a file, as `sha256sum` prints it."""
+    with open(path, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
 def origin(recipe: str, config, files: Sequence[str]) -> dict:
     """What a checkpoint notes about its run: recipe, settings, version, and the sha256 of each file that was read.
 
@@ -69,10 +75,7 @@ def origin(recipe: str, config, files: Sequence[str]) -> dict:
             return [bare(v) for v in value]
         return Path(value).name if value in files else value
 
-    digests = {}
-    for file in files:
-        with open(file, "rb") as opened:
-            digests[Path(file).name] = hashlib.file_digest(opened, "sha256").hexdigest()
+    digests = {Path(file).name: file_digest(file) for file in files}
     return {"recipe": recipe, "version": __version__, "sha256": digests,
             "config": {name: bare(value) for name, value in asdict(config).items()}}
 
