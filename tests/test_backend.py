@@ -1,7 +1,9 @@
 """The seam between NumPy and CuPy, and the stand-in that the other tests run on."""
 
+import platform
 import subprocess
 import sys
+import textwrap
 import threading
 import types
 
@@ -289,3 +291,23 @@ def test_strict_behaves_as_cupy_does(x):
         x[strict.xp.asarray(np.array([0, 0]))] = 1.0
     with pytest.raises(AssertionError, match="float64 in float32 work"), strict.pure_float32():
         x * 2
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is one of glibc's malloc")
+def test_memory_of_freed_arrays_is_used_again():
+    code = """
+        import resource
+        import numpy as np
+        import tinygrad_gpt.backend
+
+        def page_faults():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+        np.ones(10_000_000)
+        before = page_faults()
+        for _ in range(10):
+            np.ones(10_000_000)  # 80 MB: 19,500 pages
+        print(page_faults() - before)
+    """
+    run = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert int(run.stdout) < 100

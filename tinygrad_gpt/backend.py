@@ -5,7 +5,9 @@ spell differently is a field of `Backend`. A backend is found by the type of the
 imported only when somebody asks for it.
 """
 
+import contextlib
 import contextvars
+import ctypes
 import importlib
 import sys
 from collections.abc import Callable
@@ -77,7 +79,21 @@ def _numpy_memory():
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
 
 
+def _reuse_freed_memory():
+    """Have glibc keep the memory of freed arrays, so that a training step works on pages that it already has.
+
+    Left alone, it returns large arrays to the system at once, which then maps and clears every page anew:
+    more than half the time of a step of the 124M model (docs/decisions/0006-freed-memory.md).
+    """
+    trim_threshold, mmap_max = -1, -4  # names of the settings in malloc.h
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # not glibc
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(trim_threshold, -1)  # never give back the end of the heap
+        mallopt(mmap_max, 0)  # take large arrays from the heap, too
+
+
 def _numpy():
+    _reuse_freed_memory()
     return Backend(
         name="numpy", xp=np, array_type=np.ndarray, from_numpy=np.asarray, to_numpy=np.asarray,
         index_add=_numpy_index_add, bmm=np.matmul, erf=_numpy_erf,
