@@ -168,6 +168,9 @@ def write_models(folder, models):
     checkpoint = native.load(models / "classifier.h5")
     checkpoint.metadata["provenance"] = {}
     native.save(folder / "model.h5", checkpoint.tensors, checkpoint.metadata)
+    huge = {name: array * np.float32(1e20) if array.dtype.kind == "f" else array
+            for name, array in checkpoint.tensors.items()}
+    native.save(folder / "huge.h5", huge, checkpoint.metadata)
     checkpoint.tensors["score.weight"] = np.full_like(checkpoint.tensors["score.weight"], np.nan)
     native.save(folder / "nan.h5", checkpoint.tensors, checkpoint.metadata)
     native.save(folder / "state.h5", {"a": np.zeros(1, np.float32)}, {"kind": "pretraining state"})
@@ -240,6 +243,12 @@ def test_a_full_disk_behind_stdout_is_reported(cli):
         done = cli(*CLASSIFY, "ski", stdout=full)
     assert done.returncode == 4
     assert "disk is full (output)" in only_line(done.stderr)
+
+
+def test_a_model_whose_numbers_overflow(cli):
+    done = cli("classify", "--json", "--model", "huge.h5", "ski")  # NumPy warns in between
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert "probabilities are not numbers (text 1)" in only_line(done.stderr)
 
 
 def test_an_ascii_terminal_without_home(cli):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tiny
 
-from tinygrad_gpt.errors import DataError, UsageError
+from tinygrad_gpt.errors import DataError, NonFiniteError, UsageError
 from tinygrad_gpt.recipes.classify import classify, encode_texts, predict
 
 TEXTS = [text for text, _ in tiny.texts(30)] + ["x", "ski " * 40]
@@ -60,6 +60,13 @@ def test_the_strict_backend_gives_the_same(backend):
     answers = classify(tiny.classifier(), TEXTS[:5])
     assert [answer.tokens for answer in answers] == [len(tiny.classifier().tokenizer.encode(t)) for t in TEXTS[:5]]
     assert all(sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-6) for answer in answers)
+
+
+def test_weights_that_overflow_are_found_out():
+    saved = tiny.classifier()
+    saved.classifier.score.weight.data[:, 0] = np.inf
+    with np.errstate(all="ignore"), pytest.raises(NonFiniteError, match=r"not numbers \(text 1\)"):
+        classify(saved, ["ski", "ice"])
 
 
 def test_a_language_model_and_an_empty_text_are_refused():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tiny
 
+from tinygrad_gpt.backend import backend_of, use_backend
 from tinygrad_gpt.errors import DataError, UsageError
 from tinygrad_gpt.models.gpt2 import GPT2Classifier
 from tinygrad_gpt.recipes.classify import classify
@@ -140,6 +141,17 @@ def test_training_the_last_block_leaves_the_rest_of_the_file_alone(config, tmp_p
     changed = {name for name, array in result.saved.transformer.state_dict().items()
                if array.tobytes() != before[name].tobytes()}
     assert changed == {name for name in before if name.startswith(("h.1.", "ln_f."))}
+
+
+def test_every_backend_trains_alike(config, backend, tmp_path):
+    log, reference = [], []
+    small = replace(config, epochs=1, batch_size=21)
+    result = finetune_classifier(small, tmp_path / "run", log.append)
+    assert backend_of(result.saved.classifier.score.weight.data) is backend
+    use_backend("numpy")
+    finetune_classifier(small, tmp_path / "numpy", reference.append)
+    assert [p.loss for p in log] == pytest.approx([p.loss for p in reference], rel=1e-5)
+    assert log[-1].scores == pytest.approx(reference[-1].scores, rel=1e-5)
 
 
 def test_next_tokens_are_the_targets_up_to_the_end_of_a_text():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
+from tinygrad_gpt.backend import backend_of, use_backend
 from tinygrad_gpt.errors import CheckpointError, DataError, UsageError
 from tinygrad_gpt.recipes.pretrain import PretrainConfig, bits_per_byte, documents, encode_documents, pretrain
 from tinygrad_gpt.recipes.saved import load_model
@@ -59,6 +60,17 @@ def test_a_run_learns_and_leaves_its_files(run):
     assert saved.provenance["tokens_seen"] == 12 * 4 * 8
     assert saved.provenance["bits_per_byte"] == log[-1]["scores"]["bits_per_byte"]
     assert {path.name for path in half.iterdir()} == FILES - {"model.h5"}
+
+
+def test_every_backend_trains_alike(config, backend, tmp_path):
+    log = []
+    saved = pretrain(replace(config, steps=2), tmp_path / "run", report=log.append)
+    assert backend_of(saved.model.wte.weight.data) is backend
+    reference = []
+    use_backend("numpy")
+    pretrain(replace(config, steps=2), tmp_path / "numpy", report=reference.append)
+    assert [p.loss for p in log] == pytest.approx([p.loss for p in reference], rel=1e-5)
+    assert log[-1].scores == pytest.approx(reference[-1].scores, rel=1e-5)
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(run, config, tmp_path):

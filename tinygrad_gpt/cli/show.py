@@ -34,10 +34,10 @@ def shortened(start: str, text: str) -> str:
     """One line, `start` and as much of the text as the terminal's width has room for; in a pipe, all of it."""
     room = shutil.get_terminal_size(fallback=(sys.maxsize, 24)).columns - _width(start)
     text = one_line(text)
-    ends = list(accumulate(map(_width, text)))
-    if not ends or ends[-1] <= room:
+    if 2 * len(text) <= room:  # surely fits, without a look at every character
         return start + text
-    return f"{start}{text[:sum(end < room for end in ends)]}…"
+    ends = list(accumulate(map(_width, text)))
+    return start + text if ends[-1] <= room else f"{start}{text[:sum(end < room for end in ends)]}…"
 
 
 def _width(text: str) -> int:

@@ -9,7 +9,7 @@ from tinygrad_gpt import ops
 from tinygrad_gpt.autograd import no_grad
 from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.data.batches import length_batches, pad, truncate
-from tinygrad_gpt.errors import DataError
+from tinygrad_gpt.errors import DataError, NonFiniteError
 from tinygrad_gpt.models.gpt2 import GPT2Classifier
 from tinygrad_gpt.recipes.saved import SavedModel
 from tinygrad_gpt.text import Tokenizer
@@ -69,7 +69,11 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], n_ctx: int) -> tupl
 
 
 def predict(model: GPT2Classifier, token_lists: Sequence[list[int]], batch_size: int = 32) -> np.ndarray:
-    """Probabilities (N, K) float32 of the classes; texts of like length are computed together."""
+    """Probabilities (N, K) float32 of the classes; texts of like length are computed together.
+
+    Raises:
+        NonFiniteError: "probabilities are not numbers (text 7): …".
+    """
     result = np.empty((len(token_lists), model.score.weight.shape[1]), np.float32)
     lengths = [len(ids) for ids in token_lists]
     model.eval()
@@ -77,6 +81,10 @@ def predict(model: GPT2Classifier, token_lists: Sequence[list[int]], batch_size:
         for rows in length_batches(lengths, batch_size, seed=0, epoch=0, shuffle=False):
             ids, ends = (model_array(model, array) for array in pad([token_lists[i] for i in rows], pad_id=0))
             result[rows] = ops.softmax(model(ids, ends)).numpy()
+    if not np.isfinite(result).all():
+        first = int(np.flatnonzero(~np.isfinite(result).all(axis=1))[0])
+        raise NonFiniteError(f"probabilities are not numbers (text {first + 1}): the model's weights overflow; "
+                             "use another model, or train it again with a lower learning rate")
     return result
 
 

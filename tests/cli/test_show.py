@@ -1,0 +1,29 @@
+"""Columns and shortened lines (the report: test_evaluate.py)."""
+
+import pytest
+
+from tinygrad_gpt.cli.show import columns, shortened
+
+WIDE = "\u65e5\u672c\u8a9e\u6587\u5b57"  # characters of two columns each
+
+
+def test_columns_stand_below_each_other():
+    assert columns([("class", "F1"), ("a", "0.25"), (WIDE[:2], "1")]) == ["class    F1", "a      0.25",
+                                                                          f"{WIDE[:2]}      1"]
+    assert columns([("a\nb\x1b", "c")]) == ["a b\\x1b  c"]
+
+
+@pytest.mark.parametrize(("width", "text", "expected"), [
+    (10, "abcdefgh", "> abcdefgh"), (10, "abcdefghi", "> abcdefg\u2026"), (10, WIDE[:4], f"> {WIDE[:4]}"),
+    (10, WIDE, f"> {WIDE[:3]}\u2026"), (10, "e\u0301" * 8, "> " + "e\u0301" * 8),
+    (10, "", "> "), (2, "abc", "> \u2026"), (1, "abc", "> \u2026"), (10, "a\nb", "> a b"),
+])
+def test_a_line_is_no_wider_than_the_terminal(width, text, expected, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert shortened("> ", text) == expected
+
+
+def test_a_pipe_gets_the_whole_text(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr("sys.__stdout__", None)
+    assert shortened("> ", "word " * 1000 + "end") == "> " + "word " * 1000 + "end"
