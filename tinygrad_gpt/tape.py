@@ -217,8 +217,8 @@ class Lock:
 
     def __init__(self, op, saved):
         self.op = op
+        self.locked: list[np.ndarray] = []
         self.saved = [(name, array, self._digest(array)) for name, array in saved.items()]
-        self.locked = []
         for array in saved.values():
             if isinstance(array, np.ndarray) and (id(array) in self._holders or array.flags.writeable):
                 array.flags.writeable = False
