@@ -144,7 +144,7 @@ _SETTINGS = (
 
 
 def settings_options(function: Callable) -> Callable:
-    """Add `--backend`, `--threads`, `--composed` and `--debug`; their values are collected in `ctx.obj`, a `Settings`."""
+    """Add `--backend`, `--threads`, `--composed` and `--debug`; their values stand in `ctx.obj`, a `Settings`."""
     for option in reversed(_SETTINGS):
         function = option(function)
     return function
