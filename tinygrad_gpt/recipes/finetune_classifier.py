@@ -24,7 +24,7 @@ from tinygrad_gpt.train.pictures import draw_confusion, draw_curves
 
 __all__ = ["TRAINED", "FinetuneConfig", "FinetuneResult", "finetune_classifier", "set_trained"]
 
-TRAINED = {"head": 0, "last-block": 1, "last-two-blocks": 2, "all": None}  # how many blocks; the head and ln_f always
+TRAINED = {"head": 0, "last-block": 1, "last-two-blocks": 2, "all": None}  # how many blocks; the head always
 
 
 @dataclass(frozen=True)
