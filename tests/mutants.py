@@ -1,7 +1,6 @@
 """Broken copies of an op: one small change in the code of its pullbacks, made on the syntax tree."""
 
 import ast
-import copy
 import functools
 import inspect
 import textwrap
@@ -18,14 +17,13 @@ def mutants(op: Op) -> Iterator[tuple[str, Op]]:
     yield from _whole(op)
     for owner in (op.function, *_helpers(op.function)):
         tree = _tree(owner)
-        for number, node in enumerate(ast.walk(tree)):
-            if not _is_rule(tree, owner, node):
-                continue
-            for change, replacement in _changes(node, tree):
-                mutated = copy.deepcopy(tree)
-                target = next(n for i, n in enumerate(ast.walk(mutated)) if i == number)
-                _put(mutated, target, copy.deepcopy(replacement))
-                yield f"{change}: {_place(tree, node)}", _rebuilt(op, owner, mutated)
+        for node, statement in _rule(tree, owner):
+            text, line = ast.unparse(node), ast.unparse(statement)
+            for change, replacement in _changes(node, _values(tree, owner)):
+                restore = _put(tree, node, replacement or ast.Pass())
+                mutant = _rebuilt(op, owner, tree)
+                restore()
+                yield f"{change}: {text if text == line else f'{text} in {line}'}", mutant
 
 
 def _whole(op):
@@ -73,19 +71,17 @@ def _helpers(function):
     return [function.__globals__[name] for name in sorted(called) if name.endswith("_grads")]
 
 
-def _is_rule(tree, owner, node):
-    return any(node is inner for pullback in _pullbacks(tree, owner)
-               for statement in pullback.body for inner in ast.walk(statement))
+def _rule(tree, owner):
+    """Pairs (node, the innermost statement around it) of the pullbacks."""
+    around = {}
+    for pullback in _pullbacks(tree, owner):
+        for statement in ast.walk(pullback):
+            if isinstance(statement, ast.stmt) and statement is not pullback:  # outer ones come first
+                around |= {node: statement for node in ast.walk(statement)}
+    return [*around.items()]
 
 
-def _place(tree, node):
-    """The node and the line it stands in."""
-    lines = [s for s in ast.walk(tree) if isinstance(s, ast.stmt) and any(node is inner for inner in ast.walk(s))]
-    line, text = ast.unparse(lines[-1]), ast.unparse(node)
-    return text if text == line else f"{text} in {line}"
-
-
-def _changes(node, tree) -> Iterator[tuple[str, ast.AST | None]]:
+def _changes(node, names) -> Iterator[tuple[str, ast.AST | None]]:
     """What can be done to a node: (description, replacement); None removes a statement."""
     match node:
         case ast.Return(value=ast.Tuple(elts=parts)):
@@ -94,7 +90,7 @@ def _changes(node, tree) -> Iterator[tuple[str, ast.AST | None]]:
                     yield f"negate part {i}", ast.Return(ast.Tuple(
                         [*parts[:i], ast.UnaryOp(ast.USub(), part), *parts[i + 1:]], ast.Load()))
         case ast.Return(value=value) if not isinstance(value, ast.ListComp):
-            for text in ("-({})", "2 * ({})", "0 * ({})", "({}) ** 2", "({})[::-1]", "({}) + 1"):
+            for text in ("-({})", "2 * ({})", "0 * ({})", "({}) ** 2", "({})[::-1]", "({}) + 1", "abs({})"):
                 yield f"return {text}", _parse(f"return {text.format(ast.unparse(value))}")
         case ast.ListComp(elt=part):
             for text in ("-({})", "2 * ({})", "0 * ({})", "({}) ** 2", "({}) + 1"):
@@ -135,20 +131,19 @@ def _changes(node, tree) -> Iterator[tuple[str, ast.AST | None]]:
             yield "never", orelse
         case ast.If():
             yield "dropped", None
-        case ast.Name(id=name, ctx=ast.Load()) if name in _values(tree):
-            for other in _values(tree):
+        case ast.Name(id=name, ctx=ast.Load()) if name in names:
+            for other in names:
                 if other != name:
                     yield f"{name} -> {other}", ast.Name(other, ast.Load())
 
 
 @functools.cache
-def _values(tree):
-    """Names of arrays that the pullbacks use: g, what was saved, and what they compute."""
-    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} & {
-        "a", "b", "x", "y", "t", "d", "m", "p", "q", "k", "v", "slope", "cdf", "x_hat", "rstd", "along", "weight",
-        "weights", "used", "keep", "base", "exponent", "counts", "safe", "rows", "shifted", "largest", "grad_v",
-        "condition", "kept", "shape", "own_shape", "sizes", "scale", "total", "q_sum"}
-    return sorted(names | {"g"})
+def _values(tree, owner):
+    """Names of the function that its pullbacks use: g, what is saved, what is computed on the way."""
+    bound = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    bound |= {n.arg for n in ast.walk(tree) if isinstance(n, ast.arg)}
+    used = {n.id for pullback in _pullbacks(tree, owner) for n in ast.walk(pullback) if isinstance(n, ast.Name)}
+    return sorted(bound & used - {"xp"})
 
 
 def _parse(text):
@@ -156,14 +151,17 @@ def _parse(text):
 
 
 def _put(tree, target, replacement):
-    """Replace the node ``target`` in the tree."""
+    """Replace the node ``target`` in the tree; returns a function that puts it back."""
     for parent in ast.walk(tree):
         for field, value in ast.iter_fields(parent):
             if value is target:
                 setattr(parent, field, replacement)
-            elif isinstance(value, list) and any(item is target for item in value):
+                return functools.partial(setattr, parent, field, target)
+            if isinstance(value, list) and any(item is target for item in value):
                 at = next(i for i, item in enumerate(value) if item is target)
-                value[at] = ast.Pass() if replacement is None else replacement
+                value[at] = replacement
+                return functools.partial(value.__setitem__, at, target)
+    raise AssertionError("not in the tree")
 
 
 def _rebuilt(op, owner, tree):
