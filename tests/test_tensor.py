@@ -121,8 +121,8 @@ def test_operators_refuse_in_words():
     x = Tensor([1.0, 2.0])
     with pytest.raises(ShapeError, match=r"op 'add': .*could not be broadcast.*\(a is \(2,\) float32, b is \(3,\) "):
         x + Tensor([1.0, 2.0, 3.0])
-    with pytest.raises(DTypeError, match="op 'add': 'b' is float64 but an earlier argument is float32; convert one with "
-                                         "astype"):
+    with pytest.raises(DTypeError, match="op 'add': 'b' is float64 but an earlier argument is float32; convert one "
+                                         "with astype"):
         x + np.ones(2)
     with pytest.raises(ShapeError, match=r"comparison: .*could not be broadcast.*\(this tensor is \(2,\) float32\)"):
         assert x < Tensor([1.0, 2.0, 3.0])
