@@ -6,7 +6,7 @@ programmer would expect to catch.
 """
 
 __all__ = [
-    "BackendError", "CheckpointError", "DataError", "DTypeError", "NonFiniteError",
+    "BackendError", "CheckpointError", "DTypeError", "DataError", "NonFiniteError",
     "ResourceError", "ShapeError", "TapeError", "TinygradError", "UsageError",
 ]
 
