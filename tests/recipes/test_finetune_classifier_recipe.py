@@ -163,7 +163,8 @@ def test_next_tokens_are_the_targets_up_to_the_end_of_a_text():
 
 def test_the_language_model_loss_is_added_with_its_weight():
     model = tiny.classifier().classifier
-    batch = np.array([[1, 2, 3, 4], [5, 6, 0, 0]]), np.array([4, 2]), np.array([0, 2])
+    ids, ends = np.array([[1, 2, 3, 4], [5, 6, 0, 0]]), np.array([4, 2])
+    batch = ids, ends, np.array([0, 2])
     plain, half, whole = (_loss(model, *batch, weight).item() for weight in (0.0, 0.5, 1.0))
     assert whole - plain == pytest.approx(2 * (half - plain), rel=1e-4)
     assert half - plain == pytest.approx(0.5 * np.log(model.transformer.config.vocab_size), rel=0.1)  # untrained

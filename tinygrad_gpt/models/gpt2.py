@@ -10,7 +10,7 @@ from tinygrad_gpt.errors import ShapeError, UsageError
 from tinygrad_gpt.nn import Block, Dropout, Embedding, LayerNorm, Linear, Module
 from tinygrad_gpt.tensor import Tensor, raw
 
-__all__ = ["GPT2", "GPT2Classifier", "GPT2Config", "seed_dropout"]
+__all__ = ["GPT2", "GPT2Classifier", "GPT2Config", "at_last", "seed_dropout"]
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,10 @@ class GPT2(Module):
 
     def forward(self, ids) -> Tensor:
         """ids (B, T) integers -> logits (B, T, vocab_size) of the next token at each position."""
-        return self.head(self.hidden(ids))
+        return self.head(self.ln_f(self.hidden(ids)))
 
     def head(self, x: Tensor) -> Tensor:
-        """Residual stream (..., C) -> logits (..., vocab_size)."""
-        x = self.ln_f(x)
+        """Normalised residual stream (..., C) -> logits (..., vocab_size)."""
         return self.lm_head(x) if self.lm_head is not None else ops.linear(x, self.wte.weight.T)
 
 
@@ -114,17 +113,14 @@ class GPT2Classifier(Module):
 
     def forward(self, ids, lengths) -> Tensor:
         """ids (B, T) padded on the right, lengths (B) ≥ 1 -> logits (B, n_classes)."""
-        return self._scores(self.transformer.hidden(ids), lengths)
-
-    def with_language_model(self, ids, lengths) -> tuple[Tensor, Tensor]:
-        """The class logits, and the next-token logits (B, T, vocab_size) from the same pass."""
-        x = self.transformer.hidden(ids)
-        return self._scores(x, lengths), self.transformer.head(x)
-
-    def _scores(self, x, lengths):
-        xp = backend_of(x.data).xp
-        last = x[xp.arange(x.shape[0]), raw(lengths) - 1]  # (B, C): only what is read is normalised
+        last = at_last(self.transformer.hidden(ids), lengths)  # (B, C): only what is read is normalised
         return self.score(self.transformer.ln_f(last))
+
+
+def at_last(x: Tensor, lengths) -> Tensor:
+    """x (B, T, ...), lengths (B) -> what stands at the last real token of each row, (B, ...)."""
+    xp = backend_of(x.data).xp
+    return x[xp.arange(x.shape[0]), raw(lengths) - 1]
 
 
 def seed_dropout(model: Module, seed: int, step: int) -> None:

@@ -13,11 +13,11 @@ from tinygrad_gpt.data.batches import length_batches, pad
 from tinygrad_gpt.data.classification import LabelledTexts, Split, read_labelled, split_by_text
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.files import append_line, write_atomic
-from tinygrad_gpt.models.gpt2 import GPT2, GPT2Classifier, GPT2Config, seed_dropout
+from tinygrad_gpt.models.gpt2 import GPT2, GPT2Classifier, GPT2Config, at_last, seed_dropout
 from tinygrad_gpt.optim import AdamW, warmup_cosine
 from tinygrad_gpt.recipes.baselines import bag_of_words
 from tinygrad_gpt.recipes.classify import encode_texts, model_array, predict
-from tinygrad_gpt.recipes.saved import SHIPPED_CLASSIFIER, SavedModel, load_model, origin, save_model
+from tinygrad_gpt.recipes.saved import SHIPPED_CLASSIFIER, SavedModel, load_model, model_file, origin, save_model
 from tinygrad_gpt.text import Tokenizer
 from tinygrad_gpt.train import Progress, Report, judge, train_step
 from tinygrad_gpt.train.pictures import draw_confusion, draw_curves
@@ -123,7 +123,8 @@ def finetune_classifier(config: FinetuneConfig, out: str | Path,
     validation, test = (judge(predict(model, [tokens[i] for i in part]), data.labels[part], data.classes)
                         for part in (split.validation, split.test))
     baseline = bag_of_words(data, split)
-    provenance = origin("finetune classifier", config, [config.data]) | {
+    files = [config.data] if config.base == "random" else [config.data, str(model_file(config.base))]
+    provenance = origin("finetune classifier", config, files) | {
         "base_vocabulary": tokenizer.digest, "test_accuracy": test.accuracy, "test_f1": test.f1}
     saved = SavedModel(model, tokenizer, tuple(data.classes), provenance)
     result = FinetuneResult(saved, _counts(data, split), validation, test, baseline, truncated)
@@ -162,6 +163,7 @@ def _train(model, tokens, labels, split, config) -> Iterator[Progress]:
     lengths = [len(tokens[i]) for i in split.train]
     epochs = [length_batches(lengths, config.batch_size, seed=config.seed, epoch=e) for e in range(config.epochs)]
     total = sum(len(batches) for batches in epochs)
+    lm_weight = config.lm_weight if config.train != "head" else 0.0  # nothing that is trained would change it
     started, seen, step = time.monotonic(), 0, 0
     for batches in epochs:
         for number, positions in enumerate(batches, start=1):
@@ -169,7 +171,7 @@ def _train(model, tokens, labels, split, config) -> Iterator[Progress]:
             ids, ends = pad([tokens[i] for i in rows], pad_id=0)
             seed_dropout(model.train(), config.seed, step)
             optimizer.lr = warmup_cosine(step, total, peak=config.lr, warmup=total // 10)
-            loss, norm = train_step([lambda: _loss(model, ids, ends, labels[rows], config.lm_weight)],  # noqa: B023
+            loss, norm = train_step([lambda: _loss(model, ids, ends, labels[rows], lm_weight)],  # noqa: B023
                                     optimizer, config.max_norm, f"step {step + 1}")
             step, seen = step + 1, seen + int(ends.sum())
             scores = _scores(model, tokens, labels, split.validation) if number == len(batches) else {}
@@ -177,18 +179,21 @@ def _train(model, tokens, labels, split, config) -> Iterator[Progress]:
 
 
 def _loss(model, ids, ends, labels, lm_weight):
-    """Classification loss, plus ``lm_weight`` times the loss of predicting each text's own next tokens."""
-    ids, ends, labels, targets = (model_array(model, array) for array in (ids, ends, labels, next_tokens(ids, ends)))
-    if not lm_weight:
-        return ops.cross_entropy(model(ids, ends), labels)
-    scores, logits = model.with_language_model(ids, ends)
-    return ops.cross_entropy(scores, labels) + ops.cross_entropy(logits, targets) * lm_weight
+    """Classification loss, plus ``lm_weight`` times the loss of predicting each text's own next tokens.
+
+    ids (B, T), ends (B), labels (B) are host arrays.
+    """
+    ids, ends, labels, following = (model_array(model, array) for array in (ids, ends, labels, next_tokens(ids, ends)))
+    h = model.transformer.ln_f(model.transformer.hidden(ids))  # (B, T, C)
+    loss = ops.cross_entropy(model.score(at_last(h, ends)), labels)
+    if lm_weight:
+        loss = loss + ops.cross_entropy(model.transformer.head(h), following) * lm_weight
+    return loss
 
 
 def next_tokens(ids, ends):
     """Targets (B, T): the token after each position, −100 from the last token of a text on."""
-    following = np.roll(ids, -1, axis=1)
-    return np.where(np.arange(ids.shape[1]) < ends[:, None] - 1, following, -100)
+    return np.where(np.arange(ids.shape[1]) < ends[:, None] - 1, np.roll(ids, -1, axis=1), -100)
 
 
 def _scores(model, tokens, labels, part):

@@ -13,7 +13,10 @@ from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Classifier, GPT2Config
 from tinygrad_gpt.text import Tokenizer
 
-__all__ = ["SHIPPED_CLASSIFIER", "SavedModel", "file_digest", "load_model", "origin", "save_model", "weights_folder"]
+__all__ = [
+    "SHIPPED_CLASSIFIER", "SavedModel", "file_digest", "load_model", "model_file", "origin", "save_model",
+    "weights_folder",
+]
 
 SHIPPED_CLASSIFIER = "sms-spam"
 _VOCABULARY = "tokenizer."
@@ -67,13 +70,13 @@ def origin(recipe: str, config, files: Sequence[str]) -> dict:
     """What a checkpoint notes about its run: recipe, settings, version, and the sha256 of each file that was read.
 
     Args:
-        config: the recipe's config dataclass; files in it are noted without their folders.
-        files: the files among its values.
+        config: the recipe's config dataclass; paths in it are noted without their folders.
+        files: what was read.
     """
     def bare(value):
         if isinstance(value, tuple):
             return [bare(v) for v in value]
-        return Path(value).name if value in files else value
+        return Path(value).name if isinstance(value, str) and Path(value).exists() else value
 
     digests = {Path(file).name: file_digest(file) for file in files}
     return {"recipe": recipe, "version": __version__, "sha256": digests,
@@ -87,8 +90,8 @@ def weights_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "weights"
 
 
-def _resolved(path: str | Path) -> Path:
-    """A path, or the name of a model that ships with the package, or a run folder that holds model.h5."""
+def model_file(path: str | Path) -> Path:
+    """The file meant by a path, by the name of a model that ships with the package, or by a run folder."""
     shipped = weights_folder() / f"{path}.h5"
     found = Path(path)
     if not found.exists() and shipped.is_file():
@@ -117,7 +120,7 @@ def load_model(path: str | Path) -> SavedModel:
     Raises:
         CheckpointError: the file is missing, damaged, foreign, or its parts do not fit together.
     """
-    path = _resolved(path)
+    path = model_file(path)
     checkpoint = native.load(path)
     metadata = checkpoint.metadata
     try:
