@@ -27,8 +27,8 @@ __all__ = ["command"]
 @click.option("--lr", type=PositiveFloat(1.0), default=5e-4, show_default=True, help="Highest learning rate.")
 @click.option("--weight-decay", type=UnitInterval(), default=0.1, show_default=True, help="Weight decay of AdamW.")
 @click.option("--max-norm", type=PositiveFloat(), default=1.0, show_default=True, help="Gradients are clipped to it.")
-@click.option("--dropout", type=UnitInterval(), default=0.1, show_default=True, help="Dropout while training.")
-@click.option("--lm-weight", type=UnitInterval(), default=0.5, show_default=True,
+@click.option("--dropout", type=UnitInterval(), default=0.2, show_default=True, help="Dropout while training.")
+@click.option("--lm-weight", type=UnitInterval(), default=1.0, show_default=True,
               help="Weight of the language-model loss on the texts.")
 @click.option("--seed", type=NonNegativeInt(), default=123, show_default=True,
               help="Seed of the head, the order of the texts and dropout.")

@@ -58,8 +58,8 @@ class FinetuneConfig:
     lr: float = 5e-4
     weight_decay: float = 0.1
     max_norm: float = 1.0
-    dropout: float = 0.1
-    lm_weight: float = 0.5
+    dropout: float = 0.2
+    lm_weight: float = 1.0
     seed: int = 123
     split_seed: int = 123
     float16: bool = False
