@@ -39,7 +39,7 @@ def command(texts: Sequence[str], file: str | None, text_column: str | None, enc
     from tinygrad_gpt.recipes.classify import classify
     from tinygrad_gpt.recipes.saved import SHIPPED_CLASSIFIER, load_model
 
-    saved = load_model(model or SHIPPED_CLASSIFIER)
+    saved = load_model(SHIPPED_CLASSIFIER if model is None else model)
     skipped = 0
     if file:
         from tinygrad_gpt.data.classification import read_texts

@@ -29,7 +29,7 @@ def command(data: str, text_column: str | None, label_column: str | None, encodi
     from tinygrad_gpt.recipes.evaluate import evaluate
     from tinygrad_gpt.recipes.saved import SHIPPED_CLASSIFIER, load_model
 
-    saved = load_model(model or SHIPPED_CLASSIFIER)
+    saved = load_model(SHIPPED_CLASSIFIER if model is None else model)
     labelled = read_labelled(data, text_column, label_column, encoding=encoding, skip_malformed=skip_malformed)
     result = evaluate(saved, labelled, part)
     if as_json:

@@ -92,6 +92,8 @@ def weights_folder() -> Path:
 
 def model_file(path: str | Path) -> Path:
     """The file meant by a path, by the name of a model that ships with the package, or by a run folder."""
+    if not str(path):
+        raise CheckpointError("cannot load model (''): the name is empty; give a file, a run folder or a shipped name")
     shipped = weights_folder() / f"{path}.h5"
     found = Path(path)
     if not found.exists() and shipped.is_file():
