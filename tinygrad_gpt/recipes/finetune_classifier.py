@@ -78,7 +78,7 @@ class FinetuneResult:
         counts: one line that reconciles the rows of the data file, the split and what was left out.
         validation, test: figures on the two held-back parts.
         baseline: figures of a bag of words on the test part, None without scikit-learn.
-        truncated: training texts whose end was not read.
+        truncated: texts of the file whose end was not read.
     """
 
     saved: SavedModel

@@ -20,12 +20,10 @@ from tinygrad_gpt.files import append_line, write_atomic
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
 from tinygrad_gpt.optim import AdamW, warmup_cosine
 from tinygrad_gpt.recipes.saved import SavedModel, origin, save_model
-from tinygrad_gpt.text import Tokenizer
+from tinygrad_gpt.text import END_OF_TEXT, Tokenizer
 from tinygrad_gpt.train import Progress, train_step
 
 __all__ = ["PretrainConfig", "pretrain"]
-
-DOCUMENT_END = "<|endoftext|>"
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class PretrainConfig:
 
 def documents(path: str) -> Iterator[str]:
     """The documents of a text file, paragraphs joined by line feeds."""
-    for document in load_text(path).split(DOCUMENT_END):
+    for document in load_text(path).split(END_OF_TEXT):
         if document.strip():
             yield document.strip("\n")
 
