@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tinygrad_gpt.models.gpt2 import GPT2, GPT2Classifier, GPT2Config
+from tinygrad_gpt.models.classifier import GPT2Classifier
+from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.recipes.saved import SavedModel
 from tinygrad_gpt.text import Tokenizer
 

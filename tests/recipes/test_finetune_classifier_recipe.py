@@ -9,7 +9,7 @@ import tiny
 
 from tinygrad_gpt.backend import backend_of, use_backend
 from tinygrad_gpt.errors import DataError, UsageError
-from tinygrad_gpt.models.gpt2 import GPT2Classifier
+from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.recipes.classify import classify
 from tinygrad_gpt.recipes.finetune_classifier import (
     TRAINED,

@@ -1,16 +1,15 @@
-"""GPT-2, as a language model and with a head that classifies."""
+"""GPT-2, the language model."""
 
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from tinygrad_gpt import ops
-from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.errors import ShapeError, UsageError
 from tinygrad_gpt.nn import Block, Dropout, Embedding, LayerNorm, Linear, Module
-from tinygrad_gpt.tensor import Tensor, raw
+from tinygrad_gpt.tensor import Tensor
 
-__all__ = ["GPT2", "GPT2Classifier", "GPT2Config", "at_last", "seed_dropout"]
+__all__ = ["GPT2", "GPT2Config", "seed_dropout"]
 
 
 @dataclass(frozen=True)
@@ -92,35 +91,6 @@ class GPT2(Module):
     def head(self, x: Tensor) -> Tensor:
         """Normalised residual stream (..., C) -> logits (..., vocab_size)."""
         return self.lm_head(x) if self.lm_head is not None else ops.linear(x, self.wte.weight.T)
-
-
-class GPT2Classifier(Module):
-    """A GPT-2 whose language head is replaced by one that scores classes at the last real token.
-
-    The attention is causal, so tokens behind the last real one cannot reach it: batches padded on the
-    right need no mask.
-
-    Args:
-        transformer: the model to build on; it keeps its weights.
-        n_classes: number of scores.
-        seed: of the head's initial values; None as in `GPT2`.
-    """
-
-    def __init__(self, transformer: GPT2, n_classes: int, seed: int | None = 0):
-        self.transformer = transformer
-        generator = None if seed is None else np.random.default_rng((seed, n_classes))
-        self.score = Linear(transformer.config.n_embd, n_classes, generator)
-
-    def forward(self, ids, lengths) -> Tensor:
-        """ids (B, T) padded on the right, lengths (B) ≥ 1 -> logits (B, n_classes)."""
-        last = at_last(self.transformer.hidden(ids), lengths)  # (B, C): only what is read is normalised
-        return self.score(self.transformer.ln_f(last))
-
-
-def at_last(x: Tensor, lengths) -> Tensor:
-    """x (B, T, ...), lengths (B) -> what stands at the last real token of each row, (B, ...)."""
-    xp = backend_of(x.data).xp
-    return x[xp.arange(x.shape[0]), raw(lengths) - 1]
 
 
 def seed_dropout(model: Module, seed: int, step: int) -> None:

@@ -10,7 +10,7 @@ from tinygrad_gpt.autograd import no_grad
 from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.data.batches import length_batches, pad, truncate
 from tinygrad_gpt.errors import DataError, NonFiniteError
-from tinygrad_gpt.models.gpt2 import GPT2Classifier
+from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.recipes.saved import SavedModel
 from tinygrad_gpt.text import Tokenizer
 

@@ -13,7 +13,8 @@ from tinygrad_gpt.data.batches import length_batches, pad
 from tinygrad_gpt.data.classification import LabelledTexts, Split, read_labelled, split_by_text
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.files import append_line, write_atomic
-from tinygrad_gpt.models.gpt2 import GPT2, GPT2Classifier, GPT2Config, at_last, seed_dropout
+from tinygrad_gpt.models.classifier import GPT2Classifier, at_last
+from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
 from tinygrad_gpt.optim import AdamW, warmup_cosine
 from tinygrad_gpt.recipes.baselines import bag_of_words
 from tinygrad_gpt.recipes.classify import encode_texts, model_array, predict

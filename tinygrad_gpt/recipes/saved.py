@@ -10,7 +10,8 @@ import numpy as np
 from tinygrad_gpt import __version__
 from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.errors import CheckpointError, UsageError
-from tinygrad_gpt.models.gpt2 import GPT2, GPT2Classifier, GPT2Config
+from tinygrad_gpt.models.classifier import GPT2Classifier
+from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.text import Tokenizer
 
 __all__ = [
