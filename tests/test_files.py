@@ -11,9 +11,11 @@ import pytest
 
 from tinygrad_gpt import files
 from tinygrad_gpt.errors import CheckpointError, ResourceError, TinygradError
-from tinygrad_gpt.files import append_line, write_atomic
+from tinygrad_gpt.files import append_line, part_of, write_atomic, write_pieces
 
 OLD, NEW = b"old " * 1000, b"new " * 1500
+
+PIECES = [NEW[:1000], NEW[1000:1001], b"", NEW[1001:]]
 
 # A child process that writes NEW over the file given, and is killed at its k-th call, before or after it acts.
 CHILD = """
@@ -36,8 +38,10 @@ for name, call in list(vars(files.system).items()):
     setattr(files.system, name, wrapped(call))
 short = files.system.write
 files.system.write = lambda file, data: short(file, data[:2000])
-files.write_atomic(path, b"new " * 1500)
+{write}
 """
+WRITE_ATOMIC = 'files.write_atomic(path, b"new " * 1500)'
+WRITE_PIECES = 'files.write_pieces(path, [b"new " * 250, b"new " * 1250])'
 
 
 def everything_in(folder):
@@ -114,7 +118,7 @@ def test_failure_at_every_operation(target, fail_at, monkeypatch, k, code, from_
 @pytest.mark.parametrize("k", range(1, 12))
 def test_killed_at_every_operation(target, k, when):
     child = subprocess.run(
-        [sys.executable, "-c", CHILD, str(target), str(k), when],
+        [sys.executable, "-c", CHILD.replace("{write}", WRITE_ATOMIC), str(target), str(k), when],
         cwd=Path(files.__file__).parents[1], check=False, capture_output=True, timeout=60,
     )
     assert child.returncode == -signal.SIGKILL, child.stderr.decode()
@@ -210,6 +214,101 @@ def test_impossible_targets_are_one_line(target, name, reason):
     assert reason in str(caught.value)
     assert str(caught.value).endswith("; use a path in a folder you can write to")
     assert everything_in(target.parent) == ["model.h5"]
+
+
+# -- write_pieces: nothing under the name before it is whole, and what was written is of use to the next call
+
+
+@pytest.fixture
+def absent(tmp_path):
+    return tmp_path / "model.safetensors"
+
+
+def continue_with_pieces(path):
+    """What a caller does after a failure: keep the part, write the rest."""
+    part = part_of(path)
+    start = part.stat().st_size if part.exists() else 0
+    assert start == 0 or part.read_bytes() == NEW[:start]
+    write_pieces(path, [NEW[start:]], start=start)
+    assert path.read_bytes() == NEW
+    assert everything_in(path.parent) == [path.name]
+
+
+def test_pieces_become_a_file_in_the_order_of_the_protocol(absent, fail_at):
+    calls = fail_at(0, errno.EIO)
+    write_pieces(absent, PIECES, verify=lambda path: calls.append("verify"))
+    assert calls == ["open", "ftruncate", "write", "write", "write", "fsync", "close", "verify", "replace",
+                     "open", "fsync", "close"]
+    assert absent.read_bytes() == NEW
+    assert everything_in(absent.parent) == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("from_then_on", [False, True])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("k", range(1, 12))
+def test_pieces_fail_at_every_operation(absent, fail_at, monkeypatch, k, code, from_then_on):
+    fail_at(k, code, from_then_on=from_then_on)
+    with pytest.raises(TinygradError, match="cannot write") as caught:
+        write_pieces(absent, PIECES)
+    monkeypatch.undo()
+    assert isinstance(caught.value, ResourceError) == (code == errno.ENOSPC)
+    assert str(absent) in str(caught.value)
+    assert absent.exists() == (k > 8)
+    if absent.exists():
+        assert absent.read_bytes() == NEW
+    else:
+        continue_with_pieces(absent)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("k", range(1, 13))
+def test_pieces_killed_at_every_operation(absent, k):
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD.replace("{write}", WRITE_PIECES), str(absent), str(k), "before"],
+        cwd=Path(files.__file__).parents[1], check=False, capture_output=True, timeout=60,
+    )
+    assert child.returncode == -signal.SIGKILL, child.stderr.decode()
+    assert absent.exists() == (k > 9)
+    if absent.exists():
+        assert absent.read_bytes() == NEW
+        assert everything_in(absent.parent) == [absent.name]
+    else:
+        continue_with_pieces(absent)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError("the line is cut")])
+def test_pieces_that_stop_coming_leave_a_part(absent, error):
+    def pieces():
+        yield NEW[:1234]
+        raise error
+
+    with pytest.raises(error if isinstance(error, type) else type(error)):
+        write_pieces(absent, pieces())
+    assert everything_in(absent.parent) == ["model.safetensors.part"]
+    assert part_of(absent).stat().st_size == 1234
+    continue_with_pieces(absent)
+
+
+def test_pieces_from_the_start_again(absent):
+    part_of(absent).write_bytes(b"x" * 9999)
+    write_pieces(absent, PIECES, start=0)
+    assert absent.read_bytes() == NEW
+
+
+def test_a_part_that_is_refused_is_removed_but_not_after_an_interrupt(absent):
+    def refuse(path):
+        assert path.read_bytes() == NEW
+        raise CheckpointError("not what was wanted")
+
+    def interrupt(path):
+        raise KeyboardInterrupt
+
+    with pytest.raises(CheckpointError, match="not what was wanted"):
+        write_pieces(absent, PIECES, verify=refuse)
+    assert everything_in(absent.parent) == []
+    with pytest.raises(KeyboardInterrupt):
+        write_pieces(absent, PIECES, verify=interrupt)
+    continue_with_pieces(absent)
 
 
 def test_append_line_keeps_what_was_there(tmp_path):

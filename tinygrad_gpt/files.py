@@ -10,13 +10,13 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 from tinygrad_gpt.errors import ResourceError, TinygradError
 
-__all__ = ["append_line", "write_atomic"]
+__all__ = ["append_line", "part_of", "write_atomic", "write_pieces"]
 
 # The operating system as this module sees it. A test replaces one function to fail or to kill at the k-th call.
 system = SimpleNamespace(
@@ -67,6 +67,44 @@ def write_atomic(path: str | Path, data: bytes | memoryview, *, verify: Callable
         _sync_folder(target.parent)
 
 
+def part_of(path: str | Path) -> Path:
+    """Where `write_pieces` collects a file before it is whole."""
+    return Path(f"{path}.part")
+
+
+def write_pieces(path: str | Path, pieces: Iterable[bytes], *, start: int = 0,
+                 verify: Callable[[Path], None] | None = None) -> None:
+    """Write a file too large for `write_atomic` piece by piece; the name appears when the file is whole.
+
+    The order is that of `write_atomic`, but what has been written stays, as `part_of(path)`, when `pieces` or the
+    disk fails or the process is killed: call again with `start` and the pieces from there. One process at a time.
+
+    Args:
+        path: the target; its folder must exist.
+        pieces: the bytes of the file from `start` on. What their iterator raises passes unchanged, except OSError.
+        start: how many bytes of `part_of(path)` to keep, at most its size.
+        verify: as in `write_atomic`; a part that it refuses is removed.
+
+    Raises:
+        ResourceError, TinygradError: as in `write_atomic`, and whatever `pieces` and `verify` raise.
+    """
+    part = part_of(path)
+    with _explained(path):
+        with _opened(part, os.O_WRONLY | os.O_CREAT | os.O_APPEND) as file:
+            system.ftruncate(file, start)
+            for piece in pieces:
+                _write_all(file, piece)
+            system.fsync(file)
+        if verify is not None:
+            try:
+                verify(part)
+            except TinygradError:  # not a Ctrl-C: the part may be good
+                system.unlink(part)
+                raise
+        system.replace(part, path)
+        _sync_folder(part.parent)
+
+
 def append_line(path: str | Path, text: str) -> None:
     """Append one line to a log with a single write; a line that does not fit on the disk leaves no fragment.
 
@@ -104,10 +142,14 @@ def _opened(path: str | Path, flags: int) -> Iterator[int]:
 
 def _write_and_sync(path: Path, data: bytes | memoryview) -> None:
     with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[system.write(file, rest):]
+        _write_all(file, data)
         system.fsync(file)
+
+
+def _write_all(file: int, data: bytes | memoryview) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[system.write(file, rest):]
 
 
 def _sync_folder(folder: Path) -> None:
