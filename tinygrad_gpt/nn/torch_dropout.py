@@ -1,0 +1,31 @@
+"""Dropout with PyTorch's masks, to follow a run that somebody printed."""
+
+from tinygrad_gpt.nn.layers import Dropout
+from tinygrad_gpt.nn.module import Module
+from tinygrad_gpt.nn.torch_stream import TorchStream
+from tinygrad_gpt.tensor import Tensor
+
+__all__ = ["use_torch_dropout"]
+
+
+class TorchDropout(Dropout):
+    """Dropout that takes its masks from a stream which other draws of the run share."""
+
+    def __init__(self, p: float, torch_stream: TorchStream):
+        super().__init__(p)
+        self.torch_stream = torch_stream
+
+    def mask(self, like: Tensor, shape: tuple[int, ...]):
+        """The next mask (shape), bool; None when not active, and then nothing is drawn."""
+        return self.torch_stream.keep(self.p, *shape) if self.active else None
+
+
+def use_torch_dropout(model: Module, stream: TorchStream) -> None:
+    """Let every dropout of ``model`` draw from ``stream``, in the order in which the forward pass meets them.
+
+    The masks are those of PyTorch without MKL (see `TorchStream.keep`), and only on the NumPy backend.
+    """
+    for _, module in list(model.named_modules()):
+        for name, child in vars(module).copy().items():
+            if isinstance(child, Dropout):
+                setattr(module, name, TorchDropout(child.p, stream))

@@ -1,0 +1,140 @@
+"""PyTorch's random numbers on a CPU, drawn with NumPy, so that numbers printed in books and lectures can be met again.
+
+PyTorch and `numpy.random.RandomState` both run the Mersenne Twister MT19937 and seed it alike, so they give the
+same 32-bit words. What PyTorch makes of the words is written down here, one method per rule. A sequence of calls
+here gives what the same sequence of calls after `torch.manual_seed(seed)` gives.
+
+Two rules, `keep` and `choice`, hold for PyTorch built without Intel's MKL, as on a Mac; with MKL, as on most other
+machines, the same PyTorch program draws other dropout masks.
+
+Source: aten/src/ATen/core/{MT19937RNGEngine,DistributionsHelper,TransformationHelper}.h and
+aten/src/ATen/native/cpu/DistributionTemplates.h of https://github.com/pytorch/pytorch.
+"""
+
+import math
+
+import numpy as np
+
+__all__ = ["TorchStream"]
+
+
+class TorchStream:
+    """The numbers that PyTorch draws on a CPU after `torch.manual_seed(seed)`.
+
+    Args:
+        seed: not negative; only its lowest 32 bits count, as in PyTorch.
+
+    Example:
+        >>> TorchStream(123).uniform(2)  # torch.manual_seed(123); torch.rand(2)
+        array([0.29611194, 0.516562  ], dtype=float32)
+    """
+
+    def __init__(self, seed: int):
+        self._state = np.random.RandomState(seed % 2**32)
+        self._second_normal: float | None = None  # `normal` makes pairs; this waits for its turn
+
+    def words(self, n: int) -> np.ndarray:
+        """The next n words of the Mersenne Twister, (n,) uint32."""
+        return self._state.randint(0, 2**32, n, np.uint32)
+
+    def long_words(self, n: int) -> np.ndarray:
+        """The next n pairs of words, the first of a pair on top, (n,) uint64."""
+        first, second = self.words(2 * n).astype(np.uint64).reshape(n, 2).T
+        return (first << np.uint64(32)) | second
+
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> np.ndarray:
+        """`torch.rand`, `Tensor.uniform_(low, high)`: float32, one word each, of which 24 bits are used."""
+        x = (self.words(math.prod(shape)) & np.uint32(0xFFFFFF)).astype(np.float64)
+        x *= 2.0**-24 * float(np.float32(high) - np.float32(low))
+        x += float(np.float32(low))
+        return x.astype(np.float32).reshape(shape)
+
+    def normal(self, *shape: int) -> np.ndarray:
+        """`torch.randn`, `nn.Embedding`: float32, mean 0 and variance 1, by the method of Box and Muller.
+
+        From 16 values on, PyTorch fills the array with uniforms and turns them, 16 at a time, into normals; where
+        the size is no multiple of 16, the last 16 values are drawn anew. Fewer values come from `_scalar_normal`.
+        """
+        n = math.prod(shape)
+        if n < 16:
+            return np.array([self._scalar_normal() for _ in range(n)], np.float32).reshape(shape)
+        values = np.empty(n, np.float32)
+        for start in range(0, n, 2**20):  # in pieces, so that little more memory is used than the result takes
+            piece = values[start:start + 2**20]
+            piece[:] = self.uniform(len(piece))
+            _box_muller(piece[:len(piece) // 16 * 16])
+        if n % 16:
+            values[-16:] = self.uniform(16)
+            _box_muller(values[-16:])
+        return values.reshape(shape)
+
+    def _scalar_normal(self) -> float:
+        """One normal from two float64 uniforms (4 words, 53 bits of each pair used); the next call has its twin."""
+        if self._second_normal is not None:
+            value, self._second_normal = self._second_normal, None
+            return value
+        u1, u2 = self._doubles(2)
+        radius, angle = math.sqrt(-2 * math.log1p(-u2)), 2 * math.pi * u1
+        self._second_normal = radius * math.sin(angle)
+        return radius * math.cos(angle)
+
+    def _doubles(self, n: int) -> np.ndarray:
+        """Uniforms in [0, 1), (n,) float64."""
+        return (self.long_words(n) & np.uint64(2**53 - 1)) * 2.0**-53
+
+    def permutation(self, n: int) -> np.ndarray:
+        """`torch.randperm(n)`: (n,) int64, by Fisher and Yates' shuffle from the front."""
+        order = np.arange(n)
+        for i, word in enumerate(self.words(max(n - 1, 0)).tolist()):
+            j = i + word % (n - i)
+            order[i], order[j] = order[j], order[i]
+        return order
+
+    def integers(self, low: int, high: int, *shape: int) -> np.ndarray:
+        """`torch.randint(low, high, shape)` for ranges below 2**28: int64, low included, high not."""
+        return low + (self.words(math.prod(shape)) % np.uint32(high - low)).astype(np.int64).reshape(shape)
+
+    def linear(self, n_in: int, n_out: int, bias: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
+        """The initial values of `nn.Linear(n_in, n_out, bias)`: weight (n_out, n_in) and bias (n_out) or None.
+
+        Both are uniform between ±1/√n_in. The bound is computed as PyTorch does it, so that its last bit agrees:
+        weights by "kaiming_uniform" with a = √5.
+        """
+        bound = math.sqrt(3) * (math.sqrt(2 / (1 + 5)) / math.sqrt(n_in))
+        weight = self.uniform(n_out, n_in, low=-bound, high=bound)
+        bound = 1 / math.sqrt(n_in)
+        return weight, self.uniform(n_out, low=-bound, high=bound) if bias else None
+
+    def keep(self, p: float, *shape: int) -> np.ndarray:
+        """What `nn.Dropout(p)` keeps, on a machine without MKL: bool, True with probability 1 − p."""
+        return (self._doubles(math.prod(shape)) < 1 - p).reshape(shape)
+
+    def loader_order(self, n: int, shuffle: bool) -> np.ndarray:
+        """The order in which one pass over a `DataLoader` of n examples takes them, (n,) int64.
+
+        Every pass takes a 63-bit number, meant for worker processes; a shuffled one takes a second, which seeds
+        a generator of its own for the permutation.
+        Source: torch/utils/data/{dataloader,sampler}.py.
+        """
+        self.long_words(1)
+        if not shuffle:
+            return np.arange(n)
+        return TorchStream(int(self.long_words(1)[0]) % 2**63).permutation(n)
+
+    def choice(self, probabilities: np.ndarray) -> int:
+        """`torch.multinomial(probabilities, 1)` on a machine without MKL, such as the Mac of the book's author.
+
+        The place where probability / (an exponential variate) is largest: it is i with probability p[i].
+        """
+        exponential = (-np.log1p(-self._doubles(len(probabilities)))).astype(np.float32)
+        return int(np.argmax(np.asarray(probabilities, np.float32) / exponential))
+
+
+def _box_muller(uniforms: np.ndarray) -> None:
+    """Turn uniforms (n,) float32, n a multiple of 16, into normals where they stand: the first 8 of each 16 give
+    the radii, the other 8 the angles; cosines come first, then sines.
+    """
+    u1, u2 = uniforms.reshape(-1, 2, 8).swapaxes(0, 1)  # (n/16, 8) each, views
+    radius = np.sqrt(np.float32(-2) * np.log(np.float32(1) - u1))
+    angle = np.float32(2 * math.pi) * u2
+    u1[:], u2[:] = radius * np.cos(angle), radius * np.sin(angle)
