@@ -2,37 +2,12 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from tinygrad_gpt.errors import NonFiniteError
 from tinygrad_gpt.optim import AdamW, clip_grad_norm
 from tinygrad_gpt.tensor import Tensor
 
-__all__ = ["Progress", "train_step"]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a training run reports after each step.
-
-    Args:
-        step, total: steps done, and of the whole run.
-        loss: of this step, in nats.
-        norm: global gradient norm before clipping.
-        lr: learning rate of this step.
-        tokens: tokens that the run has computed so far.
-        seconds: since the run began or was resumed.
-        scores: what an evaluation after this step found, by name; empty without one.
-    """
-
-    step: int
-    total: int
-    loss: float
-    norm: float
-    lr: float
-    tokens: int
-    seconds: float
-    scores: dict[str, float]
+__all__ = ["train_step"]
 
 
 def train_step(losses: Sequence[Callable[[], Tensor]], optimizer: AdamW, max_norm: float,
