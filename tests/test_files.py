@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tinygrad_gpt import files
-from tinygrad_gpt.errors import CheckpointError, ResourceError, TinygradError
-from tinygrad_gpt.files import append_line, part_of, write_atomic, write_pieces
+from tinygrad_gpt.errors import CheckpointError, ResourceError, TinygradError, UsageError
+from tinygrad_gpt.files import append_line, part_of, run_lock, write_atomic, write_pieces
 
 OLD, NEW = b"old " * 1000, b"new " * 1500
 
@@ -337,3 +337,94 @@ def test_append_line_fails_in_one_line(tmp_path, fail_at, monkeypatch, k):
         append_line(log, "second")
     monkeypatch.undo()
     assert log.read_text() in ("first\n", "first\nsecond\n")
+
+
+# -- one process writes into the folder of a run
+
+HOLDER = """
+import sys
+from tinygrad_gpt.files import run_lock
+with run_lock(sys.argv[1]):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A second process that holds the lock of the folder until its stdin is closed."""
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], cwd=Path(files.__file__).parents[1],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "locked\n"
+        yield process
+        process.kill()
+
+
+def is_refused(folder, process):
+    with pytest.raises(UsageError) as caught, run_lock(folder):
+        pass
+    return str(caught.value) == (f"cannot train ({folder}): process {process} is writing there; "
+                                 "wait for it, or choose another folder")
+
+
+def test_a_living_process_keeps_others_out_until_it_is_done(tmp_path, holder):
+    assert is_refused(tmp_path, holder.pid)
+    assert is_refused(tmp_path, holder.pid)  # the refusal took nothing away
+    holder.communicate(timeout=60)
+    assert everything_in(tmp_path) == []
+    with run_lock(tmp_path):
+        assert (tmp_path / ".lock").read_text() == str(os.getpid())
+    assert everything_in(tmp_path) == []
+
+
+def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, holder):
+    holder.kill()
+    holder.wait()
+    assert (tmp_path / ".lock").read_text() == str(holder.pid)
+    with run_lock(tmp_path):
+        assert (tmp_path / ".lock").read_text() == str(os.getpid())
+        assert is_refused(tmp_path, os.getpid())
+    assert everything_in(tmp_path) == []
+
+
+def test_the_process_that_has_the_number_of_a_dead_one_now_is_not_its_holder(tmp_path):
+    (tmp_path / ".lock").write_text(str(os.getppid()))  # alive, and never held it
+    with run_lock(tmp_path):
+        assert (tmp_path / ".lock").read_text() == str(os.getpid())
+
+
+def test_a_lock_file_removed_between_opening_and_locking_locks_nobody(tmp_path, monkeypatch):
+    lock, calls = files.system.lock, []
+
+    def removed_meanwhile(file):
+        calls.append(file)
+        if len(calls) == 1:
+            (tmp_path / ".lock").unlink()
+        return lock(file)
+
+    monkeypatch.setattr(files.system, "lock", removed_meanwhile)
+    with run_lock(tmp_path):
+        assert len(calls) == 2
+        assert is_refused(tmp_path, os.getpid())
+
+
+def test_an_error_inside_frees_the_lock_and_passes(tmp_path):
+    with pytest.raises(KeyError), run_lock(tmp_path):
+        raise KeyError
+    assert everything_in(tmp_path) == []
+    with pytest.raises(OSError, match=r"^mine$"), run_lock(tmp_path):  # not explained as if the lock had failed
+        raise OSError("mine")
+
+
+@pytest.mark.parametrize("k", range(1, 5))
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_a_lock_that_cannot_be_made_is_one_line(tmp_path, fail_at, monkeypatch, k, code):
+    fail_at(k, code)
+    with pytest.raises(TinygradError, match=r"^cannot write \(.*\.lock\): ") as caught, run_lock(tmp_path):
+        pass
+    monkeypatch.undo()
+    assert isinstance(caught.value, ResourceError) == (code == errno.ENOSPC)
+    with run_lock(tmp_path):
+        assert everything_in(tmp_path) == [".lock"]
+    with pytest.raises(TinygradError, match="cannot write"), run_lock(tmp_path / "absent"):
+        pass

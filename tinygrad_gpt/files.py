@@ -14,13 +14,32 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-from tinygrad_gpt.errors import ResourceError, TinygradError
+from tinygrad_gpt.errors import ResourceError, TinygradError, UsageError
 
-__all__ = ["append_line", "part_of", "write_atomic", "write_pieces"]
+__all__ = ["append_line", "part_of", "run_lock", "write_atomic", "write_pieces"]
+
+
+def _lock(file: int) -> bool:
+    """Lock an open file, unless somebody else has; the system unlocks it when its holder closes it or dies."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            os.lseek(file, 1 << 30, os.SEEK_SET)  # behind the text: a locked byte cannot be read there
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+            os.lseek(file, 0, os.SEEK_SET)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
 
 # The operating system as this module sees it. A test replaces one function to fail or to kill at the k-th call.
 system = SimpleNamespace(
-    close=os.close, fsync=os.fsync, ftruncate=os.ftruncate, listdir=os.listdir, open=os.open,
+    close=os.close, fsync=os.fsync, ftruncate=os.ftruncate, listdir=os.listdir, lock=_lock, open=os.open,
     replace=os.replace, unlink=os.unlink, write=os.write,
 )
 
@@ -125,6 +144,42 @@ def append_line(path: str | Path, text: str) -> None:
             with contextlib.suppress(OSError):
                 system.ftruncate(file, before)
             raise
+
+
+@contextlib.contextmanager
+def run_lock(folder: str | Path) -> Iterator[None]:
+    """Be the only one that writes into the folder of a run, while the block lasts.
+
+    The file ``.lock`` in it names the process. What counts is the system's lock on that file, which ends with
+    the process, however that ends: what a killed run leaves behind keeps nobody out, and a process id that was
+    given out a second time is not mistaken for the first.
+
+    Args:
+        folder: of the run; it must exist.
+
+    Raises:
+        UsageError: "cannot train (runs/x): process 123 is writing there; wait for it, or choose another folder".
+        ResourceError, TinygradError: as in `write_atomic`.
+    """
+    path = Path(folder) / ".lock"
+    with contextlib.ExitStack() as stack:
+        with _explained(path):
+            while True:
+                file = stack.enter_context(_opened(path, os.O_RDWR | os.O_CREAT))
+                if not system.lock(file):
+                    process = os.read(file, 20).decode() or "another"
+                    raise UsageError(f"cannot train ({folder}): process {process} is writing there; "
+                                     "wait for it, or choose another folder")
+                if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
+                    break
+                stack.close()  # its last holder removed it after it was opened here: another may hold a new one
+            system.ftruncate(file, 0)
+            system.write(file, str(os.getpid()).encode())
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                system.unlink(path)
 
 
 @contextlib.contextmanager
