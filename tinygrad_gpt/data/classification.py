@@ -31,18 +31,29 @@ class LabelledTexts:
 
 @dataclass(frozen=True)
 class Split:
-    """Indices into the texts, each part in the order of its hashes, and what was left out."""
+    """Indices into the texts, what was left out, and what is wrong with it."""
 
     train: np.ndarray  # int64, as the next two
     validation: np.ndarray
     test: np.ndarray
-    duplicates: int  # rows left out: their text, normalised, stood in an earlier row
-    conflicts: int  # rows left out: their text, normalised, has two different labels
+    duplicates: int = 0  # rows left out: their text, normalised, stood in an earlier row
+    conflicts: int = 0  # rows left out: their text, normalised, has two different labels
+    undersampled: int = 0  # rows left out so that the classes are of one size
+    leaked: int = 0  # test texts that stand, letter for letter, in the training part as well
+
+    def __str__(self) -> str:
+        """`3 duplicates and 0 texts with two labels left out; 70 training, 10 validation, 20 test texts`."""
+        left_out = f"{self.duplicates:,} duplicates and {self.conflicts:,} texts with two labels left out"
+        if self.undersampled:
+            left_out = (f"{self.undersampled:,} rows left out to balance the classes; "
+                        f"{self.leaked:,} of the test texts stand in the training part, too")
+        return (f"{left_out}; {len(self.train):,} training, {len(self.validation):,} validation, "
+                f"{len(self.test):,} test texts")
 
 
 def read_labelled(
     path: Source, text_column: str | None = None, label_column: str | None = None, *,
-    encoding: str = "utf-8", skip_malformed: bool = False,
+    encoding: str = "utf-8", skip_malformed: bool = False, quotes: bool = False,
 ) -> LabelledTexts:
     """Read texts and labels from a CSV, TSV or JSON Lines file.
 
@@ -58,6 +69,8 @@ def read_labelled(
         text_column, label_column: names, or numbers from 1.
         encoding: of a file without byte order mark.
         skip_malformed: count malformed rows instead of refusing the file.
+        quotes: read TSV with quotes, as pandas does unless it is told otherwise; a cell that begins with one may then
+            swallow rows.
 
     Returns:
         The texts as they stand in the file; labels without surrounding space.
@@ -66,7 +79,7 @@ def read_labelled(
         DataError: `malformed row (sms.csv, line 7, column text): the text is empty; …`; columns that are absent or
             ambiguous; one class only; labels that differ by case or space only.
     """
-    table = read_table(path, encoding=encoding, skip_malformed=skip_malformed)
+    table = read_table(path, encoding=encoding, skip_malformed=skip_malformed, quotes=quotes)
     text_at, label_at = find_text_and_label(table, text_column, label_column)
     texts, labels = [], []
     for line, cells in table.rows:

@@ -77,15 +77,19 @@ def table_format(path: Source) -> str:
     return FORMATS[name.suffix.lower()]
 
 
-def read_table(path: Source, *, encoding: str = "utf-8", skip_malformed: bool = False) -> Table:
+def read_table(
+    path: Source, *, encoding: str = "utf-8", skip_malformed: bool = False, quotes: bool = False,
+) -> Table:
     """Read all rows; those of CSV and TSV must be as long as the first one.
 
-    CSV is read with quotes as in RFC 4180, TSV without any quoting. Blank lines between rows are ignored and counted.
+    CSV is read with quotes as in RFC 4180, TSV without any, unless they are asked for. Blank lines
+    between rows are ignored and counted.
 
     Args:
         path: a file; its extension says which format (see `table_format`).
         encoding: of a file without byte order mark.
         skip_malformed: count malformed rows instead of refusing the file.
+        quotes: read TSV as CSV with tabs for commas; a quote inside an unquoted cell is a letter.
 
     Raises:
         DataError: a malformed row, an unclosed quote, a file that cannot be decoded, a file without rows.
@@ -93,7 +97,7 @@ def read_table(path: Source, *, encoding: str = "utf-8", skip_malformed: bool = 
     kind = table_format(path)
     text, name = read_text(path, encoding)
     table = Table(name, skip_malformed)
-    parse = {"csv": _csv_rows, "tsv": _tsv_rows, "jsonl": _json_rows}[kind]
+    parse = {"csv": _csv_rows, "tsv": _quoted_tsv_rows if quotes else _tsv_rows, "jsonl": _json_rows}[kind]
     for line, cells in parse(text, table):
         width = len(table.rows[0][1]) if table.rows else len(cells)
         if len(cells) != width:
@@ -120,8 +124,12 @@ def _tsv_rows(text: str, table: Table) -> Iterator[tuple[int, list[Any]]]:
         yield number, line.split("\t")
 
 
-def _csv_rows(text: str, table: Table) -> Iterator[tuple[int, list[Any]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _quoted_tsv_rows(text: str, table: Table) -> Iterator[tuple[int, list[Any]]]:
+    return _csv_rows(text, table, delimiter="\t", strict=False)
+
+
+def _csv_rows(text: str, table: Table, delimiter: str = ",", strict: bool = True) -> Iterator[tuple[int, list[Any]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=strict)
     counts = table.counts
     while True:
         start = reader.line_num + 1

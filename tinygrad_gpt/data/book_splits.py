@@ -1,0 +1,56 @@
+"""The two ways in which the reference divides its labelled texts, to compare figures on the very same ones.
+
+Neither is meant for new work: they rebalance the test texts, and some of these stand in the training part as well.
+
+Source: S. Raschka, *Build a Large Language Model (From Scratch)*, chapter 6, and its repository's folder
+ch06/02_bonus_additional-experiments.
+"""
+
+import numpy as np
+
+from tinygrad_gpt.data.classification import LabelledTexts, Split
+from tinygrad_gpt.errors import DataError
+
+__all__ = ["book_experiments_split", "book_split"]
+
+SEED = 123
+
+
+def book_split(data: LabelledTexts) -> Split:
+    """The split of chapter 6: the larger class undersampled to the smaller, shuffled, cut at 70 % and 80 %.
+
+    Args:
+        data: texts of two classes; the reference reads its file with quotes (`read_labelled(…, quotes=True)`).
+
+    Raises:
+        DataError: "3 classes (mail.csv): the book's split is for two; …".
+    """
+    return _cut(_shuffled(_balanced(data)), data)
+
+
+def book_experiments_split(data: LabelledTexts) -> Split:
+    """The split of the repository's experiments: they shuffle once more, so other texts are tested."""
+    return _cut(_shuffled(_shuffled(_balanced(data))), data)
+
+
+def _balanced(data: LabelledTexts) -> np.ndarray:
+    """Rows: a sample of the larger class, as many as the smaller has, then all of the smaller."""
+    if len(data.classes) != 2:
+        raise DataError(f"{len(data.classes)} classes ({data.file}): the book's split is for two; "
+                        "use the split by text")
+    smaller, larger = sorted((np.flatnonzero(data.labels == k) for k in (0, 1)), key=len)
+    sampled = np.random.RandomState(SEED).choice(len(larger), len(smaller), replace=False)
+    return np.concatenate([larger[sampled], smaller])
+
+
+def _shuffled(rows: np.ndarray) -> np.ndarray:
+    """What pandas' `df.sample(frac=1, random_state=123)` gives."""
+    return rows[np.random.RandomState(SEED).choice(len(rows), len(rows), replace=False)]
+
+
+def _cut(rows: np.ndarray, data: LabelledTexts) -> Split:
+    first, second = int(len(rows) * 0.7), int(len(rows) * 0.7) + int(len(rows) * 0.1)
+    train, validation, test = rows[:first], rows[first:second], rows[second:]
+    known = {data.texts[row] for row in train}
+    return Split(train, validation, test, undersampled=len(data.texts) - len(rows),
+                 leaked=sum(data.texts[row] in known for row in test))
