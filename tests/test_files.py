@@ -363,7 +363,7 @@ def holder(tmp_path):
 def is_refused(folder, process):
     with pytest.raises(UsageError) as caught, run_lock(folder):
         pass
-    return str(caught.value) == (f"cannot train ({folder}): process {process} is writing there; "
+    return str(caught.value) == (f"cannot write ({folder}): process {process} is writing there; "
                                  "wait for it, or choose another folder")
 
 

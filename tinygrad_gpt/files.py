@@ -148,7 +148,7 @@ def append_line(path: str | Path, text: str) -> None:
 
 @contextlib.contextmanager
 def run_lock(folder: str | Path) -> Iterator[None]:
-    """Be the only one that writes into the folder of a run, while the block lasts.
+    """Be the only one that writes into the folder of a run or of a download, while the block lasts.
 
     The file ``.lock`` in it names the process. What counts is the system's lock on that file, which ends with
     the process, however that ends: what a killed run leaves behind keeps nobody out, and a process id that was
@@ -158,7 +158,7 @@ def run_lock(folder: str | Path) -> Iterator[None]:
         folder: of the run; it must exist.
 
     Raises:
-        UsageError: "cannot train (runs/x): process 123 is writing there; wait for it, or choose another folder".
+        UsageError: "cannot write (runs/x): process 123 is writing there; wait for it, or choose another folder".
         ResourceError, TinygradError: as in `write_atomic`.
     """
     path = Path(folder) / ".lock"
@@ -168,7 +168,7 @@ def run_lock(folder: str | Path) -> Iterator[None]:
                 file = stack.enter_context(_opened(path, os.O_RDWR | os.O_CREAT))
                 if not system.lock(file):
                     process = os.read(file, 20).decode() or "another"
-                    raise UsageError(f"cannot train ({folder}): process {process} is writing there; "
+                    raise UsageError(f"cannot write ({folder}): process {process} is writing there; "
                                      "wait for it, or choose another folder")
                 if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
                     break
