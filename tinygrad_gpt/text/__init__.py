@@ -1,5 +1,33 @@
-"""Text and tokens: byte-level BPE to read (`bpe.py`) and the tokenizer of daily use (`tokenizer.py`)."""
+"""Text and tokens: byte-level BPE to read (`bpe.py`), the tokenizer of daily use (`tokenizer.py`), and characters."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinygrad_gpt.text import characters, vocabulary
+from tinygrad_gpt.text.characters import Characters
 from tinygrad_gpt.text.tokenizer import END_OF_TEXT, Tokenizer
 
-__all__ = ["END_OF_TEXT", "Tokenizer"]
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["END_OF_TEXT", "Characters", "Tokenizer", "load_tokenizer", "tokenizer_from_arrays"]
+
+
+def tokenizer_from_arrays(arrays: "Mapping[str, np.ndarray]") -> Tokenizer:
+    """Build whichever tokenizer `to_arrays` took apart.
+
+    Raises:
+        CheckpointError: `cannot use the vocabulary (token_lengths): …` where the arrays do not fit.
+    """
+    return (Characters if "characters" in arrays else Tokenizer).from_arrays(arrays)
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """Read whichever tokenizer `save` wrote.
+
+    Raises:
+        CheckpointError: `cannot read the vocabulary (vocab.json): …` where it is missing, foreign or damaged.
+    """
+    is_characters = vocabulary.read_content(path).get("format") == characters.FORMAT
+    return (Characters if is_characters else Tokenizer).load(path)

@@ -15,7 +15,7 @@ from typing import Any
 from tinygrad_gpt.errors import CheckpointError
 from tinygrad_gpt.text.bpe import single_bytes
 
-__all__ = ["digest", "problem", "read_gpt2", "read_json", "to_json"]
+__all__ = ["digest", "problem", "read_content", "read_gpt2", "read_json", "refusal", "to_json"]
 
 FORMAT = "tinygrad_gpt byte-level BPE 1"
 MAX_BYTES = 16 * 2**20  # GPT-2's largest file is 1 MB; whatever is larger than this is no vocabulary
@@ -57,21 +57,33 @@ def read_json(path: str | Path) -> list[bytes]:
     Raises:
         CheckpointError: `cannot read the vocabulary (vocab.json): …` where the file is missing, foreign or damaged.
     """
-    content = _parse_json(_read(Path(path)), path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise _refusal(path, f"it does not say 'format: {FORMAT}'", "give a file that Tokenizer.save wrote")
+    content = read_content(path)
+    if content.get("format") != FORMAT:
+        raise refusal(path, f"it does not say 'format: {FORMAT}'", "give a file that Tokenizer.save wrote")
     texts = content.get("tokens")
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise _refusal(path, "'tokens' is not a list of strings")
+        raise refusal(path, "'tokens' is not a list of strings")
     try:
         tokens = [_from_printable(text) for text in texts]
     except KeyError as error:
-        raise _refusal(path, f"{error} stands for no byte") from None
+        raise refusal(path, f"{error} stands for no byte") from None
     if digest(tokens) != content.get("digest"):
-        raise _refusal(path, f"its digest is {digest(tokens)}, not {content.get('digest')!r:.60}")
+        raise refusal(path, f"its digest is {digest(tokens)}, not {content.get('digest')!r:.60}")
     if why := problem(tokens):
-        raise _refusal(path, why)
+        raise refusal(path, why)
     return tokens
+
+
+def read_content(path: str | Path) -> dict[str, Any]:
+    """Read the JSON object in a vocabulary's file, whichever it is.
+
+    Raises:
+        CheckpointError: `cannot read the vocabulary (vocab.json): …` where the file is missing or holds no object.
+    """
+    content = _parse_json(_read(Path(path)), path)
+    if not isinstance(content, dict):
+        raise refusal(path, "it does not say 'format: …'", "give a file that Tokenizer.save wrote")
+    return content
 
 
 def read_gpt2(folder: str | Path) -> list[bytes]:
@@ -92,7 +104,7 @@ def read_gpt2(folder: str | Path) -> list[bytes]:
     tokens = single_bytes() + [_from_printable(line.replace(" ", "")) for line in lines]
     expected = {_printable(token): rank for rank, token in enumerate(tokens)} | {"<|endoftext|>": len(tokens)}
     if _parse_json(ids, ids_path) != expected:
-        raise _refusal(ids_path, f"its ids are not the order of {merges_path.name}")
+        raise refusal(ids_path, f"its ids are not the order of {merges_path.name}")
     return tokens
 
 
@@ -101,20 +113,20 @@ def _read_published(folder: Path, names: Sequence[str], sha256: str) -> tuple[Pa
     data = _read(path)
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
-        raise _refusal(path, f"its sha256 is {found}, not {sha256}", "download GPT-2's file again")
+        raise refusal(path, f"its sha256 is {found}, not {sha256}", "download GPT-2's file again")
     return path, data
 
 
 def _read(path: Path) -> bytes:
     if path.exists() and not path.is_file():
-        raise _refusal(path, "it is not a regular file", "check the path")
+        raise refusal(path, "it is not a regular file", "check the path")
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise _refusal(path, (getattr(error, "strerror", None) or "no such file").lower(), "check the path") from None
+        raise refusal(path, (getattr(error, "strerror", None) or "no such file").lower(), "check the path") from None
     if len(data) > MAX_BYTES:
-        raise _refusal(path, f"it is larger than {MAX_BYTES >> 20} MiB")
+        raise refusal(path, f"it is larger than {MAX_BYTES >> 20} MiB")
     return data
 
 
@@ -122,10 +134,11 @@ def _parse_json(data: bytes, path: str | Path) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
-        raise _refusal(path, "it is not JSON") from None
+        raise refusal(path, "it is not JSON") from None
 
 
-def _refusal(path: str | Path, why: str, remedy: str = "fetch or save the file again") -> CheckpointError:
+def refusal(path: str | Path, why: str, remedy: str = "fetch or save the file again") -> CheckpointError:
+    """The error that says why a vocabulary's file cannot be read."""
     return CheckpointError(f"cannot read the vocabulary ({path}): {why}; {remedy}")
 
 
