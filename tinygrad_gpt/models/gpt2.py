@@ -5,8 +5,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from tinygrad_gpt import ops
-from tinygrad_gpt.errors import ShapeError, UsageError
-from tinygrad_gpt.nn import Block, Dropout, Embedding, LayerNorm, Linear, Module
+from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.errors import ShapeError, TapeError, UsageError
+from tinygrad_gpt.nn import Block, Dropout, Embedding, KVCache, LayerNorm, Linear, Module
+from tinygrad_gpt.tape import current_mode
 from tinygrad_gpt.tensor import Tensor
 
 __all__ = ["GPT2", "GPT2Config", "seed_dropout"]
@@ -69,8 +71,8 @@ class GPT2(Module):
         self.ln_f = LayerNorm(config.n_embd, config.layer_norm_epsilon)
         self.lm_head = None if config.tied_head else Linear(config.n_embd, config.vocab_size, generator, bias=False)
 
-    def hidden(self, ids) -> Tensor:
-        """ids (B, T) -> the residual stream behind the last block, before ln_f, (B, T, C).
+    def hidden(self, ids, cache: KVCache | None = None, lengths: np.ndarray | None = None) -> Tensor:
+        """ids (B, T) -> the residual stream behind the last block, before ln_f, (B, T, C); see `forward`.
 
         Raises:
             ShapeError: "GPT2: 300 tokens, but the model's context is 256…".
@@ -79,14 +81,53 @@ class GPT2(Module):
         if len(ids.shape) != 2 or length > self.config.n_ctx:
             raise ShapeError(f"GPT2: {length} tokens (ids are {ids.shape}), but the model's context is "
                              f"{self.config.n_ctx}; give ids of shape (B, T), truncated to that")
-        x = self.drop(self.wte(ids) + self.wpe.weight[:length])
-        for block in self.h:
-            x = block(x)
+        if cache is None:
+            x = self.drop(self.wte(ids) + self.wpe.weight[:length])
+            for block in self.h:
+                x = block(x)
+            return x
+        if current_mode().recording:
+            raise TapeError("GPT2: a pass with a cache is on no tape; use `with no_grad():`")
+        x = self.drop(self.wte(ids) + self.wpe(cache.start(length, lengths).positions))
+        for block, layer in zip(self.h, cache.layers, strict=True):
+            x = block(x, layer)
+        cache.commit()
         return x
 
-    def forward(self, ids) -> Tensor:
-        """ids (B, T) integers -> logits (B, T, vocab_size) of the next token at each position."""
-        return self.head(self.ln_f(self.hidden(ids)))
+    def forward(self, ids, cache: KVCache | None = None, lengths: np.ndarray | None = None) -> Tensor:
+        """The logits of the next token at each position.
+
+        Args:
+            ids: (B, T) integers; rows of different length are padded on the right.
+            cache: what the model has read before, from `new_cache`; ids continue its rows and are added to it.
+            lengths: (B) integers on the host, 0 to T, how many ids of each row are real; None: all. Without a cache
+                they change nothing: the attention is causal, so padding on the right reaches no real token.
+
+        Returns:
+            (B, T, vocab_size); what stands at padding means nothing.
+
+        Raises:
+            ShapeError: more tokens than the context or the cache has room for.
+            TapeError: a cache outside `no_grad`.
+        """
+        return self.head(self.ln_f(self.hidden(ids, cache, lengths)))
+
+    def new_cache(self, batch: int, capacity: int | None = None) -> KVCache:
+        """An empty cache for a batch of texts of at most ``capacity`` tokens; by default the context."""
+        config = self.config
+        capacity = config.n_ctx if capacity is None else min(capacity, config.n_ctx)
+        return KVCache(config.n_layer, batch, config.n_head, capacity, config.n_embd // config.n_head,
+                       like=self.wte.weight.data)
+
+    def next_logits(self, ids, cache: KVCache, lengths: np.ndarray | None = None) -> Tensor:
+        """As `forward`, but only what follows each row's last real token, (B, vocab_size): the head is computed once."""
+        x = self.hidden(ids, cache, lengths)
+        if lengths is not None:
+            backend = backend_of(x.data)
+            x = x[backend.xp.arange(len(lengths)), backend.from_numpy(lengths) - 1]  # (B, C)
+        else:
+            x = x[:, -1]
+        return self.head(self.ln_f(x))
 
     def head(self, x: Tensor) -> Tensor:
         """Normalised residual stream (..., C) -> logits (..., vocab_size)."""

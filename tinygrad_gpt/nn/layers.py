@@ -9,7 +9,9 @@ from tinygrad_gpt import ops
 from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.nn import init
+from tinygrad_gpt.nn.kv_cache import LayerCache
 from tinygrad_gpt.nn.module import Module, Parameter
+from tinygrad_gpt.ops.attention import attend, merge_heads, split_heads
 from tinygrad_gpt.tensor import Tensor
 
 __all__ = ["MLP", "Block", "CausalSelfAttention", "Dropout", "Embedding", "LayerNorm", "Linear"]
@@ -94,12 +96,21 @@ class CausalSelfAttention(Module):
         self.attn_dropout = Dropout(dropout)
         self.n_head = n_head
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, C) -> (B, T, C)"""
+    def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
+        """(B, T, C) -> (B, T, C); with a cache x stands behind the tokens that it holds."""
+        if cache is not None:
+            return self.c_proj(self._cached(self.c_attn(x), cache))
         batch, length, _ = x.shape
         keep = self.attn_dropout.mask(x, (batch, self.n_head, length, length))
         y = ops.self_attention(self.c_attn(x), None, keep, n_head=self.n_head, p=self.attn_dropout.p)
         return self.c_proj(y)
+
+    def _cached(self, qkv: Tensor, cache: LayerCache) -> Tensor:
+        """qkv (B, n, 3C) of new tokens -> (B, n, C): they see themselves and what the cache holds. On no tape."""
+        q, k, v = split_heads(qkv.data, self.n_head)  # (B, H, n, D) each
+        keys, values = cache.extend(k, v)  # (B, H, m, D)
+        y, _ = attend(backend_of(q).xp, q, keys, values, cache.allowed, None, 0.0)
+        return Tensor(merge_heads(y))
 
 
 class MLP(Module):
@@ -126,7 +137,7 @@ class Block(Module):
         self.mlp = MLP(width, generator, proj_std=proj_std)
         self.resid_dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, C) -> (B, T, C)"""
-        x = x + self.resid_dropout(self.attn(self.ln_1(x)))
+    def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
+        """(B, T, C) -> (B, T, C); the cache is this layer's."""
+        x = x + self.resid_dropout(self.attn(self.ln_1(x), cache))
         return x + self.resid_dropout(self.mlp(self.ln_2(x)))

@@ -11,7 +11,7 @@ from tinygrad_gpt.ops.matmul import matmul
 from tinygrad_gpt.ops.shape import reshape, transpose
 from tinygrad_gpt.ops.softmax import softmax
 
-__all__ = ["attend", "attention", "self_attention"]
+__all__ = ["attend", "attention", "merge_heads", "self_attention", "split_heads"]
 
 
 def allowed_keys(xp, n_queries, n_keys, padding, causal):
