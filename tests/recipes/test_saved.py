@@ -6,8 +6,10 @@ import tiny
 
 from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.errors import CheckpointError, UsageError
+from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.recipes import saved
-from tinygrad_gpt.recipes.saved import load_model, save_model
+from tinygrad_gpt.recipes.saved import SavedModel, load_model, save_model
+from tinygrad_gpt.text import Characters
 
 
 @pytest.mark.parametrize("original", [tiny.language_model(), tiny.classifier()], ids=["language model", "classifier"])
@@ -22,6 +24,15 @@ def test_what_was_saved_comes_back(original, tmp_path):
         assert {n: a.tobytes() for n, a in loaded.model.state_dict().items()} == {
             n: a.tobytes() for n, a in weights.items()}
         assert loaded.n_ctx == 16
+
+
+def test_a_vocabulary_of_characters_comes_back(tmp_path):
+    tokenizer = Characters.train(["to be, or not to be"])
+    model = GPT2(GPT2Config(tokenizer.vocab_size, n_ctx=8, n_embd=8, n_layer=1, n_head=1))
+    save_model(tmp_path / "model.h5", SavedModel(model, tokenizer, (), {}))
+    loaded = load_model(tmp_path).tokenizer
+    assert type(loaded) is Characters
+    assert loaded == tokenizer
 
 
 def test_half_precision_is_rounded_and_smaller(tmp_path):

@@ -12,7 +12,7 @@ from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
-from tinygrad_gpt.text import Tokenizer
+from tinygrad_gpt.text import Tokenizer, tokenizer_from_arrays
 
 __all__ = [
     "SHIPPED_CLASSIFIER", "SavedModel", "file_digest", "load_model", "model_file", "origin", "save_model",
@@ -134,7 +134,7 @@ def load_model(path: str | Path) -> SavedModel:
                               "give a file that finetune or pretrain wrote") from error
     vocabulary = {name.removeprefix(_VOCABULARY): array for name, array in checkpoint.tensors.items()
                   if name.startswith(_VOCABULARY)}
-    tokenizer = Tokenizer.from_arrays(vocabulary)
+    tokenizer = tokenizer_from_arrays(vocabulary)
     if tokenizer.vocab_size > config.vocab_size:
         raise CheckpointError(f"cannot load model ({path}): its vocabulary has {tokenizer.vocab_size} tokens but the "
                               f"model {config.vocab_size}; the file was put together wrongly")
