@@ -29,6 +29,10 @@ class Linear(Module):
         """(..., n_in) -> (..., n_out)"""
         return ops.linear(x, self.weight, self.bias)
 
+    def columns(self, x: Tensor, start: int, stop: int) -> Tensor:
+        """Some of the outputs: (..., n_in) -> (..., stop - start)."""
+        return ops.linear(x, self.weight[:, start:stop], None if self.bias is None else self.bias[start:stop])
+
 
 class Embedding(Module):
     """A table ``weight`` (n, C) of which ids pick rows."""
