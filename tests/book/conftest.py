@@ -1,0 +1,34 @@
+"""What several chapters use: the text, GPT-2's vocabulary, and the untrained model.
+
+The tests in this folder quote what *Build a Large Language Model (From Scratch)* by S. Raschka (Manning 2024) and its
+notebooks (github.com/rasbt/LLMs-from-scratch) print, and get it from our code. docs/book.md lists them.
+"""
+
+import pytest
+
+from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+from tinygrad_gpt.nn import init
+from tinygrad_gpt.nn.torch_stream import TorchStream
+from tinygrad_gpt.text import Tokenizer
+
+
+@pytest.fixture(scope="session")
+def verdict(shared_data) -> str:
+    return (shared_data / "text" / "the-verdict.txt").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def tokenizer(shared_data) -> Tokenizer:
+    return Tokenizer.gpt2(shared_data / "gpt2")
+
+
+@pytest.fixture(scope="session")
+def untrained():
+    """A function: context length -> the book's model as `torch.manual_seed(123)` makes it, and the stream behind it."""
+    def build(n_ctx: int) -> tuple[GPT2, TorchStream]:
+        config = GPT2Config(n_ctx=n_ctx, dropout=0.1, qkv_bias=False, tied_head=False)
+        stream = TorchStream(123)
+        model = GPT2(config, seed=None)
+        model.load_state_dict(init.book(stream, vocab_size=50257, n_ctx=n_ctx, n_embd=768, n_layer=12))
+        return model, stream
+    return build
