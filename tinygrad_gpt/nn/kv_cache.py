@@ -85,7 +85,8 @@ class KVCache:
         lengths = np.full(batch, n, np.int64) if lengths is None else np.asarray(lengths)
         ends = self.lengths + lengths
         if lengths.shape != (batch,) or lengths.min() < 0 or lengths.max() > n:
-            raise ShapeError(f"KVCache: lengths are {lengths.tolist()}; give one from 0 to {n} for each of {batch} rows")
+            raise ShapeError(f"KVCache: lengths are {lengths.tolist()}; give one from 0 to {n} for each of the {batch} "
+                             "rows")
         if ends.max() > self.capacity:
             raise ShapeError(f"KVCache: {ends.max()} tokens in row {ends.argmax()}, but it has room for "
                              f"{self.capacity}; make a larger cache, or empty the row")

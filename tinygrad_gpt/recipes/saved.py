@@ -15,10 +15,11 @@ from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.text import Tokenizer, tokenizer_from_arrays
 
 __all__ = [
-    "SHIPPED_CLASSIFIER", "SavedModel", "file_digest", "load_model", "model_file", "origin", "save_model",
-    "weights_folder",
+    "SHIPPED_BASE", "SHIPPED_CLASSIFIER", "SavedModel", "file_digest", "load_model", "model_file", "origin",
+    "save_model", "weights_folder",
 ]
 
+SHIPPED_BASE = "storyteller"
 SHIPPED_CLASSIFIER = "sms-spam"
 _VOCABULARY = "tokenizer."
 
