@@ -11,8 +11,6 @@ import hashlib
 import io
 import json
 import math
-import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,10 +19,18 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_gpt.checkpoints.opening import (
+    HDF5_SIGNATURE,
+    data_set,
+    explained,
+    first_bytes,
+    opened_hdf5,
+    refuse_foreign,
+)
 from tinygrad_gpt.errors import CheckpointError
 from tinygrad_gpt.files import write_atomic
 
-__all__ = ["Checkpoint", "load", "save"]
+__all__ = ["Checkpoint", "load", "load_metadata", "save"]
 
 FORMAT = "tinygrad_gpt checkpoint"
 VERSION = 1
@@ -33,18 +39,6 @@ MAX_MANIFEST = 16 * 2**20  # bytes; GPT-2 XL with its vocabulary needs 0.2 MiB
 PLAIN = {name: np.dtype(name).newbyteorder("<") for name in (
     "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")}
 STORED = PLAIN | {"bool": np.dtype("u1"), "bfloat16": np.dtype("<u2")}  # HDF5 has neither: their bits are stored
-
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
-FOREIGN = (  # first bytes, what it is, what to do
-    (b"PK\x03\x04", "a zip archive, as PyTorch and NumPy write it (.pt, .npz)", "save the weights as .safetensors"),
-    (b"\x80", "a Python pickle, which could run any code", "save the weights as .safetensors"),
-    (b"\x93NUMPY", "a NumPy array", "give a checkpoint of this package"),
-    (b"GGUF", "a GGUF model", "give a checkpoint of this package"),
-    (b"\x1f\x8b", "a gzip archive", "decompress it first"),
-    (b"\xfd7zXZ", "an xz archive", "decompress it first"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "run `git lfs pull`"),
-    (b"", "not an HDF5 file", "give a checkpoint of this package"),
-)
 
 
 @dataclass(frozen=True)
@@ -102,6 +96,29 @@ def load(path: str | Path) -> Checkpoint:
     return Checkpoint(tensors, manifest["metadata"])
 
 
+def load_metadata(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint's metadata alone; its tensors are neither read nor verified.
+
+    Raises:
+        CheckpointError: as `load`.
+    """
+    with _opened(Path(path)) as (file, size):
+        return _read_manifest(file, size)["metadata"]
+
+
+def is_native(path: str | Path) -> bool:
+    """Is it an HDF5 file with a manifest, so that `load` is the function to read it?
+
+    Raises:
+        CheckpointError: as `load`, for a file that is missing or an HDF5 file that cannot be opened.
+    """
+    with explained(path):
+        if not first_bytes(Path(path)).startswith(HDF5_SIGNATURE):
+            return False
+        with opened_hdf5(Path(path)) as (file, _):
+            return "manifest" in file
+
+
 def _verify(path: Path) -> None:
     """Read everything back, one tensor at a time."""
     with _opened(path) as (file, size):
@@ -143,45 +160,21 @@ def _image(manifest: bytes, arrays: dict[str, np.ndarray]) -> io.BytesIO:
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, int]]:
     """The open HDF5 file and its size in bytes; whatever goes wrong inside becomes one line that names the file."""
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise CheckpointError("it is not a regular file; give a checkpoint file")
-        with open(path, "rb") as raw:
-            _refuse_foreign(raw.read(64))
-        import h5py
-
-        with h5py.File(path, "r", locking=False) as file:
-            yield file, path.stat().st_size
-    except CheckpointError as error:
-        raise CheckpointError(f"cannot load ({path}): {error}") from None
-    except MemoryError:
-        raise
-    except FileNotFoundError as error:
-        raise CheckpointError(f"cannot load ({path}): no such file; check the path") from error
-    except PermissionError as error:
-        raise CheckpointError(f"cannot load ({path}): permission denied; check who may read it") from error
-    except Exception as error:  # h5py raises half a dozen types on damaged files
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"cannot load ({path}): the file is damaged ({reason}); use another copy") from error
-
-
-def _refuse_foreign(start: bytes) -> None:
-    """Name the kind of file by its first bytes; the extension proves nothing."""
-    if start.startswith(SIGNATURE):
-        return
-    if not start:
-        raise CheckpointError("the file is empty; use another copy")
-    if start[8:9] == b"{" and start[5:8] == b"\0\0\0":
-        raise CheckpointError("it is a safetensors file; import it as a GPT-2 model")
-    what, remedy = next((what, remedy) for prefix, what, remedy in FOREIGN if start.startswith(prefix))
-    raise CheckpointError(f"it is {what}; {remedy}")
+    with explained(path):
+        start = first_bytes(path)
+        if start[8:9] == b"{" and start[5:8] == b"\0\0\0":
+            raise CheckpointError("it is a safetensors file; import it as a GPT-2 model")
+        if not start.startswith(HDF5_SIGNATURE):
+            refuse_foreign(start, "it is not an HDF5 file; give a checkpoint of this package")
+        with opened_hdf5(path) as opened:
+            yield opened
 
 
 def _read_manifest(file: Any, size: int) -> dict[str, Any]:
     """The manifest, after its digest, its format and the declared sizes were checked."""
     if len(file) != 2 or set(file) != {"manifest", "tensors"}:
         raise CheckpointError("it is an HDF5 file of another program; give a checkpoint of this package")
-    dataset = _plain(file, "manifest")
+    dataset = data_set(file, "manifest")
     if dataset.dtype != np.uint8 or dataset.ndim != 1 or dataset.size > min(size, MAX_MANIFEST):
         raise CheckpointError(f"'manifest' is {dataset.dtype} {dataset.shape}, not a line of text; use another copy")
     digest, _, text = dataset[()].tobytes().partition(b"\n")
@@ -211,7 +204,7 @@ def _read_tensors(file: Any, entries: dict[str, Any]) -> Iterator[tuple[str, np.
         missing, extra = sorted(set(entries) - set(group)), sorted(set(group) - set(entries))
         raise CheckpointError(f"'tensors' lacks {missing[:3]} and has {extra[:3]} too many; use another copy")
     for name, entry in entries.items():
-        dataset, expected = _plain(group, name), STORED[entry["dtype"]]
+        dataset, expected = data_set(group, name), STORED[entry["dtype"]]
         if dataset.dtype != expected or dataset.shape != tuple(entry["shape"]):
             found, wanted = f"{dataset.dtype} {dataset.shape}", f"{expected} {tuple(entry['shape'])}"
             raise CheckpointError(f"tensor {name!r} is {found}, but the manifest says {wanted}; use another copy")
@@ -219,21 +212,6 @@ def _read_tensors(file: Any, entries: dict[str, Any]) -> Iterator[tuple[str, np.
         if _digest(name, entry["dtype"], bits) != entry["digest"]:
             raise CheckpointError(f"tensor {name!r} is damaged (wrong digest); use another copy")
         yield name, _restored(entry["dtype"], bits)
-
-
-def _plain(group: Any, name: str) -> Any:
-    """A data set whose bytes lie in this file in one piece: no link, no external or virtual storage, no filter."""
-    import h5py
-
-    if group.get(name, getclass=True, getlink=True) is not h5py.HardLink:
-        raise CheckpointError(f"{name!r} is a link to elsewhere; use another copy")
-    dataset = group[name]
-    if not isinstance(dataset, h5py.Dataset):
-        raise CheckpointError(f"{name!r} is not a data set; use another copy")
-    storage = dataset.id.get_create_plist()
-    if storage.get_layout() != h5py.h5d.CONTIGUOUS or storage.get_external_count():
-        raise CheckpointError(f"{name!r} is stored in pieces, filtered, or outside the file; use another copy")
-    return dataset
 
 
 def _restored(dtype: str, bits: np.ndarray) -> np.ndarray:

@@ -1,0 +1,184 @@
+"""GPT-2 as Hugging Face publishes it: config.json and model.safetensors (in one file or several), or tf_model.h5.
+
+The names are those of this package, but for a prefix "transformer." and two layouts: `lm_head.weight` is (out, in)
+there, and `attn.c_attn.bias` always exists. Weights are (in, out) on both sides.
+
+Source: https://huggingface.co/openai-community/gpt2.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_gpt.checkpoints.gpt2_config import from_published, shapes_of, to_published
+from tinygrad_gpt.checkpoints.keras_files import read_keras
+from tinygrad_gpt.checkpoints.opening import HDF5_SIGNATURE, explained, first_bytes, parse_json, refuse_foreign
+from tinygrad_gpt.checkpoints.safetensors_files import read_header, read_index, read_small
+from tinygrad_gpt.checkpoints.stored import StoredTensor
+from tinygrad_gpt.errors import CheckpointError
+from tinygrad_gpt.files import write_atomic
+
+__all__ = ["read_gpt2", "weights_file", "write_gpt2"]
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "tf_model.h5")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".npz")
+BUFFER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # the causal mask, which older files hold
+WHERE = "give a folder with config.json and model.safetensors"
+
+
+def read_gpt2(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read a published GPT-2 of any size.
+
+    Args:
+        path: a folder, or one file: .safetensors, .safetensors.index.json or tf_model.h5. The config.json beside the
+            weights is used where there is one.
+
+    Returns:
+        The fields of a `GPT2Config`, and the weights in float32 under the names of `GPT2`. Float32 weights are
+        mapped: they cost no memory until they are read, and writing to them does not reach the file.
+
+    Raises:
+        CheckpointError: `cannot load (gpt2/model.safetensors): …`: the file is missing, damaged, foreign or of a
+            model that differs from GPT-2; or the list of all tensors that are missing, unexpected, misshapen, of a
+            wrong dtype, or not finite.
+    """
+    file = weights_file(path)
+    with explained(file):
+        stored = _unprefixed(_read_places(file))
+    content = _read_config(file.parent / "config.json")
+    with explained(file):
+        if "lm_head.weight" in stored and content.get("tie_word_embeddings") is not False:
+            _drop_tied_head(stored, content)
+        config = from_published(content, {name: tensor.shape for name, tensor in stored.items()})
+        _check(stored, shapes_of(config))
+        tensors = {name: tensor.load() for name, tensor in stored.items()}
+    if "lm_head.weight" in tensors:
+        tensors["lm_head.weight"] = np.ascontiguousarray(tensors["lm_head.weight"].T)
+    return config, tensors
+
+
+def weights_file(path: str | Path) -> Path:
+    """The file of weights that a path means: itself, or the one in a folder.
+
+    Raises:
+        CheckpointError: `cannot load (gpt2): it holds pytorch_model.bin, a Python pickle …`.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return folder
+    with explained(path):
+        for name in WEIGHTS:
+            if (folder / name).exists():
+                return folder / name
+        pickles = sorted(entry.name for entry in folder.iterdir() if entry.suffix in PICKLES)
+        if pickles:
+            raise CheckpointError(f"it holds {pickles[0][:80]!r}, a Python pickle, which could run any code; have "
+                                  "transformers write model.safetensors with save_pretrained")
+        raise CheckpointError(f"none of {', '.join(WEIGHTS)} is in it; {WHERE}")
+
+
+def _read_places(file: Path) -> dict[str, StoredTensor]:
+    """What a file holds, by its first bytes."""
+    start = first_bytes(file)
+    if start.startswith(HDF5_SIGNATURE):
+        return read_keras(file)
+    if start[8:9] == b"{" and start[5:8] == b"\0\0\0":
+        return read_header(file)
+    if not start.startswith(b"{"):
+        refuse_foreign(start, f"it is not an HDF5 file, nor safetensors; {WHERE}")
+    return read_index(file)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    with explained(path):
+        content = parse_json(read_small(path))
+        if not isinstance(content, dict):
+            raise CheckpointError("it is not a JSON object; give the config.json of a GPT-2")
+        return content
+
+
+def _unprefixed(stored: dict[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """Without "transformer." and without buffers."""
+    names = {name: name.removeprefix("transformer.") for name in stored}
+    if len(set(names.values())) < len(names):
+        raise CheckpointError("it holds a tensor both with and without the prefix 'transformer.'; use another copy")
+    return {names[name]: tensor for name, tensor in stored.items() if not BUFFER.fullmatch(names[name])}
+
+
+def _drop_tied_head(stored: dict[str, StoredTensor], content: Mapping[str, Any]) -> None:
+    """Forget a head that repeats the token embedding; one of its own needs a config that does not deny it."""
+    head, embedding = stored["lm_head.weight"], stored.get("wte.weight")
+    if embedding and head.is_float and head.shape == embedding.shape and head.dtype == embedding.dtype \
+            and np.array_equal(head.load(), embedding.load(), equal_nan=True):
+        del stored["lm_head.weight"]
+    elif content.get("tie_word_embeddings"):
+        raise CheckpointError("tie_word_embeddings is true, but lm_head.weight differs from wte.weight; correct "
+                              "config.json")
+
+
+def _check(stored: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise one error with all that is wrong with the tensors."""
+    problems = [f"missing {name} {shape}" for name, shape in expected.items() if name not in stored]
+    for name, tensor in stored.items():
+        if name not in expected:
+            problems += [f"unexpected {name} {tensor.shape}"]
+        elif tensor.shape != expected[name]:
+            problems += [f"{name} is {tensor.shape}, expected {expected[name]}"]
+        elif not tensor.is_float:
+            problems += [f"{name} is {tensor.dtype}, expected F32, F16 or BF16"]
+        elif count := tensor.count_non_finite():
+            problems += [f"{name} holds {count} values that are not finite"]
+    if problems:
+        raise CheckpointError(f"{len(problems)} of the tensors do not fit: {'; '.join(sorted(problems))}; does "
+                              "config.json belong to these weights?")
+
+
+def write_gpt2(folder: str | Path, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray],
+               eot_id: int | None = None) -> None:
+    """Write config.json and model.safetensors, as `transformers` reads them.
+
+    Args:
+        folder: made where it is absent; files of these names are replaced.
+        config: the fields of a `GPT2Config`.
+        tensors: the weights of a `GPT2` by name, of any layout; a missing query-key-value bias becomes zeros.
+        eot_id: the id of the end of text; the last one by default.
+
+    Raises:
+        CheckpointError: the tensors are not those of the config.
+        ResourceError, TinygradError: as `files.write_atomic`.
+    """
+    from safetensors.numpy import save
+
+    published = {name: np.asarray(tensor) for name, tensor in tensors.items()}
+    if not config["tied_head"]:
+        published["lm_head.weight"] = published["lm_head.weight"].T
+    expected = shapes_of({**config, "qkv_bias": True})
+    for name in expected.keys() - published.keys() if not config["qkv_bias"] else ():
+        published[name] = np.zeros(expected[name], published["wte.weight"].dtype)
+    if {name: array.shape for name, array in published.items()} != expected:
+        raise CheckpointError(f"cannot save ({folder}): the weights are not those of the config; save a whole model")
+    # Contiguous, because the library writes the wrong values of any other layout without a word.
+    image = save({name if name == "lm_head.weight" else f"transformer.{name}": np.ascontiguousarray(array)
+                  for name, array in published.items()}, metadata={"format": "pt"})
+    text = json.dumps(to_published(config, config["vocab_size"] - 1 if eot_id is None else eot_id), indent=2)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "model.safetensors", image, verify=_same_bytes(image))
+    write_atomic(folder / "config.json", f"{text}\n".encode())
+
+
+def _same_bytes(image: bytes) -> Callable[[Path], None]:
+    """A check that a file holds these bytes."""
+    def verify(path: Path) -> None:
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "blake2b").digest() != hashlib.blake2b(image).digest():
+                raise CheckpointError(f"cannot save ({path}): the disk gives back other bytes; use another disk")
+
+    return verify

@@ -1,0 +1,79 @@
+"""tf_model.h5: the weights of a TensorFlow GPT-2, as Keras wrote them for Hugging Face.
+
+    /transformer/tfgp_t2lm_head_model/transformer/wte/weight:0
+                                                 /wpe/embeddings:0
+                                                 /h_._0/ln_1/gamma:0
+                                                 /h_._0/attn/c_attn/bias:0     (1, 3C)
+
+The tensors lie in the file in one piece each, so that they are mapped like those of a safetensors file.
+"""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_gpt.checkpoints.opening import data_set, opened_hdf5
+from tinygrad_gpt.checkpoints.stored import StoredTensor
+from tinygrad_gpt.errors import CheckpointError
+
+__all__ = ["read_keras"]
+
+MAX_MEMBERS = 20_000  # groups and data sets; GPT-2 XL has 1,500
+DTYPES = {"<f4": "F32", "<f2": "F16"}
+KINDS = {"weight": "weight", "embeddings": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"}
+
+
+def read_keras(path: Path) -> dict[str, StoredTensor]:
+    """The tensors of a tf_model.h5, under the names they have in a safetensors file.
+
+    Raises:
+        CheckpointError: a reason without the file's name.
+    """
+    with opened_hdf5(path) as (file, size):
+        tensors: dict[str, StoredTensor] = {}
+        for place in _data_sets(file):
+            name = _renamed(place)
+            if name in tensors or not name.isprintable():
+                raise CheckpointError(f"{name[:80]!r} stands in it twice or is no name; use another copy")
+            tensors[name] = _stored(path, size, data_set(file, place), name)
+    if "wte.weight" not in tensors:
+        raise CheckpointError("it is an HDF5 file of another program, without a GPT-2's transformer/*/transformer/wte; "
+                              "give a checkpoint of this package or tf_model.h5")
+    return tensors
+
+
+def _data_sets(file: Any) -> list[str]:
+    """The path of every data set. HDF5 goes to each object once, and follows no soft or external link."""
+    import h5py
+
+    kinds = {}
+
+    def note(place: str, item: Any) -> bool | None:
+        kinds[place] = type(item)
+        return True if len(kinds) > MAX_MEMBERS else None  # a value ends the visit
+
+    file.visititems(note)
+    if len(kinds) > MAX_MEMBERS:
+        raise CheckpointError(f"it has more than {MAX_MEMBERS} groups and data sets; give tf_model.h5")
+    return [place for place, kind in kinds.items() if kind is h5py.Dataset]
+
+
+def _renamed(place: str) -> str:
+    """transformer/any/transformer/h_._3/ln_1/gamma:0 -> h.3.ln_1.weight; a place of another form stays as it is."""
+    match = re.fullmatch(r"transformer/[^/]+/transformer/(.+)/(\w+):0", place)
+    if not match or match[2] not in KINDS:
+        return place
+    return re.sub(r"^h_\._(\d+)/", r"h.\1.", match[1]).replace("/", ".") + f".{KINDS[match[2]]}"
+
+
+def _stored(path: Path, size: int, dataset: Any, name: str) -> StoredTensor:
+    shape: tuple[int, ...] = dataset.shape or ()
+    offset, length = dataset.id.get_offset(), math.prod(shape) * dataset.dtype.itemsize
+    if offset is None or offset + length > size:
+        raise CheckpointError(f"{name!r} of shape {shape} does not lie in the file; use another copy")
+    if name.endswith(".bias") and len(shape) == 2 and shape[0] == 1:
+        shape = shape[1:]  # Keras keeps a bias as one row
+    return StoredTensor(path, offset, DTYPES.get(np.dtype(dataset.dtype).str, str(dataset.dtype)), shape)
