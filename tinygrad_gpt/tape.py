@@ -22,8 +22,8 @@ from tinygrad_gpt.backend import Array, backend_of
 from tinygrad_gpt.errors import ShapeError, TapeError
 
 __all__ = [
-    "Lock", "Mode", "Node", "Version", "backward", "checking", "composed_ops", "current_mode", "no_grad",
-    "saved_arrays", "sum_to",
+    "Lock", "Mode", "Node", "Version", "backward", "checking", "composed_ops", "current_mode", "gradients", "no_grad",
+    "saved_arrays", "sum_to", "switched",
 ]
 
 
@@ -42,7 +42,8 @@ _mode = contextvars.ContextVar("mode", default=_NORMAL)  # a context variable: e
 
 
 @contextlib.contextmanager
-def _switched(**changes):
+def switched(**changes):
+    """The mode with these changes in this block, in this thread."""
     token = _mode.set(replace(_mode.get(), **changes))
     try:
         yield
@@ -52,17 +53,17 @@ def _switched(**changes):
 
 def no_grad():
     """Record no tape in this block (or in the decorated function), in this thread."""
-    return _switched(recording=False)
+    return switched(recording=False)
 
 
 def composed_ops():
     """Run every fused op as its composed form: slower, the same numbers, each step on the tape."""
-    return _switched(composed=True)
+    return switched(composed=True)
 
 
 def checking():
     """Guard saved arrays in this block: they are write-locked, and compared with a digest before they are used."""
-    return _switched(checking=True)
+    return switched(checking=True)
 
 
 def current_mode() -> Mode:
@@ -156,14 +157,34 @@ def sum_to(g: Array, shape: tuple[int, ...]) -> Array:
 def backward(root: Node, g: Array, retain_graph: bool = False) -> None:
     """Add to every leaf below ``root`` its gradient, given the gradient ``g`` of the root.
 
-    A node is played when all its consumers have been, because they carry higher numbers. No
-    ``.grad`` changes before the whole pass has succeeded.
+    No ``.grad`` changes before the whole pass has succeeded.
+    """
+    for node, grad, private in _played(root, g, retain_graph):
+        _accumulate(node, grad, private)
+
+
+def gradients(root: Node, g: Array, since: int) -> dict[Node, Array]:
+    """The gradients of the nodes below ``root`` that are older than number ``since``, where the pass ends.
+
+    The arrays share memory with nothing. No ``.grad`` changes.
+    """
+    return {node: grad if private else backend_of(grad).xp.array(grad)
+            for node, grad, private in _played(root, g, retain_graph=False, since=since)}
+
+
+def _played(root, g, retain_graph, since=0):
+    """Triples of each leaf (or node that keeps its gradient), its gradient, and whether that array is its own.
+
+    A node is played when all its consumers have been, because they carry higher numbers.
     """
     pending, owned, results = {root: g}, set(), []
     queue = [(-root.order, root)]
     while queue:
         node = heapq.heappop(queue)[1]
         g = pending.pop(node)
+        if node.order < since:
+            results.append((node, g))
+            continue
         for hook in node.hooks or ():
             g = _after_hook(hook, g)
             owned.discard(node)  # the hook may keep what it saw, or return an array of its own
@@ -186,8 +207,7 @@ def backward(root: Node, g: Array, retain_graph: bool = False) -> None:
                 owned.add(parent)
         if not retain_graph:
             node.free()
-    for node, g in results:
-        _accumulate(node, g, private=node in owned)
+    return [(node, g, node in owned) for node, g in results]
 
 
 def _after_hook(hook, g):

@@ -1,13 +1,17 @@
 """GPT-2, the language model."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.checkpoints.gpt2_files import read_gpt2, write_gpt2
 from tinygrad_gpt.errors import ShapeError, TapeError, UsageError
 from tinygrad_gpt.nn import Block, Dropout, Embedding, KVCache, LayerNorm, Linear, Module
+from tinygrad_gpt.nn.recompute import recomputed
 from tinygrad_gpt.tape import current_mode
 from tinygrad_gpt.tensor import Tensor
 
@@ -58,7 +62,12 @@ class GPT2(Module):
         config: sizes.
         seed: of the initial values: normal with standard deviation 0.02 (0.01 for positions), residual
             projections divided by √(2 n_layer), biases 0. With None all are 0, for weights that will be loaded.
+
+    With ``recompute`` set to True each block keeps only its input for backward, and is run again there: less memory
+    for a second forward pass, the same numbers.
     """
+
+    recompute = False
 
     def __init__(self, config: GPT2Config, seed: int | None = 0):
         generator = None if seed is None else np.random.default_rng(seed)
@@ -70,6 +79,32 @@ class GPT2(Module):
                         qkv_bias=config.qkv_bias, eps=config.layer_norm_epsilon) for _ in range(config.n_layer)]
         self.ln_f = LayerNorm(config.n_embd, config.layer_norm_epsilon)
         self.lm_head = None if config.tied_head else Linear(config.n_embd, config.vocab_size, generator, bias=False)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> Self:
+        """Read a published GPT-2; float32 weights stay in the file, which is mapped, until they are used or changed.
+
+        Args:
+            path: as in `checkpoints.gpt2_files.read_gpt2`.
+
+        Returns:
+            The model without dropout, ready to answer.
+
+        Raises:
+            CheckpointError: as in `read_gpt2`.
+        """
+        config, tensors = read_gpt2(path)
+        model = cls(GPT2Config(**config), seed=None)
+        model.adopt_state_dict(tensors)
+        return model.eval()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config.json and model.safetensors, which `transformers` and `from_pretrained` read.
+
+        Raises:
+            ResourceError, TinygradError: as in `files.write_atomic`.
+        """
+        write_gpt2(folder, self.config.to_dict(), self.state_dict())
 
     def hidden(self, ids, cache: KVCache | None = None, lengths: np.ndarray | None = None) -> Tensor:
         """ids (B, T) -> the residual stream behind the last block, before ln_f, (B, T, C); see `forward`.
@@ -84,7 +119,7 @@ class GPT2(Module):
         if cache is None:
             x = self.drop(self.wte(ids) + self.wpe.weight[:length])
             for block in self.h:
-                x = block(x)
+                x = recomputed(block, x) if self.recompute else block(x)
             return x
         if current_mode().recording:
             raise TapeError("GPT2: a pass with a cache is on no tape; use `with no_grad():`")
@@ -120,11 +155,11 @@ class GPT2(Module):
                        like=self.wte.weight.data)
 
     def next_logits(self, ids, cache: KVCache, lengths: np.ndarray | None = None) -> Tensor:
-        """As `forward`, but only what follows each row's last real token, (B, vocab_size): the head is computed once."""
+        """As `forward`, but only what follows each row's last real token, (B, vocab_size)."""
         x = self.hidden(ids, cache, lengths)
         if lengths is not None:
             backend = backend_of(x.data)
-            x = x[backend.xp.arange(len(lengths)), backend.from_numpy(lengths) - 1]  # (B, C)
+            x = x[backend.xp.arange(len(lengths)), backend.from_numpy(np.maximum(lengths, 1) - 1)]  # (B, C)
         else:
             x = x[:, -1]
         return self.head(self.ln_f(x))

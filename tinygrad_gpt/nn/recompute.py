@@ -1,0 +1,37 @@
+"""Recompute of a module, whose dropout layers draw the same masks both times."""
+
+from collections.abc import Callable
+
+from tinygrad_gpt.nn.layers import Dropout
+from tinygrad_gpt.nn.module import Module
+from tinygrad_gpt.recompute import recompute
+from tinygrad_gpt.tensor import Tensor
+
+__all__ = ["dropout_state", "recomputed"]
+
+
+def dropout_state(module: Module) -> Callable[[], None]:
+    """Remember where all dropout layers below stand; returns a function that turns them back to there."""
+    states = [(layer, {"training": layer.training, **vars(layer)}) for _, layer in module.named_modules()
+              if isinstance(layer, Dropout)]
+
+    def turn_back():
+        for layer, state in states:
+            vars(layer).update(state)
+
+    return turn_back
+
+
+def recomputed(module: Module, x: Tensor) -> Tensor:
+    """``module(x)``, but only ``x`` is kept for backward, which runs the module again."""
+    turn_back = dropout_state(module)
+
+    def again(x):
+        go_on = dropout_state(module)
+        turn_back()
+        try:
+            return module(x)
+        finally:
+            go_on()
+
+    return recompute(module, x, *module.parameters(), again=again)
