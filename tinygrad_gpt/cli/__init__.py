@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": ("tinygrad_gpt.cli.evaluate", "Measure a classifier on labelled texts."),
     "finetune": ("tinygrad_gpt.cli.finetune", "Train a pretrained model for a task."),
     "generate": ("tinygrad_gpt.cli.generate", "Continue a text."),
+    "perplexity": ("tinygrad_gpt.cli.perplexity", "Measure a language model on plain text."),
     "pretrain": ("tinygrad_gpt.cli.pretrain", "Train a language model on plain text."),
     "download": ("tinygrad_gpt.cli.download", "Fetch GPT-2 as OpenAI trained it."),
     "gradcheck": ("tinygrad_gpt.cli.gradcheck", "Compare gradients with central differences."),

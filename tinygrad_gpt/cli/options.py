@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 __all__ = [
-    "NonNegativeInt", "PositiveFloat", "PositiveInt", "Settings", "UnitInterval",
+    "NonNegativeFloat", "NonNegativeInt", "PositiveFloat", "PositiveInt", "Settings", "UnitInterval",
     "common_options", "echo", "one_line", "print_json", "printable", "settings_options",
 ]
 
@@ -86,17 +86,21 @@ class PositiveFloat(Number):
         return f"a number above 0 and at most {self.maximum:g}"
 
 
-class UnitInterval(PositiveFloat):
+class NonNegativeFloat(PositiveFloat):
+    """A number from 0 to `maximum`."""
+
+    def accepts(self, number: float) -> bool:
+        return 0 <= number <= self.maximum
+
+    def wanted(self) -> str:
+        return f"a number from 0 to {self.maximum:g}"
+
+
+class UnitInterval(NonNegativeFloat):
     """A number from 0 to 1."""
 
     def __init__(self) -> None:
         super().__init__(maximum=1.0)
-
-    def accepts(self, number: float) -> bool:
-        return 0 <= number <= 1
-
-    def wanted(self) -> str:
-        return "a number from 0 to 1"
 
 
 @dataclass
@@ -171,9 +175,9 @@ def one_line(text: str) -> str:
     return printable(" ".join(line.strip() for line in re.split(r"[\r\n]+", text.strip())))
 
 
-def echo(text: str = "") -> None:
+def echo(text: str = "", end: str = "\n") -> None:
     """Print text on stdout; control characters other than newline and tab are escaped."""
-    print(printable(text, keep="\n\t"), flush=True)
+    print(printable(text, keep="\n\t"), end=end, flush=True)
 
 
 def print_json(value: Any) -> None:

@@ -69,8 +69,8 @@ def decode(model: GPT2, tokenizer: Tokenizer, prompts: Sequence[Sequence[int]], 
         drawn = []
         for text, logits in zip(texts, reader.logits[:, :tokenizer.vocab_size], strict=True):
             if not np.isfinite(logits).all():
-                raise NonFiniteError(f"logits are not numbers (prompt {text.index // n_samples + 1}, token {step + 1}): "
-                                     "the model's weights overflow; use another model")
+                raise NonFiniteError(f"logits are not numbers (prompt {text.index // n_samples + 1}, token "
+                                     f"{step + 1}): the model's weights overflow; use another model")
             id = sampling.choose(logits, text.seen, text.sample, step)
             drawn.append(_finish(text, id, log_probability(logits, id), tokenizer, step + 1 == max_new_tokens))
             text.seen.add(id)

@@ -145,9 +145,12 @@ class Sampling:
         if self.temperature == 0:
             return int(logits.argmax())
         logits = scale(logits, self.temperature)
-        for keep, setting in ((top_k, self.top_k), (top_p, self.top_p), (min_p, self.min_p)):
-            if setting is not None:
-                logits = keep(logits, setting)  # type: ignore[operator]
+        if self.top_k is not None:
+            logits = top_k(logits, self.top_k)
+        if self.top_p is not None:
+            logits = top_p(logits, self.top_p)
+        if self.min_p is not None:
+            logits = min_p(logits, self.min_p)
         return draw(logits, uniform(self.seed, sample, step))
 
 

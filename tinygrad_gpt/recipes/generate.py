@@ -1,14 +1,14 @@
 """Let a saved model continue texts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tinygrad_gpt.errors import UsageError
-from tinygrad_gpt.generate.decode import decode
+from tinygrad_gpt.generate.decode import Drawn, decode
 from tinygrad_gpt.generate.sampling import Sampling
 from tinygrad_gpt.recipes.saved import SavedModel
 
-__all__ = ["Completion", "GenerateConfig", "Piece", "generate", "stream"]
+__all__ = ["Completion", "GenerateConfig", "Piece", "completions", "generate", "stream"]
 
 BATCH = 16  # texts that are computed together
 
@@ -96,8 +96,7 @@ def generate(saved: SavedModel, prompts: Sequence[str], config: GenerateConfig) 
     Raises:
         NonFiniteError: "logits are not numbers (prompt 1, token 5): …".
     """
-    ended = [(piece.index, piece.completion) for piece in stream(saved, prompts, config) if piece.completion]
-    return [completion for _, completion in sorted(ended, key=lambda pair: pair[0])]
+    return list(completions(stream(saved, prompts, config)))
 
 
 def stream(saved: SavedModel, prompts: Sequence[str], config: GenerateConfig) -> Iterator[Piece]:
@@ -108,10 +107,22 @@ def stream(saved: SavedModel, prompts: Sequence[str], config: GenerateConfig) ->
             yield Piece(start * config.n_samples + piece.index, piece.text, piece.completion)
 
 
+def completions(pieces: Iterable[Piece]) -> Iterator[Completion]:
+    """What `stream` completes, in the order of the prompts and their samples, each as early as that allows."""
+    ended: dict[int, Completion] = {}
+    following = 0
+    for piece in pieces:
+        if piece.completion is not None:
+            ended[piece.index] = piece.completion
+        while following in ended:
+            yield ended.pop(following)
+            following += 1
+
+
 def _stream_batch(saved, prompts, config):
     tokenizer, n = saved.tokenizer, config.n_samples
     prompt_ids = [tokenizer.encode(prompt) or [tokenizer.eot_id] for prompt in prompts]
-    tokens = [[] for _ in range(len(prompts) * n)]
+    tokens: list[list[Drawn]] = [[] for _ in range(len(prompts) * n)]
     for drawn in decode(saved.transformer, tokenizer, prompt_ids, config, max_new_tokens=config.max_new_tokens,
                         stop=config.stop, n_samples=n):
         tokens[drawn.index].append(drawn)
