@@ -104,6 +104,25 @@ class Module:
         Raises:
             CheckpointError: lists all that is missing, unexpected, misshapen, not a float, or not finite.
         """
+        for parameter, array in self._matched(state):
+            parameter.data[...] = backend_of(parameter.data).from_numpy(array.astype(_dtype(parameter)))
+            parameter.mark_changed()
+
+    def adopt_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Let every parameter take an array of `state` as its memory; one that does not serve as it is, is converted.
+
+        An array serves if it is on the parameter's backend and of its dtype, contiguous, aligned and writable: the
+        weights of a mapped file, say, which then are not copied. Each array must belong to one parameter only.
+
+        Raises:
+            CheckpointError: as in `load_state_dict`.
+        """
+        for parameter, array in self._matched(state):
+            own = np.require(array, _dtype(parameter), ["C", "A", "W"])
+            parameter.data = backend_of(parameter.data).from_numpy(own)
+
+    def _matched(self, state: Mapping[str, np.ndarray]) -> list[tuple[Parameter, np.ndarray]]:
+        """Every parameter with its array, if all fit."""
         own = dict(self.named_parameters())
         problems = [f"missing {name} {own[name].shape}" for name in own if name not in state]
         problems += [f"unexpected {name} {np.shape(state[name])}" for name in state if name not in own]
@@ -112,10 +131,12 @@ class Module:
         if problems:
             raise CheckpointError(f"load_state_dict: {len(problems)} of the tensors do not fit: "
                                   f"{'; '.join(sorted(problems))}; was it saved from another configuration?")
-        for name, parameter in own.items():
-            backend = backend_of(parameter.data)
-            parameter.data[...] = backend.from_numpy(np.asarray(state[name]).astype(np.dtype(str(parameter.dtype))))
-            parameter.mark_changed()
+        return [(parameter, np.asarray(state[name])) for name, parameter in own.items()]
+
+
+def _dtype(parameter: Parameter) -> np.dtype:
+    """The parameter's dtype on the host."""
+    return np.dtype(str(parameter.dtype))
 
 
 def _misfits(name, parameter, array):
@@ -123,8 +144,11 @@ def _misfits(name, parameter, array):
         return [f"{name} is {array.shape}, expected {parameter.shape}"]
     if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
         return [f"{name} is {array.dtype}, expected floats"]
-    with np.errstate(over="ignore"):  # a float64 beyond float32 would become infinite
-        finite = np.isfinite(array.astype(np.dtype(str(parameter.dtype))))
+    with np.errstate(over="ignore", invalid="ignore"):  # a float64 beyond float32 would become infinite
+        values = array.astype(_dtype(parameter), copy=False)
+        if np.isfinite(values.sum()):  # no array of its own; a sum of finite values that overflows is looked at below
+            return []
+        finite = np.isfinite(values)
     if not finite.all():
         return [f"{name} holds {np.count_nonzero(~finite)} values that are not finite as {parameter.dtype}"]
     return []
