@@ -1,4 +1,5 @@
 import gc
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -325,8 +326,8 @@ def test_below_the_first_trained_parameter_nothing_is_recorded():
     recorded = tape(classifier(ids, lengths))
     leaves = {id(node) for node in recorded if node.op is None}
     assert leaves == {id(p.node) for p in classifier.trainable()}
-    # ln_1, c_attn, attention, c_proj, +, ln_2, c_fc, gelu, c_proj, +, then slice, ln_f, score
-    assert len(recorded) - len(leaves) == 13
+    ops_played = Counter(node.op.name for node in recorded if node.op is not None)
+    assert (ops_played["layer_norm"], ops_played["attention"], ops_played["gelu"]) == (4, 1, 1)
 
 
 def test_frozen_parameters_get_no_gradient_and_the_others_the_same_one():

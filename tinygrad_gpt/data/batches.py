@@ -48,8 +48,8 @@ def _cut(rows: np.ndarray, lengths: np.ndarray, batch_size: int) -> list[np.ndar
     return [rows[i:i + batch_size] for i in range(0, len(rows), batch_size)]
 
 
-def pad(token_lists: Sequence[Sequence[int]], pad_id: int) -> tuple[np.ndarray, np.ndarray]:
-    """Make one array of token lists, padded at the end to the longest of them.
+def pad(token_lists: Sequence[Sequence[int]], pad_id: int, width: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Make one array of token lists, padded at the end to the longest of them, or further, to ``width``.
 
     Returns:
         ids (B, T) int64, and lengths (B,) int64.
@@ -60,7 +60,7 @@ def pad(token_lists: Sequence[Sequence[int]], pad_id: int) -> tuple[np.ndarray, 
     lengths = np.array([len(tokens) for tokens in token_lists], np.int64)
     if lengths.size == 0 or lengths.min() == 0:
         raise DataError("pad: a text without tokens; leave empty texts out")
-    ids = np.full((len(lengths), lengths.max()), pad_id, np.int64)  # (B, T)
+    ids = np.full((len(lengths), max(width, lengths.max())), pad_id, np.int64)  # (B, T)
     for row, tokens in zip(ids, token_lists, strict=True):
         row[:len(tokens)] = tokens
     return ids, lengths

@@ -1,39 +1,172 @@
 """GPT-2 with a head that classifies."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from tinygrad_gpt import ops
 from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.models.gpt2 import GPT2
-from tinygrad_gpt.nn import Linear, Module
+from tinygrad_gpt.nn import Block, Linear, Module
 from tinygrad_gpt.tensor import Tensor, raw
 
-__all__ = ["GPT2Classifier", "at_last"]
+__all__ = ["READS", "GPT2Classifier", "Reading", "at_last", "block_over"]
+
+READS = ("last-real", "last", "first", "mean")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a classifier reads a text; it is saved with the weights.
+
+    Args:
+        read: where the scores come from: the text's "last-real" token, the "last" position (a filler, if the text is
+            filled up), the "first" token, or the "mean" of all positions.
+        causal: does a token see only itself and what stands before it?
+        context: tokens that are read, the start token included; None: as many as the model takes.
+        filled: are shorter texts filled up to the context with ``pad_id``, as tokens like any other? If not, they are
+            padded to the longest of a batch, and nothing sees the padding.
+        pad_id: the token to fill up with.
+        start: does a text begin with an end-of-text token, as every document did in pretraining?
+    """
+
+    read: str = "last-real"
+    causal: bool = True
+    context: int | None = None
+    filled: bool = False
+    pad_id: int = 0
+    start: bool = True
+
+    def __post_init__(self):
+        if self.read not in READS:
+            raise UsageError(f"read is {self.read!r}; choose one of {', '.join(READS)}")
+        if self.read == "first" and self.causal and self.start:
+            raise UsageError("read is 'first': under the causal mask that is the start token, the same in all texts; "
+                             "leave it out, or the mask")
+
+    def position(self, lengths, width: int):
+        """Index (B) of the token that is read in a batch of ``width`` tokens; not for "mean"."""
+        if self.read == "first":
+            return lengths * 0
+        return lengths * 0 + (width - 1) if self.read == "last" and self.filled else lengths - 1
+
+    def counted(self, lengths, width: int):
+        """Which positions (B, width) are tokens of the text, bool; None: all."""
+        return None if self.filled else backend_of(lengths).xp.arange(width) < lengths[:, None]
+
+    def visible(self, lengths, width: int):
+        """Which positions (B, width) the token that is read can see, bool; None: all."""
+        if not self.causal:
+            return self.counted(lengths, width)
+        return backend_of(lengths).xp.arange(width) <= self.position(lengths, width)[:, None]
 
 
 class GPT2Classifier(Module):
-    """A GPT-2 whose language head is replaced by one that scores classes at the last real token.
+    """A GPT-2 whose language head is replaced by one that scores classes.
 
-    The attention is causal, so tokens behind the last real one cannot reach it: batches padded on the
-    right need no mask.
+    Of the last block only the positions that are read are computed. `forward` is `embed`, `blocks` and `scores`; who
+    trains the last blocks alone computes what goes into them once, and goes on from there.
 
     Args:
         transformer: the model to build on; it keeps its weights.
         n_classes: number of scores.
         seed: of the head's initial values; None as in `GPT2`.
+        reading: how texts are read; None: at the last real token, as GPT-2 is.
     """
 
-    def __init__(self, transformer: GPT2, n_classes: int, seed: int | None = 0):
+    def __init__(self, transformer: GPT2, n_classes: int, seed: int | None = 0, reading: Reading | None = None):
         self.transformer = transformer
+        self.reading = reading or Reading()
+        if self.context > transformer.config.n_ctx:
+            raise UsageError(f"context is {self.context}, but the model reads {transformer.config.n_ctx} tokens")
         generator = None if seed is None else np.random.default_rng((seed, n_classes))
         self.score = Linear(transformer.config.n_embd, n_classes, generator)
 
+    @property
+    def context(self) -> int:
+        """Tokens that are read, the start token included."""
+        return self.reading.context or self.transformer.config.n_ctx
+
+    @property
+    def longest_text(self) -> int:
+        """The longest text that is read to its end, in tokens."""
+        return self.context - self.reading.start
+
     def forward(self, ids, lengths) -> Tensor:
         """ids (B, T) padded on the right, lengths (B) ≥ 1 -> logits (B, n_classes)."""
-        last = at_last(self.transformer.hidden(ids), lengths)  # (B, C): only what is read is normalised
-        return self.score(self.transformer.ln_f(last))
+        return self.scores(self.blocks(self.embed(ids), lengths), lengths)
+
+    def embed(self, ids) -> Tensor:
+        """ids (B, T) -> what goes into the first block, (B, T, C)."""
+        return self.transformer.drop(self.transformer.wte(ids) + self.transformer.wpe.weight[:ids.shape[1]])
+
+    def blocks(self, x: Tensor, lengths, start: int = 0, stop: int | None = None) -> Tensor:
+        """Blocks ``start`` to ``stop`` − 1: (B, T, C) -> (B, T, C), or (B, 1, C), what is read, behind the last one."""
+        n_layer = len(self.transformer.h)
+        stop = n_layer if stop is None else stop
+        if stop < n_layer or start == stop or self.reading.read == "mean":
+            return self.whole_blocks(x, lengths, start, stop)
+        x = self.whole_blocks(x, lengths, start, n_layer - 1)
+        lengths, width = raw(lengths), x.shape[1]
+        rows = _take(x, self.reading.position(lengths, width))[:, None]  # (B, 1, C)
+        return block_over(self.transformer.h[-1], rows, x, self.reading.visible(lengths, width))
+
+    def whole_blocks(self, x: Tensor, lengths, start: int = 0, stop: int | None = None) -> Tensor:
+        """The same at every position: (B, T, C) -> (B, T, C)."""
+        for block in self.transformer.h[start:stop]:
+            x = block(x) if self.reading.causal else block_over(
+                block, x, x, self.reading.counted(raw(lengths), x.shape[1]))
+        return x
+
+    def scores(self, x: Tensor, lengths) -> Tensor:
+        """What `blocks` gives -> logits (B, n_classes)."""
+        x = self.transformer.ln_f(x)
+        return self.score(self.pooled(x, lengths) if self.reading.read == "mean" else x[:, 0])
+
+    def pooled(self, x: Tensor, lengths) -> Tensor:
+        """x (B, T, C) at every position -> what is read of it, (B, C)."""
+        lengths = raw(lengths)
+        if self.reading.read != "mean":
+            return _take(x, self.reading.position(lengths, x.shape[1]))
+        counted = self.reading.counted(lengths, x.shape[1])
+        if counted is None:
+            return x.mean(axis=1)
+        share = counted.astype(x.dtype) / lengths[:, None].astype(x.dtype)  # (B, T)
+        return ops.matmul(share[:, None], x)[:, 0]
+
+
+def block_over(block: Block, rows: Tensor, x: Tensor, visible) -> Tensor:
+    """A block at some positions only: (B, n, C) -> (B, n, C); the others give keys and values and nothing else.
+
+    Args:
+        block: its attention is not causal here; ``visible`` decides.
+        rows: (B, n, C), what goes into the block at those positions.
+        x: (B, T, C), what goes into it at all positions.
+        visible: (B, T) bool, which of these the rows may see; None: all.
+    """
+    attn, width = block.attn, x.shape[-1]
+    q = _heads(attn.c_attn.columns(block.ln_1(rows), 0, width), attn.n_head)  # (B, H, n, D)
+    keys_values = attn.c_attn.columns(block.ln_1(x), width, 3 * width)  # (B, T, 2C)
+    k, v = (_heads(part, attn.n_head) for part in (keys_values[..., :width], keys_values[..., width:]))
+    keep = attn.attn_dropout.mask(x, (*q.shape[:3], k.shape[2]))
+    y = ops.attention(q, k, v, visible, keep, causal=False, p=attn.attn_dropout.p)
+    y = ops.reshape(ops.transpose(y, axes=(0, 2, 1, 3)), shape=rows.shape)  # heads side by side again
+    rows = rows + block.resid_dropout(attn.c_proj(y))
+    return rows + block.resid_dropout(block.mlp(block.ln_2(rows)))
+
+
+def _heads(x: Tensor, n_head: int) -> Tensor:
+    """(B, T, C) -> (B, H, T, D)"""
+    batch, length, width = x.shape
+    return ops.transpose(ops.reshape(x, shape=(batch, length, n_head, width // n_head)), axes=(0, 2, 1, 3))
+
+
+def _take(x: Tensor, position) -> Tensor:
+    """x (B, T, C), position (B) -> (B, C)."""
+    return x[backend_of(x.data).xp.arange(x.shape[0]), position]
 
 
 def at_last(x: Tensor, lengths) -> Tensor:
     """x (B, T, ...), lengths (B) -> what stands at the last real token of each row, (B, ...)."""
-    xp = backend_of(x.data).xp
-    return x[xp.arange(x.shape[0]), raw(lengths) - 1]
+    return _take(x, raw(lengths) - 1)

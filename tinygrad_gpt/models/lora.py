@@ -1,0 +1,193 @@
+"""Low-rank adaptation: frozen linear layers learn an update of low rank.
+
+    y = x W + b + (alpha / rank) · x A B,   A (n_in, rank), B (rank, n_out), B = 0 at the start
+
+Source: Hu et al. 2021, arXiv:2106.09685. The reference of the project multiplies by alpha alone, which changes the
+learning rate with the rank; its runs are met with alpha times rank in the place of its alpha.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tinygrad_gpt import ops
+from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.checkpoints import native
+from tinygrad_gpt.errors import CheckpointError, UsageError
+from tinygrad_gpt.nn import Linear, Module, Parameter
+from tinygrad_gpt.tensor import Tensor
+
+__all__ = [
+    "BLOCK_LAYERS", "LoRALinear", "LowRank", "apply_lora", "load_adapter", "merge_lora", "save_adapter",
+    "uniform_by_inputs",
+]
+
+BLOCK_LAYERS = ("q", "k", "v", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")  # q, k and v are the thirds of attn.c_attn
+_KIND = "lora adapter"
+
+
+class LowRank(Module):
+    """``x A B`` with ``a`` (n_in, rank) and ``b`` (rank, n_out), zeros at first."""
+
+    def __init__(self, a: np.ndarray, n_out: int):
+        self.a = Parameter(a)
+        self.b = Parameter(np.zeros((a.shape[1], n_out), a.dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., n_in) -> (..., n_out)"""
+        return ops.linear(ops.linear(x, self.a), self.b)
+
+    def product(self):
+        """A B, raw, (n_in, n_out)."""
+        return self.a.data @ self.b.data
+
+
+class LoRALinear(Linear):
+    """A linear layer with updates of low rank for some of the equal parts of its outputs.
+
+    Args:
+        linear: the layer; its weights are used, not copied.
+        updates: one for each part, None for a part that stays as it is.
+        scale: of the updates.
+    """
+
+    def __init__(self, linear: Linear, updates: Sequence[LowRank | None], scale: float):
+        self.weight, self.bias = linear.weight, linear.bias
+        self.lora, self.scale = list(updates), scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._updated(super().forward(x), x, self.lora)
+
+    def columns(self, x: Tensor, start: int, stop: int) -> Tensor:
+        """As in `Linear`; start and stop lie between parts."""
+        width = self.weight.shape[1] // len(self.lora)
+        return self._updated(super().columns(x, start, stop), x, self.lora[start // width:stop // width])
+
+    def _updated(self, y: Tensor, x: Tensor, updates: Sequence[LowRank | None]) -> Tensor:
+        if not any(updates):
+            return y
+        shape = (*y.shape[:-1], y.shape[-1] // len(updates))
+        zeros = backend_of(y.data).xp.zeros(shape, dtype=y.dtype)
+        parts = [update(x) if update else Tensor(zeros) for update in updates]
+        return y + (parts[0] if len(parts) == 1 else ops.concat(*parts, axis=-1)) * self.scale
+
+    def merged(self) -> Linear:
+        """A plain layer that computes the same; this one stays as it is."""
+        n_in, n_out = self.weight.shape
+        plain = Linear(n_in, n_out, None, bias=self.bias is not None)
+        plain.bias = self.bias
+        weight, width = self.weight.data.copy(), n_out // len(self.lora)
+        for i, update in enumerate(self.lora):
+            if update:
+                weight[:, i * width:(i + 1) * width] += update.product() * self.scale
+        plain.weight.data = weight
+        return plain
+
+
+def uniform_by_inputs(seed: int) -> Callable[[int, int], np.ndarray]:
+    """Initial values of A, uniform between ±1/√n_in, as the authors' loralib draws them."""
+    generator = np.random.default_rng(seed)
+
+    def draw(n_in: int, rank: int) -> np.ndarray:
+        bound = 1 / math.sqrt(n_in)
+        return generator.uniform(-bound, bound, (n_in, rank)).astype(np.float32)
+
+    return draw
+
+
+def apply_lora(model: Module, rank: int, alpha: float, targets: Sequence[str] = BLOCK_LAYERS,
+               draw: Callable[[int, int], np.ndarray] | None = None) -> None:
+    """Freeze a model and give some of its linear layers trainable updates; its output does not change yet.
+
+    Args:
+        model: a GPT2 or GPT2Classifier.
+        rank, alpha: of every update; it is multiplied by alpha / rank.
+        targets: ends of layer names, such as "mlp.c_fc" or "score"; "q", "k" and "v" are thirds of attn.c_attn, with
+            an update each.
+        draw: ``draw(n_in, rank)`` gives the initial values of A, float32; None: `uniform_by_inputs` with seed 0.
+
+    Raises:
+        UsageError: "LoRA: no linear layer is called 'mlp'; …".
+    """
+    if rank < 1:
+        raise UsageError(f"LoRA: rank is {rank}, expected at least 1")
+    draw = draw or uniform_by_inputs(0)
+    layers = list(_linear_layers(model))
+    for target in targets:
+        if not any(any(_parts(name, [target])) for name, *_ in layers):
+            raise UsageError(f"LoRA: no linear layer is called {target!r}; "
+                             f"choose from {', '.join(BLOCK_LAYERS)}, score")
+    model.freeze()
+    for name, parent, attribute, layer in layers:
+        parts = _parts(name, targets)
+        if any(parts):
+            n_in, n_out = layer.weight.shape
+            updates = [LowRank(draw(n_in, rank), n_out // len(parts)) if part else None for part in parts]
+            setattr(parent, attribute, LoRALinear(layer, updates, alpha / rank))
+
+
+def merge_lora(model: Module) -> None:
+    """Add all updates to the weights that they belong to, and leave plain layers."""
+    for _, parent, attribute, layer in list(_linear_layers(model)):
+        if isinstance(layer, LoRALinear):
+            setattr(parent, attribute, layer.merged())
+
+
+def save_adapter(path: str | Path, model: Module, *, rank: int, alpha: float, targets: Sequence[str]) -> None:
+    """Write the updates alone, and a classifier's head, with the digest of the weights that they belong to."""
+    own, base = _divided(model)
+    native.save(path, own, {"kind": _KIND, "rank": rank, "alpha": alpha, "targets": list(targets),
+                            "base": _digest(base)})
+
+
+def load_adapter(path: str | Path, model: Module) -> None:
+    """Give a model the updates that `save_adapter` wrote.
+
+    Args:
+        model: of the same base and, for a classifier, as many classes; without updates yet.
+
+    Raises:
+        CheckpointError: "cannot load adapter (run/adapter.h5): it belongs to other base weights; …".
+    """
+    checkpoint = native.load(path)
+    metadata = checkpoint.metadata
+    if metadata.get("kind") != _KIND:
+        raise CheckpointError(f"cannot load adapter ({path}): it is a {metadata.get('kind')}; give an adapter.h5")
+    if metadata["base"] != _digest(_divided(model)[1]):
+        raise CheckpointError(f"cannot load adapter ({path}): it belongs to other base weights; "
+                              "give the model that it was trained on")
+    apply_lora(model, metadata["rank"], metadata["alpha"], metadata["targets"])
+    model.load_state_dict(_divided(model)[1] | checkpoint.tensors)
+
+
+def _linear_layers(model: Module) -> Iterator[tuple[str, Module, str, Linear]]:
+    """Name, parent, attribute in it, and layer."""
+    for prefix, parent in model.named_modules():
+        for attribute, layer in list(vars(parent).items()):
+            if isinstance(layer, Linear):
+                yield (f"{prefix}.{attribute}" if prefix else attribute), parent, attribute, layer
+
+
+def _parts(name: str, targets: Sequence[str]) -> list[bool]:
+    """Which of the equal parts of a layer's outputs are targets."""
+    if name.endswith("attn.c_attn"):
+        return [part in targets for part in "qkv"]
+    return [any(name == target or name.endswith(f".{target}") for target in targets)]
+
+
+def _divided(model: Module) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What an adapter holds, and the base weights."""
+    state = model.state_dict()
+    own = {name: array for name, array in state.items() if ".lora." in name or name.startswith("score.")}
+    return own, {name: array for name, array in state.items() if name not in own}
+
+
+def _digest(weights: dict[str, np.ndarray]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(weights):
+        digest.update(f"{name} {weights[name].dtype} {weights[name].shape}".encode())
+        digest.update(np.ascontiguousarray(weights[name]).data)
+    return digest.hexdigest()

@@ -1,0 +1,114 @@
+"""What a classifier is fed with: token ids, or what its frozen blocks make of them, computed once."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+
+import numpy as np
+
+from tinygrad_gpt.autograd import no_grad
+from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.data.batches import pad
+from tinygrad_gpt.models.classifier import GPT2Classifier
+from tinygrad_gpt.tensor import Tensor
+
+__all__ = ["IN_MEMORY", "FrozenPrefix", "Texts", "frozen_blocks"]
+
+IN_MEMORY = 2**30  # bytes of activations; more than that go into a temporary file
+
+
+class Texts:
+    """Texts of a classifier, by their numbers.
+
+    Args:
+        model: the classifier.
+        token_lists: ids of each text, at most the model's context.
+    """
+
+    def __init__(self, model: GPT2Classifier, token_lists: Sequence[list[int]]):
+        self.model, self.token_lists = model, token_lists
+        self.lengths = np.array([len(tokens) for tokens in token_lists], np.int64)
+        self.start = 0  # the block that `batch` goes into
+
+    def ids(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Padded ids (B, T) of some texts and their lengths (B), on the host."""
+        reading = self.model.reading
+        return pad([self.token_lists[i] for i in rows], reading.pad_id, self.model.context if reading.filled else 0)
+
+    def batch(self, rows: np.ndarray) -> tuple[Tensor, np.ndarray]:
+        """What goes into block ``start`` for some texts, (B, T, C), and their lengths (B)."""
+        ids, lengths = self.ids(rows)
+        return self.model.embed(self._on_device(ids)), self._on_device(lengths)
+
+    def logits(self, rows: np.ndarray) -> Tensor:
+        """Scores (B, n_classes) of some texts."""
+        x, lengths = self.batch(rows)
+        return self.model.scores(self.model.blocks(x, lengths, self.start), lengths)
+
+    def _on_device(self, array: np.ndarray):
+        return backend_of(self.model.score.weight.data).from_numpy(array)
+
+
+class FrozenPrefix(Texts):
+    """The same, where the first ``start`` blocks are frozen: each text goes through them once, when it is first needed.
+
+    The activations are kept on the host, up to 1 GiB of them in memory, more in a temporary file that is
+    mapped into memory. They are those of a model without dropout.
+    """
+
+    def __init__(self, model: GPT2Classifier, token_lists: Sequence[list[int]], start: int, in_memory: int = IN_MEMORY):
+        super().__init__(model, token_lists)
+        self.start = start
+        config, reading = model.transformer.config, model.reading
+        if start == config.n_layer and reading.read != "mean":
+            sizes = np.ones_like(self.lengths)  # behind the last block only what is read is left
+        else:
+            sizes = np.full_like(self.lengths, model.context) if reading.filled else self.lengths
+        self.ends = np.cumsum(sizes)
+        self.known = np.zeros(len(sizes), bool)
+        dtype = np.dtype(str(model.score.weight.dtype))
+        self.values = _storage((int(sizes.sum()), config.n_embd), dtype, in_memory)
+
+    def batch(self, rows: np.ndarray) -> tuple[Tensor, np.ndarray]:
+        rows = np.asarray(rows)
+        if not self.known[rows].all():
+            self._compute(rows[~self.known[rows]])
+        kept = [self._kept(i) for i in rows]
+        x = np.zeros((len(rows), max(map(len, kept)), self.values.shape[1]), self.values.dtype)  # (B, T, C)
+        for row, values in zip(x, kept, strict=True):
+            row[:len(values)] = values
+        return Tensor(self._on_device(x)), self._on_device(self.lengths[rows])
+
+    def _compute(self, rows: np.ndarray) -> None:
+        training = self.model.training
+        self.model.eval()
+        with no_grad():
+            x, lengths = super().batch(rows)
+            x = self.model.blocks(x, lengths, 0, self.start).numpy()
+        self.model.train(training)
+        for i, values in zip(rows, x, strict=True):
+            kept = self._kept(i)
+            kept[:] = values[:len(kept)]
+        self.known[rows] = True
+
+    def _kept(self, i: int) -> np.ndarray:
+        """The place (k, C) of a text's activations."""
+        return self.values[self.ends[i - 1] if i else 0:self.ends[i]]
+
+
+def _storage(shape: tuple[int, int], dtype: np.dtype, in_memory: int) -> np.ndarray:
+    size = shape[0] * shape[1] * dtype.itemsize
+    if size <= in_memory:
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile() as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk is an error here, and a crash later
+        return np.memmap(file, dtype, "w+", shape=shape)
+
+
+def frozen_blocks(model: GPT2Classifier) -> int:
+    """How many blocks from the first on, with the embeddings before them, are not trained."""
+    transformer = model.transformer
+    parts = [transformer.wte, transformer.wpe, *transformer.h]
+    trained = [i for i, part in enumerate(parts) if part.trainable()]
+    return max(0, trained[0] - 2) if trained else len(transformer.h)
