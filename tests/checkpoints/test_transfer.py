@@ -268,7 +268,8 @@ def test_nobody_listens(path):
     assert list(path.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize("url", ["ftp://127.0.0.1/x", "http://", "http://[", "://x", "http://127.0.0.1:99999/x"])
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/x", "http://", "http://[", "://x", "http://127.0.0.1:99999/x",
+                                 "http://a..b/x"])
 def test_addresses_that_are_none(url, path):
     with pytest.raises(TinygradError, match=r"^cannot download \(.*\): .+; ") as caught:
         get(url, path)

@@ -21,7 +21,7 @@ Report = Callable[[int, int], None]
 """Called with the bytes that are there and the bytes of the whole file, after every piece."""
 
 TIMEOUT = 10.0, 30.0  # seconds: to connect, and without a byte
-WAITS = 0.5, 1.5, 5.0, 15.0, 30.0  # seconds before each further try
+WAITS = 0.3, 1.0, 5.0, 15.0, 30.0  # seconds before each further try
 PIECE = 2**18  # bytes; what has arrived of a piece is lost in a cut
 
 
@@ -170,6 +170,7 @@ def _pieces_of_response(response: "Response", url: str, done: int, total: int, r
 def _cuts(url: str) -> Iterator[None]:
     """Tell failures of the network that may pass from those that will not."""
     from requests.exceptions import ChunkedEncodingError, ConnectionError, RequestException, SSLError, Timeout
+    from urllib3.exceptions import HTTPError
 
     try:
         yield
@@ -177,7 +178,7 @@ def _cuts(url: str) -> Iterator[None]:
         raise TinygradError(f"cannot download ({url}): {_reason(error)}; use another --from") from error
     except (ConnectionError, Timeout, ChunkedEncodingError) as error:
         raise _Cut(_reason(error)) from error
-    except RequestException as error:
+    except (RequestException, HTTPError) as error:
         raise TinygradError(f"cannot download ({url}): {_reason(error)}; check the address") from error
 
 

@@ -23,9 +23,10 @@ __all__ = ["command"]
 @common_options
 @click.pass_context
 def command(ctx: click.Context, name: str, source: str | None, folder: Path | None) -> None:
-    """Fetch GPT-2 as OpenAI trained it: gpt2 (0.5 GB), gpt2-medium (1.5), gpt2-large (3.2), gpt2-xl (6.4).
+    """Fetch GPT-2 as OpenAI trained it.
 
-    Every file is checked against its known sha256. If it is stopped, the same command goes on where it was.
+    MODEL is gpt2 (0.5 GB), gpt2-medium (1.5 GB), gpt2-large (3.2 GB) or gpt2-xl (6.4 GB). Every file is checked
+    against its known sha256. If the download is stopped, the same command goes on where it was.
     """
     from tinygrad_gpt.checkpoints.download import download
 
