@@ -66,6 +66,8 @@ class Op:
                 result._node = self._node(inputs, pullbacks, args, result)
                 if mode.checking and result._node:
                     result._node.lock = Lock(self, saved_arrays(result._node.pullbacks))
+        if mode.observer:
+            mode.observer(self, args, result)
         return result
 
     def _setting(self, key, value):

@@ -23,17 +23,18 @@ from tinygrad_gpt.errors import ShapeError, TapeError
 
 __all__ = [
     "Lock", "Mode", "Node", "Version", "backward", "checking", "composed_ops", "current_mode", "gradients", "no_grad",
-    "saved_arrays", "sum_to", "switched",
+    "observing", "saved_arrays", "sum_to", "switched",
 ]
 
 
 @dataclass(frozen=True)
 class Mode:
-    """Is a tape recorded, do fused ops run as their composed form, are saved arrays guarded?"""
+    """Is a tape recorded, do fused ops run as their composed form, are saved arrays guarded, who looks on?"""
 
     recording: bool = True
     composed: bool = False
     checking: bool = False
+    observer: Callable | None = None
 
 
 _NORMAL = Mode()
@@ -64,6 +65,11 @@ def composed_ops():
 def checking():
     """Guard saved arrays in this block: they are write-locked, and compared with a digest before they are used."""
     return switched(checking=True)
+
+
+def observing(observer: Callable):
+    """Call ``observer(op, arguments, result)`` after each op in this block; it may wrap the pullbacks of the result."""
+    return switched(observer=observer)
 
 
 def current_mode() -> Mode:
