@@ -123,10 +123,11 @@ class GPT2(Module):
             return x
         if current_mode().recording:
             raise TapeError("GPT2: a pass with a cache is on no tape; use `with no_grad():`")
-        x = self.drop(self.wte(ids) + self.wpe(cache.start(length, lengths).positions))
+        chunk = cache.start(length, lengths)
+        x = self.drop(self.wte(ids) + self.wpe(chunk.positions))
         for block, layer in zip(self.h, cache.layers, strict=True):
             x = block(x, layer)
-        cache.commit()
+        cache.commit(chunk)
         return x
 
     def forward(self, ids, cache: KVCache | None = None, lengths: np.ndarray | None = None) -> Tensor:

@@ -17,13 +17,13 @@ class Chunk:
     Args:
         positions: (B, n) integers, of the new tokens in their texts.
         allowed: (B, 1, n, m) bool, which of the m slots a new token may see; None if all.
-        end: m, how many slots any row has taken after this pass.
+        ends: (B) integers on the host, tokens that each row holds after this pass; m is the largest.
         real: three index arrays (N): row, place in the pass, and slot of every token that is not padding.
     """
 
     positions: Array
     allowed: Array | None
-    end: int
+    ends: np.ndarray
     real: tuple[Array, Array, Array]
 
 
@@ -45,7 +45,8 @@ class LayerCache:
         rows, places, slots = self.chunk.real
         self.keys[rows, :, slots] = k[rows, :, places]
         self.values[rows, :, slots] = v[rows, :, places]
-        return self.keys[:, :, :self.chunk.end], self.values[:, :, :self.chunk.end]
+        m = int(self.chunk.ends.max())
+        return self.keys[:, :, :m], self.values[:, :, :m]
 
 
 class KVCache:
@@ -83,10 +84,10 @@ class KVCache:
         """
         batch = len(self.lengths)
         lengths = np.full(batch, n, np.int64) if lengths is None else np.asarray(lengths)
-        ends = self.lengths + lengths
         if lengths.shape != (batch,) or lengths.min() < 0 or lengths.max() > n:
             raise ShapeError(f"KVCache: lengths are {lengths.tolist()}; give one from 0 to {n} for each of the {batch} "
                              "rows")
+        ends = self.lengths + lengths
         if ends.max() > self.capacity:
             raise ShapeError(f"KVCache: {ends.max()} tokens in row {ends.argmax()}, but it has room for "
                              f"{self.capacity}; make a larger cache, or empty the row")
@@ -97,15 +98,14 @@ class KVCache:
         real = rows, places, positions[rows, places]
         allowed = np.arange(ends.max()) <= positions[:, None, :, None]  # (B, 1, n, m)
         chunk = Chunk(backend.from_numpy(positions), None if allowed.all() else backend.from_numpy(allowed),
-                      int(ends.max()), tuple(backend.from_numpy(index) for index in real))  # type: ignore[arg-type]
+                      ends, tuple(backend.from_numpy(index) for index in real))  # type: ignore[arg-type]
         for layer in self.layers:
             layer.chunk = chunk
-        self._ends = ends
         return chunk
 
-    def commit(self) -> None:
-        """Count the tokens of the chunk as read: every layer has stored them."""
-        self.lengths[:] = self._ends
+    def commit(self, chunk: Chunk) -> None:
+        """Count the tokens of the chunk as read, now that every layer has stored them."""
+        self.lengths[:] = chunk.ends
 
     def select(self, rows: np.ndarray) -> "KVCache":
         """A cache of copies of these rows, in this order; a row may come several times."""
