@@ -1,4 +1,4 @@
-"""Train as *Build a Large Language Model (From Scratch)* does, from its initial values, in its order, with its dropout masks.
+"""Train as *Build a Large Language Model (From Scratch)* does: its initial values, order and dropout masks.
 
     python benchmarks/book_training.py chapter-5 --text the-verdict.txt --vocabulary FOLDER [--steps N]
 
@@ -119,7 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("run", choices=RUNS)
     parser.add_argument("--text", type=Path, required=True, help="the-verdict.txt")
-    parser.add_argument("--vocabulary", type=Path, required=True, help="the folder with GPT-2's vocab.bpe and encoder.json")
+    parser.add_argument("--vocabulary", type=Path, required=True, help="folder with GPT-2's vocab.bpe and encoder.json")
     parser.add_argument("--steps", type=int, help="stop after so many")
     settings = parser.parse_args()
     text = settings.text.read_text(encoding="utf-8")
@@ -130,8 +130,11 @@ def main() -> None:
     model = GPT2(GPT2Config(n_ctx=256, dropout=0.1, qkv_bias=False, tied_head=False), seed=None)
     model.load_state_dict(init.book(stream, vocab_size=50257, n_ctx=256, n_embd=768, n_layer=12))
     start = tokenizer.encode("Every effort moves you")
-    for line in train(model, RUNS[settings.run], stream, training, validation,
-                      sample=lambda: tokenizer.decode(greedy(model, start, 50)).replace("\n", " "), steps=settings.steps):
+
+    def sample() -> str:
+        return tokenizer.decode(greedy(model, start, 50)).replace("\n", " ")
+
+    for line in train(model, RUNS[settings.run], stream, training, validation, sample, settings.steps):
         print(line, flush=True)
 
 

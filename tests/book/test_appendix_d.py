@@ -18,7 +18,8 @@ WARMUP = int(0.2 * STEPS)
 
 def test_d_1_warm_up():
     assert WARMUP == 27
-    rates = [warmup_cosine(step, STEPS, peak=0.01, warmup=WARMUP, initial=0.0001, minimum=0.01) for step in range(STEPS)]
+    rates = [warmup_cosine(step, STEPS, peak=0.01, warmup=WARMUP, initial=0.0001, minimum=0.01)
+             for step in range(STEPS)]
     expected = [0.0001 + step * (0.01 - 0.0001) / 27 for step in range(27)] + [0.01] * (STEPS - 27)
     np.testing.assert_allclose(rates, expected, rtol=1e-12)
 

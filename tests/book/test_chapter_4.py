@@ -150,4 +150,4 @@ def test_4_7_ten_tokens(gpt, tokenizer):
     assert start == [15496, 11, 314, 716]
     ids = greedy(model.eval(), start, 10)  # the book prints six, its script gpt.py ten
     assert ids == [*start, 27018, 24086, 47843, 30961, 42348, 7267, 49706, 43231, 47062, 34657]
-    assert tokenizer.decode(ids) == ("Hello, I am Featureiman Byeswickattribute argue logger Normandy Compton analogous")
+    assert tokenizer.decode(ids) == "Hello, I am Featureiman Byeswickattribute argue logger Normandy Compton analogous"

@@ -11,8 +11,9 @@ __all__ = ["use_torch_dropout"]
 class TorchDropout(Dropout):
     """Dropout that takes its masks from a stream which other draws of the run share."""
 
-    def __init__(self, p: float, torch_stream: TorchStream):
-        super().__init__(p)
+    def __init__(self, like: Dropout, torch_stream: TorchStream):
+        super().__init__(like.p)
+        self.training = like.training
         self.torch_stream = torch_stream
 
     def mask(self, like: Tensor, shape: tuple[int, ...]):
@@ -23,9 +24,9 @@ class TorchDropout(Dropout):
 def use_torch_dropout(model: Module, stream: TorchStream) -> None:
     """Let every dropout of ``model`` draw from ``stream``, in the order in which the forward pass meets them.
 
-    The masks are those of PyTorch without MKL (see `TorchStream.keep`), and only on the NumPy backend.
+    On the NumPy backend only; the masks are those of `TorchStream.keep`.
     """
     for _, module in list(model.named_modules()):
         for name, child in vars(module).copy().items():
             if isinstance(child, Dropout):
-                setattr(module, name, TorchDropout(child.p, stream))
+                setattr(module, name, TorchDropout(child, stream))

@@ -4,8 +4,9 @@ PyTorch and `numpy.random.RandomState` both run the Mersenne Twister MT19937 and
 same 32-bit words. What PyTorch makes of the words is written down here, one method per rule. A sequence of calls
 here gives what the same sequence of calls after `torch.manual_seed(seed)` gives.
 
-Two rules, `keep` and `choice`, hold for PyTorch built without Intel's MKL, as on a Mac; with MKL, as on most other
-machines, the same PyTorch program draws other dropout masks.
+The rules for dropout masks (`keep`) and for samples (`choice`) are those of PyTorch's own code. Some of its versions
+took such draws from Intel's MKL where they were built with it, and gave other masks on Linux than on a Mac
+(github.com/pytorch/pytorch/issues/121595); 2.13 takes them from its own code there, too.
 
 Source: aten/src/ATen/core/{MT19937RNGEngine,DistributionsHelper,TransformationHelper}.h and
 aten/src/ATen/native/cpu/DistributionTemplates.h of https://github.com/pytorch/pytorch.
@@ -106,7 +107,7 @@ class TorchStream:
         return weight, self.uniform(n_out, low=-bound, high=bound) if bias else None
 
     def keep(self, p: float, *shape: int) -> np.ndarray:
-        """What `nn.Dropout(p)` keeps, on a machine without MKL: bool, True with probability 1 − p."""
+        """What `nn.Dropout(p)` keeps: bool, True with probability 1 − p."""
         return (self._doubles(math.prod(shape)) < 1 - p).reshape(shape)
 
     def loader_order(self, n: int, shuffle: bool) -> np.ndarray:
@@ -122,9 +123,9 @@ class TorchStream:
         return TorchStream(int(self.long_words(1)[0]) % 2**63).permutation(n)
 
     def choice(self, probabilities: np.ndarray) -> int:
-        """`torch.multinomial(probabilities, 1)` on a machine without MKL, such as the Mac of the book's author.
+        """`torch.multinomial(probabilities, 1)`: i with probability p[i].
 
-        The place where probability / (an exponential variate) is largest: it is i with probability p[i].
+        The place where a probability, divided by an exponential variate of its own, is largest.
         """
         exponential = (-np.log1p(-self._doubles(len(probabilities)))).astype(np.float32)
         return int(np.argmax(np.asarray(probabilities, np.float32) / exponential))
