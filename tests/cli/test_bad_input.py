@@ -15,6 +15,9 @@ import tiny
 
 from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.cli import main
+from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+from tinygrad_gpt.recipes.saved import SavedModel, save_model
+from tinygrad_gpt.text import Characters
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -22,6 +25,7 @@ FILES = {  # what lies in the folder of every case
     "good.csv": "text,label\n" + "".join(f"{text},{label}\n" for text, label in tiny.texts(12)),
     "good.txt": "bug loop\nski ice\n",
     "empty.csv": "", "blank.csv": "\n\n\n", "header.csv": "text,label\n", "empty.txt": "", "hole.txt": "a\n\nb\n",
+    "ends.txt": "<|endoftext|>\n",
     "ragged.csv": "text,label\na,sun\nb,code,x\n", "quote.csv": 'text,label\n"a,sun\nb,code\n',
     "inner.csv": 'text,label\n"a"b,sun\nc,code\n', "oneclass.csv": "text,label\na,sun\nb,sun\n",
     "case.csv": "text,label\na,sun\nb,Sun\nc,code\n", "notext.csv": "text,label\n,sun\nb,code\n",
@@ -42,6 +46,8 @@ CLASSIFY = ["classify", "--model", "model.h5"]
 EVALUATE = ["evaluate", "--model", "model.h5", "--data"]
 FINETUNE = ["finetune", "classifier", "--base", "language.h5", "--out", "new", "--data"]
 PRETRAIN = ["pretrain", "--out", "new", "--data"]
+PERPLEXITY = ["perplexity", "--model", "language.h5", "--data"]
+GENERATE = ["generate", "--model", "language.h5"]
 
 CASES = [  # arguments, exit code, part of the line
     # arguments: classify
@@ -95,6 +101,29 @@ CASES = [  # arguments, exit code, part of the line
     ([*PRETRAIN, "good.txt", "--vocab-size", "100"], 2, "ask for 257 or more"),
     ([*PRETRAIN, "good.txt", "--resume"], 1, "state.h5"),
     ([*PRETRAIN, "good.txt", "--n-ctx", "4", "--validation", "absent.txt"], 1, "cannot read (absent.txt)"),
+    (["perplexity"], 2, "Missing option '--data'"),
+    ([*PERPLEXITY, "good.txt", "extra"], 2, "unexpected extra argument"),
+    ([*PERPLEXITY, "good.txt", "--stride", "0"], 2, "'0' is not a whole number from 1"),
+    ([*PERPLEXITY, "good.txt", "--stride", "1e1"], 2, "'1e1' is not a whole number"),
+    ([*PERPLEXITY, "good.txt", "--stride", "17"], 2, "stride is 17 (perplexity): the model reads 16 tokens"),
+    ([*PERPLEXITY, "good.txt", "--max-windows", "-1"], 2, "'-1' is not a whole number from 1"),
+    (["generate"], 2, "no prompt; give PROMPT... or --file"),
+    ([*GENERATE, "a", "--file", "good.txt"], 2, "both prompts and --file are given"),
+    ([*GENERATE, "a", "--text-column", "1"], 2, "there is no --file"),
+    ([*GENERATE, "a", "--max-new-tokens", "0"], 2, "'0' is not a whole number from 1"),
+    ([*GENERATE, "a", "--temperature", "-1"], 2, "'-1' is not a number"),
+    ([*GENERATE, "a", "--temperature", "nan"], 2, "'nan' is not a number"),
+    ([*GENERATE, "a", "--top-p", "1.5"], 2, "'1.5' is not a number from 0"),
+    ([*GENERATE, "a", "--top-p", "0"], 2, "top_p"),
+    ([*GENERATE, "a", "--top-k", "0"], 2, "'0' is not a whole number from 1"),
+    ([*GENERATE, "a", "--min-p", "inf"], 2, "'inf' is not a number from 0"),
+    ([*GENERATE, "a", "--repetition-penalty", "0"], 2, "'0' is not a number above 0"),
+    ([*GENERATE, "a", "--seed", "-1"], 2, "'-1' is not a whole number from 0"),
+    ([*GENERATE, "a", "--num-samples", "0"], 2, "'0' is not a whole number from 1"),
+    ([*GENERATE, "a", "--num-samples", "2", "--temperature", "0"], 2, "at temperature 0 all would be the same"),
+    ([*GENERATE, "a", "--stop", ""], 2, "stop has an empty string"),
+    ([*GENERATE, "--file", "absent.txt"], 1, "cannot read (absent.txt)"),
+    ([*GENERATE, "--file", "latin.txt"], 1, "byte 0xe9 is not utf-8"),
     # data
     *[([*EVALUATE, name, *more], 1, part) for name, part, *more in [
         ("absent.csv", "cannot read (absent.csv)"), ("folder.csv", "cannot read (folder.csv)"),
@@ -130,6 +159,14 @@ CASES = [  # arguments, exit code, part of the line
     ([*PRETRAIN, "empty.txt"], 1, "no text (empty.txt)"),
     ([*PRETRAIN, "latin.txt"], 1, "byte 0xe9"),
     ([*PRETRAIN, "folder.csv"], 1, "cannot read (folder.csv)"),
+    ([*PERPLEXITY, "absent.txt"], 1, "cannot read (absent.txt)"),
+    ([*PERPLEXITY, "folder.csv"], 1, "cannot read (folder.csv)"),
+    ([*PERPLEXITY, "empty.txt"], 1, "no text (empty.txt)"),
+    ([*PERPLEXITY, "good.txt", "--data", "ends.txt", "--data", "latin.txt"], 1, "byte 0xe9 is not utf-8"),
+    ([*PERPLEXITY, "ends.txt"], 1, "no text (ends.txt): only ends of text are there"),
+    (["perplexity", "--model", "letters.h5", "--data", "good.txt"], 1,
+     "unknown character 'b' (line 1, column 1): it is not among the 3 of the vocabulary"),
+    (["generate", "--model", "letters.h5", "sxi"], 1, "unknown character 'x' (line 1, column 2)"),
     # models
     *[(["classify", "--model", name, "a"], code, part) for name, code, part in [
         ("absent", 1, "cannot load (absent): no such file"), ("folder.csv", 1, "folder.csv/model.h5"),
@@ -140,6 +177,12 @@ CASES = [  # arguments, exit code, part of the line
         ("language.h5", 2, "a language model, not a classifier"), ("/dev/zero", 1, "it is not a regular file"),
     ]],
     (["evaluate", "--data", "good.csv", "--model", "language.h5"], 2, "a language model, not a classifier"),
+    *[([*command, "--model", name], code, part) for command in (["perplexity", "--data", "good.txt"], ["generate", "a"])
+      for name, code, part in [
+        ("absent", 1, "cannot load (absent): no such file"), ("zero.h5", 1, "the file is empty"),
+        ("pickle.h5", 1, "a Python pickle"), ("torn.h5", 1, "the file is damaged"), ("nan.h5", 1, "not finite"),
+        ("state.h5", 1, "lack or misname a field"),
+    ]],
 ]
 
 
@@ -173,6 +216,8 @@ def write_models(folder, models):
     native.save(folder / "huge.h5", huge, checkpoint.metadata)
     checkpoint.tensors["score.weight"] = np.full_like(checkpoint.tensors["score.weight"], np.nan)
     native.save(folder / "nan.h5", checkpoint.tensors, checkpoint.metadata)
+    letters = Characters.train(["ski"])
+    save_model(folder / "letters.h5", SavedModel(GPT2(GPT2Config(letters.vocab_size, 8, 8, 1, 1)), letters, (), {}))
     native.save(folder / "state.h5", {"a": np.zeros(1, np.float32)}, {"kind": "pretraining state"})
     with h5py.File(folder / "alien.h5", "w") as file:
         file["weights"] = np.zeros(3)
@@ -245,10 +290,15 @@ def test_a_full_disk_behind_stdout_is_reported(cli):
     assert "disk is full (output)" in only_line(done.stderr)
 
 
-def test_a_model_whose_numbers_overflow(cli):
-    done = cli("classify", "--json", "--model", "huge.h5", "ski")  # NumPy warns in between
+@pytest.mark.parametrize(("args", "part"), [
+    (["classify", "ski"], "probabilities are not numbers (text 1)"),
+    (["perplexity", "--data", "good.txt"], "loss is nan (perplexity)"),
+    (["generate", "ski"], "overflow"),
+])
+def test_a_model_whose_numbers_overflow(args, part, cli):
+    done = cli(*args, "--json", "--model", "huge.h5")  # NumPy warns in between
     assert (done.returncode, done.stdout) == (3, b"")
-    assert "probabilities are not numbers (text 1)" in only_line(done.stderr)
+    assert part in only_line(done.stderr)
 
 
 def test_an_ascii_terminal_without_home(cli):
