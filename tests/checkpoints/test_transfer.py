@@ -171,10 +171,13 @@ def test_a_part_that_is_whole_needs_no_byte(server, path):
     assert server.asked == [(NAME, "bytes=5000-")]
 
 
-def test_a_wrong_length_is_refused_before_the_first_byte(server, path):
+@pytest.mark.parametrize("have", [0, 1000])
+def test_a_wrong_length_is_refused_before_the_first_byte(server, path, have):
+    part_of(path).write_bytes(DATA[:have])
     with pytest.raises(CheckpointError, match=r"it has 5,000 bytes, expected 4,999; use another --from"):
         get(server.url + NAME, path, size=4999)
-    assert list(path.parent.iterdir()) == []
+    assert len(server.asked) == 1
+    assert part_of(path).read_bytes() == DATA[:have]
 
 
 def test_a_server_that_promises_too_little(server, path):

@@ -92,9 +92,9 @@ def _download(url: str, path: Path, size: int | None, verify: Callable[[Path], N
         try:
             return _try(url, path, before, size, verify, report)
         except CheckpointError:
-            if not before:
+            if not before or _size_of_part(path):
                 raise
-            # the part was of another file, and is gone: from the start
+            # what was there belonged to another file, and is gone: from the start
         except _Cut as cut:
             if _size_of_part(path) > before:
                 waits = iter(WAITS)
