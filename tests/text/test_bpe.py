@@ -59,7 +59,7 @@ class TestTrain:
         assert len(set(tokens)) == len(tokens)
         for rank in range(256, len(tokens)):
             earlier = {token: i for i, token in enumerate(tokens[:rank])}
-            assert len(bpe._encode_word(tokens[rank], earlier)) == 2
+            assert len(bpe.encode_word(tokens[rank], earlier)) == 2
 
     def test_ties_do_not_depend_on_the_order_of_texts(self, sms):
         assert bpe.train(sms[:1000], 600) == bpe.train(sorted(sms[:1000]), 600)

@@ -27,7 +27,7 @@ from tinygrad_gpt.errors import UsageError
 if TYPE_CHECKING:
     import regex
 
-__all__ = ["PATTERN", "decode", "encode", "single_bytes", "train", "well_formed"]
+__all__ = ["PATTERN", "decode", "encode", "encode_word", "single_bytes", "train", "well_formed"]
 
 # GPT-2's words: a contraction, letters, digits or other signs with the one space before them, or white space.
 # `\s+(?!\S)` leaves the last space of a run to the word that follows. `\s++$` and the `++` change no cut; they
@@ -60,10 +60,10 @@ def encode(text: str, ranks: Mapping[bytes, int]) -> list[int]:
 
     Source: Sennrich et al. 2016, algorithm 1; the words are GPT-2's (`PATTERN`).
     """
-    return [rank for word in _pattern().findall(well_formed(text)) for rank in _encode_word(word.encode(), ranks)]
+    return [rank for word in _pattern().findall(well_formed(text)) for rank in encode_word(word.encode(), ranks)]
 
 
-def _encode_word(word: bytes, ranks: Mapping[bytes, int]) -> list[int]:
+def encode_word(word: bytes, ranks: Mapping[bytes, int]) -> list[int]:
     """Join, while any two neighbours form a token, the two whose token was learned first; leftmost on a tie."""
     if word in ranks:  # most words: the loop would find the same
         return [ranks[word]]

@@ -88,6 +88,30 @@ class Tokenizer:
         """
         return cls(vocabulary.read_gpt2(folder))
 
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Self:
+        """Read the vocabulary of any model in the files of GPT-2: vocab.json and merges.txt.
+
+        Raises:
+            CheckpointError: `cannot read the vocabulary (model/vocab.json): …` where a file is missing or damaged,
+                or the vocabulary is not built like GPT-2's.
+        """
+        return cls(vocabulary.read_merges(folder))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write vocab.json and merges.txt, with which `transformers` finds the same ids.
+
+        Raises:
+            CheckpointError: `cannot write merges (…): …` where the tokens are not those of byte-pair encoding.
+            TinygradError: as in `files.write_atomic`.
+        """
+        from tinygrad_gpt.files import write_atomic
+
+        files = vocabulary.to_merges(self.tokens)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            write_atomic(Path(folder) / name, data)
+
     @functools.cached_property
     def _encoding(self) -> "tiktoken.Encoding":
         import tiktoken  # only here: a tokenizer is loaded, compared and saved without it

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_gpt.errors import CheckpointError
-from tinygrad_gpt.text.bpe import single_bytes
+from tinygrad_gpt.text.bpe import encode_word, single_bytes
 
-__all__ = ["digest", "problem", "read_content", "read_gpt2", "read_json", "refusal", "to_json"]
+__all__ = [
+    "digest", "has_merges", "merges_of", "problem", "read_content", "read_gpt2", "read_json", "read_merges", "refusal",
+    "to_json", "to_merges",
+]
 
 FORMAT = "tinygrad_gpt byte-level BPE 1"
 MAX_BYTES = 16 * 2**20  # GPT-2's largest file is 1 MB; whatever is larger than this is no vocabulary
@@ -98,23 +101,110 @@ def read_gpt2(folder: str | Path) -> list[bytes]:
 
     Source: https://github.com/openai/gpt-2, `encoder.py`.
     """
-    merges_path, merges = _read_published(Path(folder), *GPT2_MERGES)
-    ids_path, ids = _read_published(Path(folder), *GPT2_IDS)
-    lines = merges.decode().splitlines()[1:]  # the first line is the version
-    tokens = single_bytes() + [_from_printable(line.replace(" ", "")) for line in lines]
-    expected = {_printable(token): rank for rank, token in enumerate(tokens)} | {"<|endoftext|>": len(tokens)}
-    if _parse_json(ids, ids_path) != expected:
-        raise refusal(ids_path, f"its ids are not the order of {merges_path.name}")
+    paths = _merges_and_ids(Path(folder))
+    merges, ids = _read(paths[0]), _read(paths[1])
+    for path, data, (_, sha256) in zip(paths, (merges, ids), (GPT2_MERGES, GPT2_IDS), strict=True):
+        found = hashlib.sha256(data).hexdigest()
+        if found != sha256:
+            raise refusal(path, f"its sha256 is {found}, not {sha256}", "download GPT-2's file again")
+    return [token for token, _ in _tokens(merges, ids, *paths)]
+
+
+def read_merges(folder: str | Path) -> list[bytes]:
+    """Read the tokens of any model whose vocabulary is built like GPT-2's.
+
+    That is: the single bytes, then the result of each merge in the order of the merges, `<|endoftext|>` last.
+
+    Args:
+        folder: holds `vocab.bpe` and `encoder.json`, or `merges.txt` and `vocab.json`.
+
+    Raises:
+        CheckpointError: `cannot read the vocabulary (model/vocab.json): …` where a file is missing or damaged, or
+            the vocabulary is of another kind.
+    """
+    paths = _merges_and_ids(Path(folder))
+    merges, ids = _read(paths[0]), _read(paths[1])
+    found = _tokens(merges, ids, *paths)
+    tokens = [token for token, _ in found]
+    if hashlib.sha256(merges).hexdigest() != GPT2_MERGES[1]:  # for GPT-2's own it holds, and takes a second to check
+        for (token, length), left in zip(found[256:], merges_of(tokens), strict=True):
+            if length != len(left):
+                raise refusal(paths[0], f"it makes {_printable(token)!r} otherwise than its earlier merges do",
+                              "use a vocabulary of byte-pair encoding as it was trained")
     return tokens
 
 
-def _read_published(folder: Path, names: Sequence[str], sha256: str) -> tuple[Path, bytes]:
-    path = next((folder / name for name in names if (folder / name).exists()), folder / names[0])
-    data = _read(path)
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        raise refusal(path, f"its sha256 is {found}, not {sha256}", "download GPT-2's file again")
-    return path, data
+def has_merges(folder: str | Path) -> bool:
+    """Is one of the two files that `read_merges` needs in a folder?"""
+    return any(path.exists() for path in _merges_and_ids(Path(folder)))
+
+
+def merges_of(tokens: Sequence[bytes]) -> list[bytes]:
+    """Find the merge that made each token behind the 256 single bytes: the ranks before it leave two parts of it.
+
+    Returns:
+        The left part of each; the right part is the rest of the token.
+
+    Raises:
+        CheckpointError: `cannot write merges (' the'): …` where the ranks before a token leave other than two parts.
+    """
+    if list(tokens[:256]) != single_bytes():
+        raise CheckpointError("cannot write merges (ids 0 to 255): they are not the single bytes in GPT-2's order; "
+                              "keep the vocabulary in a checkpoint of this package")
+    ranks = {token: rank for rank, token in enumerate(tokens[:256])}
+    lefts = []
+    for token in tokens[256:]:
+        parts = encode_word(token, ranks)
+        if len(parts) != 2:
+            raise CheckpointError(f"cannot write merges ({_printable(token)!r}): the tokens before it cut it into "
+                                  f"{len(parts)} parts, not 2; keep the vocabulary in a checkpoint of this package")
+        lefts.append(tokens[parts[0]])
+        ranks[token] = len(ranks)
+    return lefts
+
+
+def to_merges(tokens: Sequence[bytes]) -> dict[str, bytes]:
+    """Return the files that `read_merges` and `transformers` read, by name: vocab.json and merges.txt.
+
+    Raises:
+        CheckpointError: as in `merges_of`.
+    """
+    lines = ["#version: 0.2"]
+    for token, left in zip(tokens[256:], merges_of(tokens), strict=True):
+        lines.append(f"{_printable(left)} {_printable(token[len(left):])}")
+    return {"vocab.json": json.dumps(_ids(tokens)).encode(), "merges.txt": "\n".join([*lines, ""]).encode()}
+
+
+def _ids(tokens: Sequence[bytes]) -> dict[str, int]:
+    return {_printable(token): rank for rank, token in enumerate(tokens)} | {"<|endoftext|>": len(tokens)}
+
+
+def _tokens(merges: bytes, ids: bytes, merges_path: Path, ids_path: Path) -> list[tuple[bytes, int]]:
+    """The tokens by rank, each with the length of its left part, from the contents of both files."""
+    found = [(byte, 1) for byte in single_bytes()]
+    known = {byte for byte, _ in found}
+    lines = merges.decode(errors="replace").split("\n")
+    for number, line in enumerate(lines, start=1):
+        if (number == 1 and line.startswith("#version")) or (number == len(lines) and not line):
+            continue
+        try:
+            left, right = (_from_printable(part) for part in line.removesuffix("\r").split(" "))
+        except (ValueError, KeyError):
+            raise refusal(merges_path, f"line {number} is not two tokens and a space") from None
+        if left not in known or right not in known or left + right in known:
+            raise refusal(merges_path, f"line {number} joins tokens that no line before it made, or makes one again")
+        known.add(left + right)
+        found.append((left + right, len(left)))
+    if _parse_json(ids, ids_path) != _ids([token for token, _ in found]):
+        raise refusal(ids_path, f"its ids are not the order of {merges_path.name} with <|endoftext|> last",
+                      "use a vocabulary that was made as GPT-2's")
+    return found
+
+
+def _merges_and_ids(folder: Path) -> tuple[Path, Path]:
+    """The two files, by the names of which one is there at least."""
+    pairs = [(folder / merges, folder / ids) for merges, ids in zip(GPT2_MERGES[0], GPT2_IDS[0], strict=False)]
+    return next((pair for pair in pairs if pair[0].exists() or pair[1].exists()), pairs[-1])
 
 
 def _read(path: Path) -> bytes:
