@@ -60,7 +60,7 @@ def stops_wait(message: str) -> Iterator[Callable[[], None]]:
 
     def handler(signum: int, frame: FrameType | None) -> None:
         if received:
-            raise received[0]
+            raise received[0](message)
         received.append(KeyboardInterrupt if signum == signal.SIGINT else Terminated)
 
     def stop_here() -> None:

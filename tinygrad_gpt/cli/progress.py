@@ -1,16 +1,34 @@
-"""How far a training run is, on stderr: a bar on a terminal, else a line whenever the model was evaluated."""
+"""How far a training run is, on stderr: bars on a terminal, else a line whenever the model was evaluated."""
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from tinygrad_gpt.cli.show import note
 
 if TYPE_CHECKING:
+    from tinygrad_gpt.recipes.corpus import Preparation
     from tinygrad_gpt.train import Progress
 
-__all__ = ["progress_shown"]
+__all__ = ["preparation_shown", "progress_shown"]
+
+PATIENCE = 5  # seconds without a word that a user is left with
+
+
+@contextlib.contextmanager
+def preparation_shown() -> Iterator[Callable[["Preparation"], None]]:
+    """Give a function to call while texts are read: it shows what takes longer than a few seconds."""
+    last, stage = time.monotonic(), ""
+
+    def report(preparation: "Preparation") -> None:
+        nonlocal last, stage
+        if time.monotonic() - last > PATIENCE and preparation.total:
+            last, stage = time.monotonic(), preparation.what
+            note(f"{preparation.what}: {preparation.done:,} of {preparation.total:,} characters")
+
+    yield report
 
 
 @contextlib.contextmanager

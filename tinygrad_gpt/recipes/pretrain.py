@@ -1,193 +1,222 @@
-"""Pretrain a GPT-2 of any size on plain text: vocabulary, tokens, random windows, AdamW with warm-up and cosine."""
+"""Pretrain a GPT-2 of any size on plain text: vocabulary, tokens, windows, AdamW with warm-up and cosine.
 
-import hashlib
-import json
+Every step is a function of (seed, step) and of the state before it, so that a run that was stopped, however, and
+is resumed is bit for bit the uninterrupted one.
+"""
+
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from os.path import abspath
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.autograd import no_grad
 from tinygrad_gpt.backend import default_backend
-from tinygrad_gpt.checkpoints import native
-from tinygrad_gpt.data.pretraining import load_text, random_batch
-from tinygrad_gpt.errors import CheckpointError, DataError, UsageError
-from tinygrad_gpt.files import append_line, write_atomic
+from tinygrad_gpt.data.pretraining import consecutive_batch, random_batch, steps_per_epoch
+from tinygrad_gpt.errors import DataError, UsageError
+from tinygrad_gpt.files import run_lock
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
-from tinygrad_gpt.optim import AdamW, warmup_cosine
-from tinygrad_gpt.recipes.saved import SavedModel, origin, save_model
-from tinygrad_gpt.text import END_OF_TEXT, Tokenizer
+from tinygrad_gpt.nn import init
+from tinygrad_gpt.nn.torch_stream import TorchStream
+from tinygrad_gpt.optim import warmup_cosine
+from tinygrad_gpt.recipes.corpus import Preparation, load_corpus, load_vocabulary, make_corpus, save_corpus
+from tinygrad_gpt.recipes.generate import GenerateConfig, generate
+from tinygrad_gpt.recipes.pretrain_config import PretrainConfig
+from tinygrad_gpt.recipes.pretrain_run import Run, describe, settings_of
+from tinygrad_gpt.recipes.run_folder import Log, holds_run, read_run, write_run
+from tinygrad_gpt.recipes.saved import SavedModel, file_digest, load_model, model_file
+from tinygrad_gpt.tensor import Tensor
+from tinygrad_gpt.text import Tokenizer
 from tinygrad_gpt.train import Progress, train_step
 
-__all__ = ["PretrainConfig", "pretrain"]
+__all__ = ["PretrainConfig", "pretrain", "resume"]
+
+SAMPLE_TOKENS = 64  # that the model adds to each prompt of `sample`
 
 
-@dataclass(frozen=True)
-class PretrainConfig:
-    """Everything a run depends on.
+def pretrain(config: PretrainConfig, out: str | Path, *, report: Callable[[Progress], None] = lambda progress: None,
+             prepare: Callable[[Preparation], None] = lambda preparation: None) -> SavedModel:
+    """Start a run and do all its steps; `pretrain_run.py` says what it leaves in its folder.
 
     Args:
-        data: text files (.txt, .txt.xz) to learn from; a line ``<|endoftext|>`` ends a document.
-        validation: text files to measure bits per byte on; may be empty.
-        vocab_size, n_ctx, n_embd, n_layer, n_head, dropout: of the model; the vocabulary is trained on the data.
-        steps, batch_size: optimiser steps, and windows of n_ctx tokens in each.
-        lr, warmup, weight_decay, max_norm: AdamW's peak rate (it falls to a tenth), steps of warm-up, decay, clipping.
-        seed: of the initial values, the windows and the dropout masks.
-        save_every: steps between checkpoints, which are also when the validation text is measured.
+        config: the run.
+        out: a folder, made if absent.
+        report: called after each step. If it raises, the state is saved first.
+        prepare: called while the text is read, and once more, with "training", when the run can be resumed.
+
+    Raises:
+        DataError, UsageError, CheckpointError, NonFiniteError, ResourceError: with one line that says what to do.
     """
-
-    data: tuple[str, ...]
-    validation: tuple[str, ...] = ()
-    vocab_size: int = 4096
-    n_ctx: int = 256
-    n_embd: int = 192
-    n_layer: int = 4
-    n_head: int = 4
-    dropout: float = 0.0
-    steps: int = 3000
-    batch_size: int = 16
-    lr: float = 2e-3
-    warmup: int = 100
-    weight_decay: float = 0.1
-    max_norm: float = 1.0
-    seed: int = 0
-    save_every: int = 250
-
-    @property
-    def digest(self) -> str:
-        """Two runs with the same digest are the same run."""
-        return hashlib.blake2b(json.dumps(asdict(self), sort_keys=True).encode(), digest_size=8).hexdigest()
+    out = Path(out)
+    _refuse_second_run(out)
+    config = replace(config, data=tuple(map(abspath, config.data)), validation=tuple(map(abspath, config.validation)))
+    base = None if config.base is None else load_model(config.base)
+    tokenizer = base.tokenizer if base else load_vocabulary(config.vocabulary) if config.vocabulary else None
+    corpus = make_corpus(config, tokenizer, prepare)
+    model = _new_model(config, corpus.tokenizer, base)
+    _check_length(config, len(corpus.train), len(corpus.validation), config.n_ctx or model.config.n_ctx)
+    out.mkdir(parents=True, exist_ok=True)
+    with run_lock(out):
+        _refuse_second_run(out)  # which may have begun while the text was read
+        saved = save_corpus(corpus, out)
+        notes = describe(config, model, saved, _base_digest(config))
+        run = Run(out, notes, config, load_corpus(out, saved), model)
+        run.save_state()
+        write_run(out, notes)  # the last: what is there now can be resumed
+        prepare(Preparation("training"))
+        return _train(run, report)
 
 
-def documents(path: str) -> Iterator[str]:
-    """The documents of a text file, paragraphs joined by line feeds."""
-    for document in load_text(path).split(END_OF_TEXT):
-        if document.strip():
-            yield document.strip("\n")
+def resume(out: str | Path, given: Mapping[str, Any] | None = None, *,
+           report: Callable[[Progress], None] = lambda progress: None,
+           prepare: Callable[[Preparation], None] = lambda preparation: None) -> SavedModel:
+    """Go on with a run that was stopped; a finished one is left as it is.
+
+    Args:
+        out: its folder.
+        given: settings, by their names in `PretrainConfig`, that must be those of the run.
+        report, prepare: as in `pretrain`.
+
+    Raises:
+        DataError, UsageError, CheckpointError, NonFiniteError, ResourceError: with one line that says what to do.
+    """
+    out = Path(out)
+    notes = read_run(out)
+    config = settings_of(notes, out)
+    _check_given(out, config, given or {})
+    with run_lock(out):
+        run = Run(out, notes, config, load_corpus(out, notes["corpus"]), GPT2(GPT2Config(**notes["model"]), seed=None))
+        run.restore()
+        prepare(Preparation("training"))
+        return _train(run, report)
 
 
-def encode_documents(tokenizer: Tokenizer, paths: tuple[str, ...]) -> np.ndarray:
-    """Token ids (N,) uint16 or uint32 of all documents, an end-of-text token before each and at the end."""
-    dtype = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
-    parts = [np.array([tokenizer.eot_id, *tokenizer.encode(text)], dtype) for path in paths for text in documents(path)]
-    return np.concatenate([*parts, np.array([tokenizer.eot_id], dtype)])
+def _refuse_second_run(out):
+    if holds_run(out):
+        raise UsageError(f"cannot start ({out}): a run is already there; resume it or choose another folder")
 
 
-def bits_per_byte(model: GPT2, tokens: np.ndarray, n_bytes: int, max_windows: int = 200) -> float:
-    """Mean code length of a text under the model, over evenly spaced windows that do not overlap."""
-    n_ctx = model.config.n_ctx
-    starts = np.arange(0, len(tokens) - n_ctx - 1, n_ctx)
+def _check_given(out, config, given):
+    """Refuse settings that are not the run's: they would change it silently."""
+    for name, value in given.items():
+        if name in ("data", "validation"):
+            value = tuple(map(abspath, value))
+        if value != getattr(config, name):
+            raise UsageError(f"cannot resume ({out}): {name} is {value}, but the run has {getattr(config, name)}; "
+                             "leave it out, or start a new run in another folder")
+
+
+def _new_model(config: PretrainConfig, tokenizer: Tokenizer, base: SavedModel | None) -> GPT2:
+    """The model before the first step: the base, or initial values."""
+    if base:
+        own = base.transformer
+        if config.n_ctx and config.n_ctx > own.config.n_ctx:
+            raise UsageError(f"n_ctx is {config.n_ctx}, but the context of {config.base} is {own.config.n_ctx}; "
+                             "choose that or less")
+        model = GPT2(replace(own.config, dropout=config.dropout), seed=None)
+        model.load_state_dict(own.state_dict())
+        return model
+    sizes = GPT2Config(tokenizer.vocab_size, config.n_ctx or 256, config.n_embd or 192, config.n_layer or 4,
+                       config.n_head or 4, config.dropout, qkv_bias=config.qkv_bias, tied_head=config.tied_head)
+    if config.init == "gpt2":
+        return GPT2(sizes, seed=config.seed)
+    model = GPT2(sizes, seed=None)
+    model.load_state_dict(init.book(TorchStream(config.seed), vocab_size=sizes.vocab_size, n_ctx=sizes.n_ctx,
+                                    n_embd=sizes.n_embd, n_layer=sizes.n_layer, qkv_bias=sizes.qkv_bias,
+                                    tied_head=sizes.tied_head))
+    return model
+
+
+def _base_digest(config):
+    file = None if config.base is None else model_file(config.base)
+    return {file.name: file_digest(file)} if file and file.is_file() else {}
+
+
+def _check_length(config, n_train, n_validation, n_ctx):
+    """Refuse a text that is too short before anything is written."""
+    for name, n_tokens in (("data", n_train), ("validation text", n_validation or n_ctx + 1)):
+        if n_tokens <= n_ctx:
+            raise DataError(f"cannot pretrain ({name}): {n_tokens} tokens, fewer than one window of {n_ctx} and the "
+                            "token behind it; give more text or a smaller context")
+    if config.windows == "consecutive":
+        steps_per_epoch(n_train, config.windows_per_step, n_ctx, config.stride or n_ctx)
+
+
+def _train(run: Run, report: Callable[[Progress], None]) -> SavedModel:
+    """Do the steps that are left."""
+    config, started = run.config, time.monotonic()
+    log = Log(run.folder / "log.jsonl", run.optimizer.steps)
+    while not run.finished:
+        loss, norm = _step(run)
+        done = run.optimizer.steps
+        scores = _evaluate(run) if done % config.eval_every == 0 or done == run.total else {}
+        sampling = config.sample and (done % (config.sample_every or config.eval_every) == 0 or done == run.total)
+        progress = Progress(done, run.total, loss, norm, run.optimizer.lr, done * config.windows_per_step * run.n_ctx,
+                            time.monotonic() - started, scores, _samples(run) if sampling else [])
+        log.append(progress)
+        if config.patience and scores and not run.stale:
+            run.save_model(progress)
+        if done % config.save_every == 0 or run.finished:
+            run.checkpoint(log.entries)
+        try:
+            report(progress)
+        except BaseException:  # Ctrl-C among them
+            run.checkpoint(log.entries)
+            raise
+    return load_model(run.folder / "model.h5")
+
+
+def _step(run: Run) -> tuple[float, float]:
+    """One optimiser step over all its micro-batches; returns the loss and the norm of the gradient."""
+    config, step = run.config, run.optimizer.steps
+    settings = {"seed": config.seed, "step": step}
+    if config.windows == "consecutive":
+        settings["stride"] = config.stride or run.n_ctx
+    draw = consecutive_batch if config.windows == "consecutive" else random_batch
+    ids, targets = map(default_backend().from_numpy,
+                       draw(run.corpus.train, config.windows_per_step, run.n_ctx, **settings))  # (B, T)
+    seed_dropout(run.model.train(), config.seed, step)
+    run.optimizer.lr = warmup_cosine(step, run.total, peak=config.lr, warmup=config.warmup,
+                                     minimum=config.lr / 10 if config.min_lr is None else config.min_lr)
+
+    def loss_of(rows: slice) -> Callable[[], Tensor]:
+        return lambda: ops.cross_entropy(run.model(ids[rows]), targets[rows])
+
+    return train_step([loss_of(slice(i, i + config.batch_size)) for i in range(0, len(ids), config.batch_size)],
+                      run.optimizer, config.max_norm, f"step {step + 1}")
+
+
+def _evaluate(run: Run) -> dict[str, float]:
+    """Figures on the validation text; keeps count of how long they have not become better."""
+    if not len(run.corpus.validation):
+        return {}
+    tokens = run.corpus.validation
+    loss = mean_loss(run.model.eval(), tokens, run.n_ctx)
+    run.stale = 0 if loss < run.best_loss else run.stale + 1
+    run.best_loss = min(loss, run.best_loss)
+    return {"validation_loss": loss, "perplexity": math.exp(loss),
+            "bits_per_byte": loss / math.log(2) * len(tokens) / run.corpus.validation_bytes}
+
+
+def mean_loss(model: GPT2, tokens: np.ndarray, n_ctx: int, max_windows: int = 200) -> float:
+    """Mean loss in nats per token, over evenly spaced windows that do not overlap."""
+    starts = np.arange(0, len(tokens) - n_ctx, n_ctx)
     starts = starts[:: max(1, len(starts) // max_windows)]
     losses = []
     with no_grad():
         for start in starts:
             window = default_backend().from_numpy(tokens[start:start + n_ctx + 1].astype(np.int64)[None])
             losses.append(ops.cross_entropy(model(window[:, :-1]), window[:, 1:]).item())
-    return float(np.mean(losses)) / math.log(2) * len(tokens) / n_bytes
+    return float(np.mean(losses))
 
 
-def pretrain(config: PretrainConfig, out: str | Path, *, resume: bool = False,
-             report: Callable[[Progress], None] = lambda progress: None) -> SavedModel:
-    """Run the recipe; writes vocabulary.json, log.jsonl, state.h5 (to resume from) and model.h5 into ``out``.
-
-    Every step is a function of (seed, step), so a resumed run continues as the uninterrupted one.
-
-    Args:
-        config: the run.
-        out: a folder, made if absent.
-        resume: continue from its state.h5, which must come from the same config.
-        report: called after each step. If it raises, the state is saved first, so that the run can be resumed.
-
-    Raises:
-        DataError, UsageError, CheckpointError, NonFiniteError: with one line that says what to do.
-    """
-    out = Path(out)
-    if (out / "state.h5").exists() and not resume:
-        raise UsageError(f"cannot start ({out}): a run is already there; resume it or choose another folder")
-    state = _load_state(out, config) if resume else None
-    tokenizer = Tokenizer.load(out / "vocabulary.json") if resume else _train_vocabulary(config)
-    tokens = encode_documents(tokenizer, config.data)
-    if len(tokens) <= config.n_ctx:
-        raise DataError(f"cannot pretrain ({', '.join(config.data)}): {len(tokens)} tokens, fewer than one window of "
-                        f"{config.n_ctx}; give more text or a smaller context")
-    evaluate = _evaluation(config, tokenizer)
-    model = GPT2(GPT2Config(tokenizer.vocab_size, config.n_ctx, config.n_embd, config.n_layer, config.n_head,
-                            config.dropout), seed=config.seed)
-    optimizer = AdamW(model.parameters(), config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay)
-    _start(out, tokenizer) if state is None else _restore(out, state, model, optimizer)
-    scores = _train(out, config, model, optimizer, tokens, evaluate, report)
-    provenance = origin("pretrain", config, [*config.data, *config.validation]) | {
-        "tokens_seen": config.steps * config.batch_size * config.n_ctx, "tokens_in_data": len(tokens), **scores}
-    saved = SavedModel(model.eval(), tokenizer, (), provenance)
-    save_model(out / "model.h5", saved)
-    return saved
-
-
-def _train(out, config, model, optimizer, tokens, evaluate, report) -> dict[str, float]:
-    """Do the steps that are left, with a log and checkpoints; the scores after the last one."""
-    started, scores = time.monotonic(), None
-    for step in range(optimizer.steps, config.steps):
-        seed_dropout(model.train(), config.seed, step)
-        ids, targets = map(default_backend().from_numpy,
-                           random_batch(tokens, config.batch_size, config.n_ctx, seed=config.seed, step=step))
-        optimizer.lr = warmup_cosine(step, config.steps, peak=config.lr, warmup=config.warmup, minimum=config.lr / 10)
-        loss, norm = train_step([lambda: ops.cross_entropy(model(ids), targets)], optimizer, config.max_norm,  # noqa: B023
-                                f"step {step + 1}")
-        done = step + 1
-        saving = done % config.save_every == 0 or done == config.steps
-        scores = evaluate(model.eval()) if saving else {}
-        progress = Progress(done, config.steps, loss, norm, optimizer.lr, done * ids.size, time.monotonic() - started,
-                            scores)
-        append_line(out / "log.jsonl", json.dumps(asdict(progress)))
-        if saving:
-            _save_state(out, config, model, optimizer)
-        try:
-            report(progress)
-        except BaseException:  # Ctrl-C among them
-            _save_state(out, config, model, optimizer)
-            raise
-    return evaluate(model.eval()) if scores is None else scores
-
-
-def _train_vocabulary(config):
-    return Tokenizer.train((text for file in config.data for text in documents(file)), config.vocab_size)
-
-
-def _start(out, tokenizer):
-    out.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(out / "vocabulary.json")
-    write_atomic(out / "log.jsonl", b"")  # a run that was stopped before its first checkpoint may have left one
-
-
-def _evaluation(config, tokenizer):
-    if not config.validation:
-        return lambda model: {}
-    n_bytes = sum(len(text.encode()) + 1 for path in config.validation for text in documents(path))
-    tokens = encode_documents(tokenizer, config.validation)
-    return lambda model: {"bits_per_byte": bits_per_byte(model, tokens, n_bytes)}
-
-
-def _save_state(out, config, model, optimizer):
-    tensors = {f"model.{name}": array for name, array in model.state_dict().items()}
-    tensors |= {f"optimizer.{name}": array for name, array in optimizer.state_dict().items()}
-    native.save(out / "state.h5", tensors, {"kind": "pretraining state", "digest": config.digest})
-
-
-def _load_state(out, config):
-    state = native.load(out / "state.h5")
-    if state.metadata.get("digest") != config.digest:
-        raise CheckpointError(f"cannot resume ({out}): the run there had other settings; give the same, or start anew")
-    return state
-
-
-def _restore(out, state, model, optimizer):
-    part = {kind: {name.removeprefix(kind): array for name, array in state.tensors.items() if name.startswith(kind)}
-            for kind in ("model.", "optimizer.")}
-    model.load_state_dict(part["model."])
-    optimizer.load_state_dict(part["optimizer."])
-    log = (out / "log.jsonl").read_bytes().splitlines(keepends=True)
-    write_atomic(out / "log.jsonl", b"".join(log[:optimizer.steps]))  # later steps are done again
+def _samples(run: Run) -> list[str]:
+    """What the model writes behind each prompt; the same random numbers every time, so that samples compare."""
+    saved = SavedModel(run.model.eval(), run.corpus.tokenizer, (), {})
+    written = generate(saved, run.config.sample, GenerateConfig(max_new_tokens=SAMPLE_TOKENS, seed=run.config.seed))
+    return [completion.prompt + completion.text for completion in written]

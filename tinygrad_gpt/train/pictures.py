@@ -2,26 +2,52 @@
 
 import io
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from tinygrad_gpt.files import write_atomic
 
 __all__ = ["draw_confusion", "draw_curves"]
 
+MANY_POINTS = 300
 
 Curve = tuple[Sequence[float], Sequence[float]]  # x values, y values
 
 
-def draw_curves(path: str | Path, panels: dict[str, dict[str, Curve]], x: str) -> None:
-    """Draw one panel per entry: title -> name of the curve -> its values; ``x`` labels the shared axis."""
+def draw_curves(path: str | Path, panels: dict[str, dict[str, Curve]], x: str,
+                top: tuple[str, float] | None = None) -> None:
+    """Draw one panel per entry: title -> name of the curve -> its values; ``x`` labels the shared axis.
+
+    A curve of many points is drawn faintly, with its moving average on top.
+
+    Args:
+        top: label of a second axis above, and how much of it makes one of ``x``.
+    """
+    from matplotlib.ticker import EngFormatter
+
     figure, axes = _figure(len(panels))
     for axis, (title, lines) in zip(axes, panels.items(), strict=True):
         for name, (xs, ys) in lines.items():
-            axis.plot(xs, ys, label=name, marker="o" if len(xs) < 30 else None, linewidth=1)
+            if len(xs) <= MANY_POINTS:
+                axis.plot(xs, ys, label=name, marker="o" if len(xs) < 30 else None, linewidth=1)
+                continue
+            faint, = axis.plot(xs, ys, linewidth=0.5, alpha=0.3)
+            axis.plot(xs, _moving_average(ys, len(ys) // 50), label=name, linewidth=1.5, color=faint.get_color())
+        if top:
+            label, scale = top
+            above = axis.secondary_xaxis("top", functions=(lambda v: v * scale, lambda v: v / scale))  # noqa: B023
+            above.set_xlabel(label)
+            above.xaxis.set_major_formatter(EngFormatter(sep=""))  # 1.5M
         axis.set(title=title, xlabel=x)
         axis.grid(alpha=0.3)
         axis.legend()
     _write(figure, path)
+
+
+def _moving_average(values: Sequence[float], width: int) -> list[float]:
+    """The mean of the last `width` values at each place, of fewer at the beginning."""
+    sums = [0.0, *accumulate(values)]
+    return [(sums[i] - sums[max(0, i - width)]) / min(i, width) for i in range(1, len(sums))]
 
 
 def draw_confusion(path: str | Path, confusion: Sequence[Sequence[int]], names: Sequence[str]) -> None:

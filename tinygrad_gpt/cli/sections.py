@@ -1,0 +1,34 @@
+"""Commands with so many options that `--help` shows them under headings."""
+
+from typing import Any
+
+import click
+
+__all__ = ["SectionedCommand", "SectionedOption"]
+
+
+class SectionedOption(click.Option):
+    """An option that stands under a heading.
+
+    Args:
+        section: the heading.
+    """
+
+    def __init__(self, *args: Any, section: str, **settings: Any):
+        super().__init__(*args, **settings)
+        self.section = section
+
+
+class SectionedCommand(click.Command):
+    """A command whose help lists its options by heading, in the order in which they were defined; the others last."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                sections.setdefault(getattr(param, "section", ""), []).append(record)
+        others = sections.pop("", [])
+        for title, records in [*sections.items(), ("Other options", others)]:
+            with formatter.section(title):
+                formatter.write_dl(records)
