@@ -88,7 +88,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def uniform(seed: int, sample: int, step: int) -> float:
     """A number from [0, 1) that is a function of its arguments alone."""
-    digest = hashlib.blake2b(repr((seed, sample, step)).encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{seed} {sample} {step}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "little") >> 11) * 2.0**-53
 
 
