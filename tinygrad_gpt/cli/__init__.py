@@ -20,6 +20,7 @@ COMMANDS = {
     "perplexity": ("tinygrad_gpt.cli.perplexity", "Measure a language model on plain text."),
     "pretrain": ("tinygrad_gpt.cli.pretrain", "Train a language model on plain text."),
     "download": ("tinygrad_gpt.cli.download", "Fetch GPT-2 as OpenAI trained it."),
+    "export": ("tinygrad_gpt.cli.export", "Write a model as transformers reads it."),
     "gradcheck": ("tinygrad_gpt.cli.gradcheck", "Compare gradients with central differences."),
     "derivatives": ("tinygrad_gpt.cli.derivatives", "Show the derivative of every op."),
     "tape": ("tinygrad_gpt.cli.tape", "Show what one training step records."),

@@ -1,0 +1,35 @@
+"""Give a language model to other programs: the files of a published GPT-2."""
+
+from pathlib import Path
+
+from tinygrad_gpt.checkpoints.gpt2_files import write_gpt2
+from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.models.gpt2 import GPT2
+from tinygrad_gpt.recipes.saved import SavedModel
+from tinygrad_gpt.text import Characters
+
+__all__ = ["export"]
+
+
+def export(saved: SavedModel, folder: Path) -> list[str]:
+    """Write config.json, model.safetensors, vocab.json and merges.txt, with which `transformers` computes the same.
+
+    Args:
+        saved: a language model with a byte-level vocabulary.
+        folder: made where it is absent; files of these names are replaced.
+
+    Returns:
+        The names of the files.
+
+    Raises:
+        UsageError: the model is a classifier, or reads characters; such models have no place in these files.
+        ResourceError, TinygradError: as in `files.write_atomic`.
+    """
+    if not isinstance(saved.model, GPT2):
+        raise UsageError("cannot export a classifier: these files hold language models only; export its base")
+    if isinstance(saved.tokenizer, Characters):
+        raise UsageError("cannot export a model of characters: these files hold byte-level vocabularies only; "
+                         "train one on byte pairs")
+    saved.tokenizer.save_pretrained(folder)
+    write_gpt2(folder, saved.model.config.to_dict(), saved.model.state_dict(), saved.tokenizer.eot_id)
+    return ["config.json", "model.safetensors", "vocab.json", "merges.txt"]
