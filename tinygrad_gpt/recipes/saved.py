@@ -1,4 +1,7 @@
-"""A model in a file: weights, vocabulary, configuration and where they come from, in one native checkpoint."""
+"""A model in files: weights, vocabulary, configuration and where they come from.
+
+In one native checkpoint, which is what this package writes, or as others publish a GPT-2.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,10 +12,13 @@ import numpy as np
 
 from tinygrad_gpt import __version__
 from tinygrad_gpt.checkpoints import native
+from tinygrad_gpt.checkpoints.download import MODELS, downloaded
+from tinygrad_gpt.checkpoints.gpt2_files import weights_file
 from tinygrad_gpt.errors import CheckpointError, UsageError
-from tinygrad_gpt.models.classifier import GPT2Classifier
+from tinygrad_gpt.models.classifier import GPT2Classifier, Reading
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.text import Tokenizer, tokenizer_from_arrays
+from tinygrad_gpt.text.vocabulary import has_merges
 
 __all__ = [
     "SHIPPED_BASE", "SHIPPED_CLASSIFIER", "SavedModel", "file_digest", "load_model", "model_file", "origin",
@@ -93,54 +99,86 @@ def weights_folder() -> Path:
 
 
 def model_file(path: str | Path) -> Path:
-    """The file meant by a path, by the name of a model that ships with the package, or by a run folder."""
+    """The file of weights that is meant.
+
+    Args:
+        path: a file, a folder with one in it, the name of a model that ships with the package, or of a GPT-2 that
+            was downloaded. A path that exists goes before a name.
+
+    Raises:
+        CheckpointError: the folder has no weights, or "cannot load model (gpt2): it is not downloaded; …".
+    """
     if not str(path):
-        raise CheckpointError("cannot load model (''): the name is empty; give a file, a run folder or a shipped name")
-    shipped = weights_folder() / f"{path}.h5"
-    found = Path(path)
-    if not found.exists() and shipped.is_file():
-        return shipped
-    return found / "model.h5" if found.is_dir() else found
+        raise CheckpointError("cannot load model (''): the name is empty; give a file, a folder or a name")
+    found, shipped = Path(path), weights_folder() / f"{path}.h5"
+    if found.is_dir():
+        return found / "model.h5" if (found / "model.h5").exists() else weights_file(found)
+    if found.exists() or str(path) not in MODELS:
+        return shipped if not found.exists() and shipped.is_file() else found
+    folder = downloaded(str(path))
+    if folder is None:
+        raise CheckpointError(f"cannot load model ({path}): it is not downloaded; the command `download {path}` "
+                              "fetches it")
+    return weights_file(folder)
 
 
 def save_model(path: str | Path, saved: SavedModel, dtype: type = np.float32) -> None:
     """Write a model as a native checkpoint; ``dtype`` float16 halves the file."""
     weights: dict[str, np.ndarray] = {name: array.astype(dtype) for name, array in saved.model.state_dict().items()}
     vocabulary = {_VOCABULARY + name: array for name, array in saved.tokenizer.to_arrays().items()}
+    reading = {"reading": asdict(saved.classifier.reading)} if saved.labels else {}
     native.save(path, weights | vocabulary, {
         "kind": "classifier" if saved.labels else "gpt2",
         "config": saved.transformer.config.to_dict(),
         "labels": list(saved.labels),
         "provenance": saved.provenance,
+        **reading,
     })
 
 
 def load_model(path: str | Path) -> SavedModel:
-    """Read a model that `save_model` wrote.
+    """Read any model: one that `save_model` wrote, or a published GPT-2 with its vocab.json and merges.txt.
 
     Args:
-        path: a checkpoint file, a run folder with a model.h5 in it, or the name of a shipped model.
+        path: as in `model_file`.
 
     Raises:
-        CheckpointError: the file is missing, damaged, foreign, or its parts do not fit together.
+        CheckpointError: a file is missing, damaged, foreign, or its parts do not fit together.
     """
-    path = model_file(path)
+    file = model_file(path)
+    saved = _load_native(file) if native.is_native(file) else _load_published(file)
+    vocab_size = saved.transformer.config.vocab_size
+    if saved.tokenizer.vocab_size > vocab_size:
+        raise CheckpointError(f"cannot load model ({file}): its vocabulary has {saved.tokenizer.vocab_size} tokens but "
+                              f"the model {vocab_size}; the files were put together wrongly")
+    return saved
+
+
+def _load_published(file: Path) -> SavedModel:
+    model = GPT2.from_pretrained(file)
+    if not has_merges(file.parent):
+        size = model.config.vocab_size
+        whose = "GPT-2's" if size == 50257 else "the model's"
+        raise CheckpointError(f"cannot load model ({file}): it comes without its vocabulary of {size} tokens; put "
+                              f"{whose} vocab.json and merges.txt into the folder {file.parent}")
+    return SavedModel(model, Tokenizer.from_pretrained(file.parent), (), {"recipe": "published", "file": file.name})
+
+
+def _load_native(path: Path) -> SavedModel:
     checkpoint = native.load(path)
     metadata = checkpoint.metadata
     try:
         config = GPT2Config(**metadata["config"])
         labels, provenance = tuple(metadata["labels"]), metadata["provenance"]
+        reading = Reading(**metadata.get("reading", {}))
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"cannot load model ({path}): its metadata lack or misname a field ({error}); "
                               "give a file that finetune or pretrain wrote") from error
     vocabulary = {name.removeprefix(_VOCABULARY): array for name, array in checkpoint.tensors.items()
                   if name.startswith(_VOCABULARY)}
     tokenizer = tokenizer_from_arrays(vocabulary)
-    if tokenizer.vocab_size > config.vocab_size:
-        raise CheckpointError(f"cannot load model ({path}): its vocabulary has {tokenizer.vocab_size} tokens but the "
-                              f"model {config.vocab_size}; the file was put together wrongly")
     base = GPT2(config, seed=None)
-    model = GPT2Classifier(base, len(labels), seed=None) if labels else base
-    model.load_state_dict({name: array for name, array in checkpoint.tensors.items()
-                           if not name.startswith(_VOCABULARY)})
+    model = GPT2Classifier(base, len(labels), seed=None, reading=reading) if labels else base
+    model.adopt_state_dict({name: array for name, array in checkpoint.tensors.items()
+                            if not name.startswith(_VOCABULARY)})
     return SavedModel(model.eval(), tokenizer, labels, provenance)
