@@ -43,6 +43,7 @@ BYTES = {"latin.csv": b"text,label\ncaf\xe9,sun\nb,code\n", "latin.txt": b"caf\x
          "lfs.h5": b"version https://git-lfs.github.com/spec/v1\n"}
 
 CLASSIFY = ["classify", "--model", "model.h5"]
+GENERATE = ["generate", "--model", "language.h5"]
 EVALUATE = ["evaluate", "--model", "model.h5", "--data"]
 FINETUNE = ["finetune", "classifier", "--base", "language.h5", "--out", "new", "--data"]
 PRETRAIN = ["pretrain", "--out", "new", "--data"]
@@ -70,6 +71,25 @@ CASES = [  # arguments, exit code, part of the line
     ([*CLASSIFY, "a", "--threads", "0"], 2, "'0' is not a whole number from 1 to 1024"),
     ([*CLASSIFY, "a", "--threads", "1_0"], 2, "'1_0' is not a whole number"),
     ([*CLASSIFY, "a", "--backend", "tpu"], 2, "'tpu'"),
+    # arguments: generate
+    (["generate"], 2, "no prompt; give PROMPT... or --file"),
+    ([*GENERATE, "a", "--file", "good.txt"], 2, "both prompts and --file are given"),
+    ([*GENERATE, "a", "--text-column", "1"], 2, "there is no --file"),
+    ([*GENERATE, "a", "--max-new-tokens", "0"], 2, "'0' is not a whole number from 1"),
+    ([*GENERATE, "a", "--max-new-tokens", "1e2"], 2, "'1e2' is not a whole number"),
+    ([*GENERATE, "a", "--temperature", "-1"], 2, "'-1' is not a number from 0"),
+    ([*GENERATE, "a", "--temperature", "nan"], 2, "'nan' is not a number from 0"),
+    ([*GENERATE, "a", "--temperature", "inf"], 2, "'inf' is not a number from 0"),
+    ([*GENERATE, "a", "--top-k", "0"], 2, "'0' is not a whole number from 1"),
+    ([*GENERATE, "a", "--top-k", "1_0"], 2, "'1_0' is not a whole number"),
+    ([*GENERATE, "a", "--top-p", "0"], 2, "top_p is 0.0, expected above 0 and at most 1"),
+    ([*GENERATE, "a", "--top-p", "1.1"], 2, "'1.1' is not a number from 0 to 1"),
+    ([*GENERATE, "a", "--min-p", "2"], 2, "'2' is not a number from 0 to 1"),
+    ([*GENERATE, "a", "--repetition-penalty", "0"], 2, "'0' is not a number above 0"),
+    ([*GENERATE, "a", "--stop", ""], 2, "stop has an empty string"),
+    ([*GENERATE, "a", "--seed", "-1"], 2, "'-1' is not a whole number from 0"),
+    ([*GENERATE, "a", "--num-samples", "\u0663"], 2, "is not a whole number from 1"),
+    ([*GENERATE, "a", "--num-samples", "3", "--temperature", "0"], 2, "at temperature 0 all would be the same"),
     # arguments: the others
     (["evaluate"], 2, "Missing option '--data'"),
     ([*EVALUATE, "good.csv", "extra"], 2, "unexpected extra argument"),
@@ -153,6 +173,10 @@ CASES = [  # arguments, exit code, part of the line
     ([*CLASSIFY, "--file", "latin.txt"], 1, "byte 0xe9 is not utf-8"),
     ([*CLASSIFY, "--file", "good.csv", "--text-column", "poem"], 1, "no text column 'poem'"),
     ([*CLASSIFY, "--file", "hole.txt", "--output", "out.csv"], 1, "malformed row"),
+    ([*GENERATE, "--file", "absent.txt"], 1, "cannot read (absent.txt)"),
+    ([*GENERATE, "--file", "empty.txt"], 1, "empty.txt"),
+    ([*GENERATE, "--file", "hole.txt"], 1, "malformed row (hole.txt, line 2, column 1): the text is empty"),
+    ([*GENERATE, "--file", "good.csv", "--text-column", "poem"], 1, "no text column 'poem'"),
     ([*FINETUNE, "few.csv"], 1, "too few"),
     ([*FINETUNE, "oneclass.csv"], 1, "1 class"),
     ([*FINETUNE, "quote.csv", "--skip-malformed"], 1, "a quote is never closed"),
@@ -176,6 +200,9 @@ CASES = [  # arguments, exit code, part of the line
         ("nan.h5", 1, "not finite"), ("state.h5", 1, "lack or misname a field"),
         ("language.h5", 2, "a language model, not a classifier"), ("/dev/zero", 1, "it is not a regular file"),
     ]],
+    *[(["generate", "--model", name, "a"], code, part) for name, code, part in [
+        ("absent", 1, "cannot load (absent): no such file"), ("torn.h5", 1, "the file is damaged"),
+        ("nan.h5", 1, "not finite")]],
     (["evaluate", "--data", "good.csv", "--model", "language.h5"], 2, "a language model, not a classifier"),
     *[([*command, "--model", name], code, part) for command in (["perplexity", "--data", "good.txt"], ["generate", "a"])
       for name, code, part in [
@@ -299,6 +326,12 @@ def test_a_model_whose_numbers_overflow(args, part, cli):
     done = cli(*args, "--json", "--model", "huge.h5")  # NumPy warns in between
     assert (done.returncode, done.stdout) == (3, b"")
     assert part in only_line(done.stderr)
+
+
+def test_a_language_model_whose_numbers_overflow(cli):
+    done = cli("generate", "--model", "huge.h5", "ski")
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert "logits are not numbers (prompt 1, token 1)" in only_line(done.stderr)
 
 
 def test_an_ascii_terminal_without_home(cli):

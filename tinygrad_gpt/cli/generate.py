@@ -80,8 +80,8 @@ def command(prompts: Sequence[str], file: str | None, text_column: str | None, e
     if saved.labels:
         note("the model is a classifier; its language model wrote this")
     if truncated:
-        note(f"{truncated:,} texts follow a prompt longer than the {saved.n_ctx} tokens that the model reads; its "
-             "beginning was not read")
+        note(f"{truncated:,} of {number + 1:,} texts follow a prompt longer than the {saved.n_ctx} tokens that the "
+             "model reads; its beginning was not read")
 
 
 def _check_arguments(prompts, file, text_column):
