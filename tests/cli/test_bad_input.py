@@ -193,7 +193,7 @@ CASES = [  # arguments, exit code, part of the line
     (["generate", "--model", "letters.h5", "sxi"], 1, "unknown character 'x' (line 1, column 2)"),
     # models
     *[(["classify", "--model", name, "a"], code, part) for name, code, part in [
-        ("absent", 1, "cannot load (absent): no such file"), ("folder.csv", 1, "folder.csv/model.h5"),
+        ("absent", 1, "cannot load (absent): no such file"), ("folder.csv", 1, "it holds no model"),
         ("", 1, "cannot load"), ("zero.h5", 1, "the file is empty"), ("text.h5", 1, "not an HDF5 file"),
         ("zip.h5", 1, "a zip archive"), ("pickle.h5", 1, "a Python pickle"), ("lfs.h5", 1, "a Git LFS pointer"),
         ("torn.h5", 1, "the file is damaged"), ("flipped.h5", 1, "damaged"), ("alien.h5", 1, "of another program"),

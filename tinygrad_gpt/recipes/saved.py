@@ -146,12 +146,7 @@ def load_model(path: str | Path) -> SavedModel:
         CheckpointError: a file is missing, damaged, foreign, or its parts do not fit together.
     """
     file = model_file(path)
-    saved = _load_native(file) if native.is_native(file) else _load_published(file)
-    vocab_size = saved.transformer.config.vocab_size
-    if saved.tokenizer.vocab_size > vocab_size:
-        raise CheckpointError(f"cannot load model ({file}): its vocabulary has {saved.tokenizer.vocab_size} tokens but "
-                              f"the model {vocab_size}; the files were put together wrongly")
-    return saved
+    return _load_native(file) if native.is_native(file) else _load_published(file)
 
 
 def _load_published(file: Path) -> SavedModel:
@@ -161,7 +156,9 @@ def _load_published(file: Path) -> SavedModel:
         whose = "GPT-2's" if size == 50257 else "the model's"
         raise CheckpointError(f"cannot load model ({file}): it comes without its vocabulary of {size} tokens; put "
                               f"{whose} vocab.json and merges.txt into the folder {file.parent}")
-    return SavedModel(model, Tokenizer.from_pretrained(file.parent), (), {"recipe": "published", "file": file.name})
+    tokenizer = Tokenizer.from_pretrained(file.parent)
+    _check_vocabulary(file, tokenizer, model.config)
+    return SavedModel(model, tokenizer, (), {"recipe": "published", "file": file.name})
 
 
 def _load_native(path: Path) -> SavedModel:
@@ -177,8 +174,15 @@ def _load_native(path: Path) -> SavedModel:
     vocabulary = {name.removeprefix(_VOCABULARY): array for name, array in checkpoint.tensors.items()
                   if name.startswith(_VOCABULARY)}
     tokenizer = tokenizer_from_arrays(vocabulary)
+    _check_vocabulary(path, tokenizer, config)
     base = GPT2(config, seed=None)
     model = GPT2Classifier(base, len(labels), seed=None, reading=reading) if labels else base
     model.adopt_state_dict({name: array for name, array in checkpoint.tensors.items()
                             if not name.startswith(_VOCABULARY)})
     return SavedModel(model.eval(), tokenizer, labels, provenance)
+
+
+def _check_vocabulary(path: Path, tokenizer: Tokenizer, config: GPT2Config) -> None:
+    if tokenizer.vocab_size > config.vocab_size:
+        raise CheckpointError(f"cannot load model ({path}): its vocabulary has {tokenizer.vocab_size} tokens but the "
+                              f"model {config.vocab_size}; it was put together wrongly")
