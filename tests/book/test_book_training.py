@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import book_training
 
 SIZES = {"vocab_size": 64, "n_ctx": 16, "n_embd": 32, "n_layer": 2}
-TEXT = b"I HAD always thought Jack Gisburn rather a cheap genius, though a good fellow enough, so it was no great surprise"
+TEXT = b"I HAD always thought Jack Gisburn rather a cheap genius--though a good fellow enough--so it was no great"
 TOKENS = np.frombuffer(TEXT * 3, np.uint8).astype(np.int64) % 64
 TRAINING, VALIDATION = token_windows(TOKENS[:290], 16), token_windows(TOKENS[290:], 16)
 

@@ -16,9 +16,13 @@ BATCH = np.array([[6109, 3626, 6100, 345], [6109, 1110, 6622, 257]])
 
 
 @pytest.fixture(scope="module")
-def gpt(untrained):
-    """The model of section 4.6, and the stream behind it."""
-    return untrained(1024)
+def ten_tokens(untrained):
+    """Section 4.7: "Hello, I am" and the ten most probable tokens that follow."""
+    model, ids = untrained(1024)[0].eval(), [15496, 11, 314, 716]
+    with no_grad():
+        for _ in range(10):
+            ids.append(int(model(np.array([ids])).numpy()[0, -1].argmax()))
+    return ids
 
 
 @pytest.fixture
@@ -27,14 +31,6 @@ def out():
     stream = TorchStream(123)
     examples = Tensor(stream.normal(2, 5))
     return ops.relu(linear(stream, 5, 6)(examples))
-
-
-def greedy(model, ids, n):
-    """The ids, and the n most probable ones that follow."""
-    with no_grad():
-        for _ in range(n):
-            ids = [*ids, int(model(np.array([ids])).numpy()[0, -1].argmax())]
-    return ids
 
 
 def test_4_1_the_batch(tokenizer):
@@ -144,10 +140,12 @@ def test_4_6_exercise_4_2_larger_models(n_embd, n_layer, n_head, separate, tied)
     assert size + 50257 * n_embd == separate
 
 
-def test_4_7_ten_tokens(gpt, tokenizer):
-    model, _ = gpt
-    start = tokenizer.encode("Hello, I am")
-    assert start == [15496, 11, 314, 716]
-    ids = greedy(model.eval(), start, 10)  # the book prints six, its script gpt.py ten
-    assert ids == [*start, 27018, 24086, 47843, 30961, 42348, 7267, 49706, 43231, 47062, 34657]
-    assert tokenizer.decode(ids) == "Hello, I am Featureiman Byeswickattribute argue logger Normandy Compton analogous"
+def test_4_7_ten_tokens(ten_tokens):
+    # The book prints six, its script gpt.py ten.
+    assert ten_tokens == [15496, 11, 314, 716, 27018, 24086, 47843, 30961, 42348, 7267, 49706, 43231, 47062, 34657]
+
+
+def test_4_7_ten_tokens_as_text(ten_tokens, tokenizer):
+    assert tokenizer.encode("Hello, I am") == ten_tokens[:4]
+    assert tokenizer.decode(ten_tokens[:10]) == "Hello, I am Featureiman Byeswickattribute argue"
+    assert tokenizer.decode(ten_tokens[10:]) == " logger Normandy Compton analogous"

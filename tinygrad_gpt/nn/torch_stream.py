@@ -13,6 +13,7 @@ aten/src/ATen/native/cpu/DistributionTemplates.h of https://github.com/pytorch/p
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -45,10 +46,11 @@ class TorchStream:
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> np.ndarray:
         """`torch.rand`, `Tensor.uniform_(low, high)`: float32, one word each, of which 24 bits are used."""
-        x = (self.words(math.prod(shape)) & np.uint32(0xFFFFFF)).astype(np.float64)
-        x *= 2.0**-24 * float(np.float32(high) - np.float32(low))
-        x += float(np.float32(low))
-        return x.astype(np.float32).reshape(shape)
+        low, width = float(np.float32(low)), float(np.float32(high) - np.float32(low))
+        values = np.empty(math.prod(shape), np.float32)
+        for piece in _pieces(values):
+            piece[:] = (self.words(len(piece)) & np.uint32(0xFFFFFF)) * (2.0**-24 * width) + low
+        return values.reshape(shape)
 
     def normal(self, *shape: int) -> np.ndarray:
         """`torch.randn`, `nn.Embedding`: float32, mean 0 and variance 1, by the method of Box and Muller.
@@ -59,11 +61,9 @@ class TorchStream:
         n = math.prod(shape)
         if n < 16:
             return np.array([self._scalar_normal() for _ in range(n)], np.float32).reshape(shape)
-        values = np.empty(n, np.float32)
-        for start in range(0, n, 2**20):  # in pieces, so that little more memory is used than the result takes
-            piece = values[start:start + 2**20]
-            piece[:] = self.uniform(len(piece))
-            _box_muller(piece[:len(piece) // 16 * 16])
+        values = self.uniform(n)
+        for piece in _pieces(values[:n // 16 * 16]):
+            _box_muller(piece)
         if n % 16:
             values[-16:] = self.uniform(16)
             _box_muller(values[-16:])
@@ -129,6 +129,12 @@ class TorchStream:
         """
         exponential = (-np.log1p(-self._doubles(len(probabilities)))).astype(np.float32)
         return int(np.argmax(np.asarray(probabilities, np.float32) / exponential))
+
+
+def _pieces(values: np.ndarray) -> Iterator[np.ndarray]:
+    """Views of 2**20 values and of what is left, so that little more memory is used than the result takes."""
+    for start in range(0, len(values), 2**20):
+        yield values[start:start + 2**20]
 
 
 def _box_muller(uniforms: np.ndarray) -> None:

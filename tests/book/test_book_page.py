@@ -1,0 +1,14 @@
+"""docs/book.md and the tests of this folder name one another."""
+
+import re
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+PAGE = (FOLDER.parents[1] / "docs" / "book.md").read_text(encoding="utf-8")
+
+
+def test_the_page_lists_every_test_of_a_chapter_and_no_other():
+    tests = [name for file in sorted(FOLDER.glob("test_*.py")) if file.stem != Path(__file__).stem
+             for name in re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)]
+    assert len(tests) > 50
+    assert sorted(re.findall(r"`(test_\w+)`", PAGE)) == sorted(tests)
