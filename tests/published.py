@@ -1,24 +1,78 @@
-"""Stand-ins for the published files, a few hundred bytes each, under the names and rules of the real ones."""
+"""Published GPT-2 models, as other programs write them, small enough for a test."""
 
-import hashlib
-import random
+import json
+import struct
+from pathlib import Path
 
-from tinygrad_gpt.checkpoints import download
-from tinygrad_gpt.checkpoints.download import Published
+import h5py
+import numpy as np
 
-FILES = {"model.safetensors": random.Random(1).randbytes(4000), "vocab.json": b'{"a": 0}', "merges.txt": b"#version\n"}
-
-
-def replace_models(monkeypatch, files=FILES, shape=(4, 1, 2)):
-    """Let gpt2 and gpt2-xl stand for `files`; the length of the second one's weights is unknown."""
-    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    weights, *vocabulary = files
-    monkeypatch.setattr(download, "MODELS", {
-        "gpt2": Published("1a", digests[weights], len(files[weights]), *shape),
-        "gpt2-xl": Published("2b", digests[weights], None, *shape)})
-    monkeypatch.setattr(download, "VOCABULARY", tuple((name, digests[name], len(files[name])) for name in vocabulary))
+BLOCK = {"ln_1.weight": (1,), "ln_1.bias": (1,), "attn.c_attn.weight": (1, 3), "attn.c_attn.bias": (3,),
+         "attn.c_proj.weight": (1, 1), "attn.c_proj.bias": (1,), "ln_2.weight": (1,), "ln_2.bias": (1,),
+         "mlp.c_fc.weight": (1, 4), "mlp.c_fc.bias": (4,), "mlp.c_proj.weight": (4, 1), "mlp.c_proj.bias": (1,)}
+DTYPES = {"float32": "F32", "float16": "F16", "float64": "F64", "uint16": "BF16", "uint8": "U8", "int64": "I64"}
 
 
-def at(prefix, files=FILES):
-    """The same, for a server."""
-    return {f"{prefix}/{name}": data for name, data in files.items()}
+def weights(vocab_size=11, n_ctx=7, width=6, n_layer=2, seed=0) -> dict[str, np.ndarray]:
+    """Random float32 weights under Hugging Face's names without prefix; uint16 stands for bfloat16."""
+    random = np.random.default_rng(seed)
+    shapes = {"wte.weight": (vocab_size, width), "wpe.weight": (n_ctx, width),
+              "ln_f.weight": (width,), "ln_f.bias": (width,)}
+    for i in range(n_layer):
+        shapes |= {f"h.{i}.{name}": tuple(width * n for n in times) for name, times in BLOCK.items()}
+    return {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def header_of(tensors: dict[str, np.ndarray]) -> tuple[dict, bytes]:
+    """The JSON header and the data of a safetensors file."""
+    header, data = {}, b""
+    for name, array in tensors.items():
+        raw = np.ascontiguousarray(array).tobytes()
+        header[name] = {"dtype": DTYPES[array.dtype.name], "shape": list(array.shape),
+                        "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    return header, data
+
+
+def packed(header, data: bytes, align: int | None = 8) -> bytes:
+    """A safetensors file; without `align` the data begin wherever the header ends."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    text += b" " * (-len(text) % align) if align else b""
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def safetensors_file(path: Path, tensors: dict[str, np.ndarray], align: int | None = 8) -> Path:
+    path.write_bytes(packed(*header_of(tensors), align))
+    return path
+
+
+def config_file(folder: Path, **content) -> Path:
+    """A config.json."""
+    path = folder / "config.json"
+    path.write_text(json.dumps({"model_type": "gpt2", "activation_function": "gelu_new", **content}))
+    return path
+
+
+def keras_place(name: str) -> str:
+    """Where a tensor lies in tf_model.h5."""
+    *layers, kind = name.split(".")
+    norm = layers[-1].startswith("ln_")
+    kind = {"weight": "gamma", "bias": "beta"}[kind] if norm else kind
+    kind = "embeddings" if layers == ["wpe"] else kind
+    place = "/".join(layers).replace("h/", "h_._", 1) if layers[0] == "h" else layers[0]
+    return f"transformer/tfgp_t2lm_head_model/transformer/{place}/{kind}:0"
+
+
+def keras_file(path: Path, tensors: dict[str, np.ndarray]) -> Path:
+    """A tf_model.h5 in Hugging Face's layout: biases of matrices are one row."""
+    with h5py.File(path, "w") as file:
+        file.create_group("top_level_model_weights")
+        for name, array in tensors.items():
+            row = name.endswith(".bias") and "ln_" not in name
+            file[keras_place(name)] = array[None] if row else array
+    return path
+
+
+def bfloat16(array: np.ndarray) -> np.ndarray:
+    """The upper halves of float32 values."""
+    return (np.ascontiguousarray(array).view(np.uint32) >> 16).astype(np.uint16)

@@ -79,7 +79,8 @@ def weights_file(path: str | Path) -> Path:
         if pickles:
             raise CheckpointError(f"it holds {pickles[0][:80]!r}, a Python pickle, which could run any code; have "
                                   "transformers write model.safetensors with save_pretrained")
-        raise CheckpointError(f"it holds no model: neither model.h5 of this package nor {' or '.join(WEIGHTS)}; {WHERE}")
+        raise CheckpointError(f"it holds no model: neither model.h5 of this package nor {' or '.join(WEIGHTS)}; "
+                              f"{WHERE}")
 
 
 def _read_places(file: Path) -> dict[str, StoredTensor]:
