@@ -308,6 +308,7 @@ def test_a_part_that_is_refused_is_removed_but_not_after_an_interrupt(absent):
     assert everything_in(absent.parent) == []
     with pytest.raises(KeyboardInterrupt):
         write_pieces(absent, PIECES, verify=interrupt)
+    assert part_of(absent).read_bytes() == NEW
     continue_with_pieces(absent)
 
 

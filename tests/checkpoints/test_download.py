@@ -19,11 +19,11 @@ from tinygrad_gpt import files
 from tinygrad_gpt.checkpoints import download as module
 from tinygrad_gpt.checkpoints import transfer
 from tinygrad_gpt.checkpoints.download import MODELS, cache_folder, download, downloaded
-from tinygrad_gpt.checkpoints.gpt2_files import read_gpt2, write_gpt2
+from tinygrad_gpt.checkpoints.gpt2_files import read_gpt2
 from tinygrad_gpt.checkpoints.transfer import sha256_of
 from tinygrad_gpt.errors import CheckpointError, DataError, ResourceError, TinygradError, UsageError
 from tinygrad_gpt.files import part_of
-from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+from tinygrad_gpt.models.gpt2 import GPT2Config
 from tinygrad_gpt.text.vocabulary import read_gpt2 as read_vocabulary
 
 NAMES = ["config.json", "download.json", "merges.txt", "model.safetensors", "vocab.json"]
@@ -267,18 +267,14 @@ def test_a_killed_process_keeps_nobody_out(server):
 
 def test_what_arrives_is_a_model(monkeypatch, tmp_path, shared_data):
     """Weights, settings and vocabulary of a narrow GPT-2 with the published vocabulary, from a server to the reader."""
-    made = GPT2(GPT2Config(n_embd=4, n_layer=1, n_head=2), seed=0)
-    write_gpt2(tmp_path / "made", made.config.to_dict(), made.state_dict())
-    content = {"model.safetensors": (tmp_path / "made" / "model.safetensors").read_bytes(),
-               "vocab.json": (shared_data / "gpt2" / "encoder.json").read_bytes(),
-               "merges.txt": (shared_data / "gpt2" / "vocab.bpe").read_bytes()}
+    made, content = published.narrow_gpt2(tmp_path / "made", shared_data)
     published.replace_models(monkeypatch, content)
     monkeypatch.setattr(transfer, "PIECE", 100_000)
     with loopback.serving(published.at("/narrow", content)) as server:
         server.plan += [("cut", 300_000)]
         folder = download("gpt2", source=server.url + "/narrow")
     config, tensors = read_gpt2(folder)
-    assert GPT2Config(**config) == GPT2Config(n_embd=4, n_layer=1, n_head=2)
+    assert GPT2Config(**config) == made.config
     assert {name: array.tobytes() for name, array in tensors.items()} == {
         name: array.tobytes() for name, array in made.state_dict().items()}
     assert len(read_vocabulary(folder)) == 50256

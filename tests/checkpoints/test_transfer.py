@@ -206,8 +206,10 @@ def test_a_length_that_is_not_said(server, path):
 
 def test_a_server_that_does_not_stop(server, path):
     server.plan += [("chunked", 10**6)]
+    reports = []
     with pytest.raises(CheckpointError, match="wrong file"):
-        get(server.url + NAME, path)
+        get(server.url + NAME, path, report=lambda done, total: reports.append(done))
+    assert max(reports) <= SIZE + transfer.PIECE
     assert list(path.parent.iterdir()) == []
 
 
