@@ -47,6 +47,7 @@ def test_a_4_loss_and_gradients():
 
 def test_a_5_parameters(net):
     assert net.size == 2213
+    assert NeuralNetwork(TorchStream(123), 2, 2).size == 752  # exercise A.3
     weight = net.layers[0].weight.T.numpy()
     assert weight.shape == (30, 50)
     assert_prints(corners(weight, axes=2), """

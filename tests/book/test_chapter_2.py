@@ -60,6 +60,13 @@ def test_2_6_a_batch_of_eight(tokens):
         [5891, 1576, 438, 568], [340, 373, 645, 1049], [5975, 284, 502, 284], [3285, 326, 11, 287]]
 
 
+def test_2_6_exercise_2_2_other_windows(tokens):
+    assert token_windows(tokens, 2)[0][:4].tolist() == [[40, 367], [2885, 1464], [1807, 3619], [402, 271]]
+    assert [token_windows(tokens[offset:], 8)[0][0].tolist() for offset in (0, 2, 4, 6)] == [  # a stride of 2
+        [40, 367, 2885, 1464, 1807, 3619, 402, 271], [2885, 1464, 1807, 3619, 402, 271, 10899, 2138],
+        [1807, 3619, 402, 271, 10899, 2138, 257, 7026], [402, 271, 10899, 2138, 257, 7026, 15632, 438]]
+
+
 def test_2_7_embedding_weights():
     layer = Embedding(6, 3, None)
     layer.load_state_dict({"weight": TorchStream(123).normal(6, 3)})

@@ -122,6 +122,18 @@ def test_3_4_2_self_attention_v2(self_attention_v2):
          [-0.0754,  0.0693]]""")
 
 
+def test_3_4_2_exercise_3_1_self_attention_with_seed_123():
+    stream = TorchStream(123)
+    q, k, v = (heads(linear(stream, 3, 2, bias=False)(INPUTS.reshape(1, 6, 3))) for _ in range(3))
+    assert_prints(ops.attention(q, k, v, causal=False).numpy(), """
+        [[-0.5337, -0.1051],
+         [-0.5323, -0.1080],
+         [-0.5323, -0.1079],
+         [-0.5297, -0.1076],
+         [-0.5311, -0.1066],
+         [-0.5299, -0.1081]]""")
+
+
 def test_3_5_1_the_causal_mask(scores):
     weights = ops.softmax(scores / math.sqrt(2))
     assert_prints(weights.numpy(), """
