@@ -15,7 +15,7 @@ import tiny
 from tinygrad_gpt.cli import main
 from tinygrad_gpt.cli.finetune_classifier import command
 from tinygrad_gpt.cli.options import Settings
-from tinygrad_gpt.recipes.finetune_classifier import TRAINED, FinetuneConfig
+from tinygrad_gpt.recipes.finetune_config import CHOICES, FinetuneConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -35,7 +35,8 @@ def test_every_field_of_the_config_is_an_option_with_its_default():
     for name, field in fields.items():
         if field.default is not dataclasses.MISSING:
             assert options[name].to_info_dict()["default"] == field.default, name
-    assert tuple(options["train"].type.choices) == tuple(TRAINED)
+    for name, choices in CHOICES.items():
+        assert tuple(options[name].type.choices) == choices, name
 
 
 def test_a_run_says_what_it_did_and_how_to_use_it(args, tmp_path, capsys):

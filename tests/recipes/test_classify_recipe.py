@@ -6,6 +6,7 @@ import tiny
 
 from tinygrad_gpt.errors import DataError, NonFiniteError, UsageError
 from tinygrad_gpt.recipes.classify import classify, encode_texts, predict
+from tinygrad_gpt.recipes.inputs import Texts
 
 TEXTS = [text for text, _ in tiny.texts(30)] + ["x", "ski " * 40]
 
@@ -51,9 +52,11 @@ def test_every_text_begins_with_end_of_text():
 def test_predictions_are_float32_and_repeat_bit_for_bit():
     saved = tiny.classifier()
     ids, _ = encode_texts(saved.tokenizer, TEXTS, 16)
-    first = predict(saved.classifier, ids)
+    inputs = Texts(saved.classifier, ids)
+    first = predict(inputs)
     assert (first.dtype, first.shape) == (np.float32, (len(TEXTS), 3))
-    assert first.tobytes() == predict(saved.classifier, ids).tobytes()
+    assert first.tobytes() == predict(inputs).tobytes()
+    np.testing.assert_allclose(predict(inputs, np.array([3, 1])), first[[3, 1]], atol=1e-6)
 
 
 def test_the_strict_backend_gives_the_same(backend):

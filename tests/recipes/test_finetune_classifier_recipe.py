@@ -11,15 +11,11 @@ from tinygrad_gpt.backend import backend_of, use_backend
 from tinygrad_gpt.errors import DataError, UsageError
 from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.recipes.classify import classify
-from tinygrad_gpt.recipes.finetune_classifier import (
-    TRAINED,
-    FinetuneConfig,
-    _loss,
-    finetune_classifier,
-    next_tokens,
-    set_trained,
-)
+from tinygrad_gpt.recipes.finetune_classifier import _loss, finetune_classifier, next_tokens
+from tinygrad_gpt.recipes.finetune_config import TRAINED, FinetuneConfig
+from tinygrad_gpt.recipes.inputs import Texts
 from tinygrad_gpt.recipes.saved import load_model, save_model
+from tinygrad_gpt.recipes.starting_model import set_trained
 
 FILES = {"confusion.png", "curves.png", "log.jsonl", "model.h5", "report.json"}
 
@@ -65,7 +61,8 @@ def test_the_log_has_a_line_a_step_and_scores_at_each_epoch(run):
 def test_the_report_says_everything(run, config):
     out, result, _ = run
     report = json.loads((out / "report.json").read_text())
-    assert set(report) == {"counts", "classes", "truncated", "validation", "test", "bag_of_words", "provenance"}
+    assert set(report) == {"counts", "classes", "truncated", "trained", "training", "validation", "test",
+                           "bag_of_words", "provenance"}
     assert report["classes"] == sorted(tiny.WORDS)
     assert report["test"]["accuracy"] == result.test.accuracy
     assert report["bag_of_words"]["accuracy"] > 0.8
@@ -130,8 +127,8 @@ def test_frozen_parameters_stay_as_they_are_and_get_no_gradient(train):
     blocks = {"head": (), "last-block": ("h.1.", "ln_f"), "last-two-blocks": ("h.0.", "h.1.", "ln_f"), "all": ("",)}
     assert trained == {name for name, _ in model.named_parameters()
                        if name.startswith(("score.", *(f"transformer.{part}" for part in blocks[train])))}
-    ids, ends = np.array([[1, 2, 3, 4], [5, 6, 0, 0]]), np.array([4, 2])
-    _loss(model, ids, ends, np.array([0, 2]), lm_weight=0.5).backward()
+    inputs = Texts(model, [[1, 2, 3, 4], [5, 6]])
+    _loss(inputs, np.array([0, 2]), None, 0.5, np.arange(2)).backward()
     assert {name for name, parameter in model.named_parameters() if parameter.grad is not None} == trained
 
 
@@ -163,9 +160,8 @@ def test_next_tokens_are_the_targets_up_to_the_end_of_a_text():
 
 def test_the_language_model_loss_is_added_with_its_weight():
     model = tiny.classifier().classifier
-    ids, ends = np.array([[1, 2, 3, 4], [5, 6, 0, 0]]), np.array([4, 2])
-    batch = ids, ends, np.array([0, 2])
-    plain, half, whole = (_loss(model, *batch, weight).item() for weight in (0.0, 0.5, 1.0))
+    batch = Texts(model, [[1, 2, 3, 4], [5, 6]]), np.array([0, 2]), None
+    plain, half, whole = (_loss(*batch, weight, np.arange(2)).item() for weight in (0.0, 0.5, 1.0))
     assert whole - plain == pytest.approx(2 * (half - plain), rel=1e-4)
     assert half - plain == pytest.approx(0.5 * np.log(model.transformer.config.vocab_size), rel=0.1)  # untrained
 

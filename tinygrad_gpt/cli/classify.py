@@ -58,8 +58,8 @@ def command(texts: Sequence[str], file: str | None, text_column: str | None, enc
     if skipped:
         note(f"{skipped:,} malformed rows skipped")
     if truncated := sum(answer.truncated for answer in answers):
-        note(f"{truncated:,} of {len(answers):,} texts longer than the {saved.n_ctx - 1} tokens that the model reads; "
-             "their ends were not read")
+        note(f"{truncated:,} of {len(answers):,} texts longer than the {saved.classifier.longest_text} tokens that the "
+             "model reads; their ends were not read")
 
 
 def _check_arguments(texts, file, text_column, output, as_json):

@@ -26,17 +26,18 @@ def command(data: str, text_column: str | None, label_column: str | None, encodi
             model: str | None, part: str, errors: int, as_json: bool) -> None:
     """Measure a classifier on labelled texts."""
     from tinygrad_gpt.data.classification import read_labelled
-    from tinygrad_gpt.recipes.evaluate import evaluate
+    from tinygrad_gpt.recipes.evaluate import evaluate, reads_quotes
     from tinygrad_gpt.recipes.saved import SHIPPED_CLASSIFIER, load_model
 
     saved = load_model(SHIPPED_CLASSIFIER if model is None else model)
-    labelled = read_labelled(data, text_column, label_column, encoding=encoding, skip_malformed=skip_malformed)
+    labelled = read_labelled(data, text_column, label_column, encoding=encoding, skip_malformed=skip_malformed,
+                             quotes=reads_quotes(saved, part))
     result = evaluate(saved, labelled, part)
     if as_json:
         figures = result.to_dict()
         print_json({**figures, "mistakes": figures["mistakes"][:errors]})
         return
-    lines = [result.counts, f"{result.truncated:,} texts truncated to {saved.n_ctx - 1} tokens", "",
+    lines = [result.counts, f"{result.truncated:,} texts truncated to {saved.classifier.longest_text} tokens", "",
              report_text(result.report)]
     if errors:
         shown = result.mistakes[:errors]

@@ -1,5 +1,7 @@
 """`finetune classifier`: a text classifier from labelled texts."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,50 +9,88 @@ import click
 
 from tinygrad_gpt.cli.options import NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval, common_options, echo
 from tinygrad_gpt.cli.progress import progress_shown
+from tinygrad_gpt.cli.sections import SectionedCommand, SectionedOption
 from tinygrad_gpt.cli.show import report_text
 
 __all__ = ["command"]
 
 
-@click.command(name="classifier")
-@click.option("--data", required=True, metavar="FILE", help="Labelled texts: .csv, .tsv or .jsonl.")
-@click.option("--text-column", metavar="COLUMN", help="Column of the texts, by name or number from 1.")
-@click.option("--label-column", metavar="COLUMN", help="Column of the labels, by name or number from 1.")
-@click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the file.")
-@click.option("--skip-malformed", is_flag=True, help="Count malformed rows instead of refusing the file.")
-@click.option("--base", default="sms-spam", show_default=True, metavar="MODEL",
-              help="Model to start from: a checkpoint, a shipped model, or 'random' for a small new one.")
-@click.option("--train", type=click.Choice(["head", "last-block", "last-two-blocks", "all"]), default="all",
-              show_default=True, help="What is trained besides the head.")
-@click.option("--epochs", type=PositiveInt(10_000), default=6, show_default=True, help="Passes over the texts.")
-@click.option("--batch-size", type=PositiveInt(4096), default=16, show_default=True, help="Texts in a step.")
-@click.option("--lr", type=PositiveFloat(1.0), default=5e-4, show_default=True, help="Highest learning rate.")
-@click.option("--weight-decay", type=UnitInterval(), default=0.1, show_default=True, help="Weight decay of AdamW.")
-@click.option("--max-norm", type=PositiveFloat(), default=1.0, show_default=True, help="Gradients are clipped to it.")
-@click.option("--dropout", type=UnitInterval(), default=0.2, show_default=True, help="Dropout while training.")
-@click.option("--lm-weight", type=UnitInterval(), default=1.0, show_default=True,
-              help="Weight of the language-model loss on the texts.")
-@click.option("--seed", type=NonNegativeInt(), default=123, show_default=True,
-              help="Seed of the head, the order of the texts and dropout.")
-@click.option("--split-seed", type=NonNegativeInt(), default=123, show_default=True,
-              help="Seed of the split into training, validation and test texts.")
-@click.option("--float16", is_flag=True, help="Store the weights in half precision.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR",
-              help="Folder for the model, the log, the report and the pictures.")
+def _section(title: str) -> Callable[..., Any]:
+    return functools.partial(click.option, cls=SectionedOption, section=title, show_default=True)
+
+
+data, start, model, reading, training, folder = map(_section, (
+    "Data", "Model to start from", "What is trained", "How a text is read", "Training", "Folder"))
+
+
+@click.command(name="classifier", cls=SectionedCommand)
+@data("--data", required=True, metavar="FILE", help="Labelled texts: .csv, .tsv or .jsonl.")
+@data("--text-column", metavar="COLUMN", help="Column of the texts, by name or number from 1.")
+@data("--label-column", metavar="COLUMN", help="Column of the labels, by name or number from 1.")
+@data("--encoding", default="utf-8", help="Encoding of the file.")
+@data("--skip-malformed", is_flag=True, help="Count malformed rows instead of refusing the file.")
+@data("--split", type=click.Choice(["by-text", "book", "book-experiments"]), default="by-text",
+      help="No text in two parts, or one of the two splits of the book's author.")
+@data("--split-seed", type=NonNegativeInt(), default=123, help="Seed of the split by text.")
+@start("--base", default="sms-spam", metavar="MODEL",
+       help="A checkpoint, a folder, a shipped model, or 'random' for a new one.")
+@start("--vocabulary", metavar="PATH", help="Vocabulary of a new model.  [default: one made of the training texts]")
+@start("--vocab-size", type=PositiveInt(1_000_000), default=2048, help="Tokens of the vocabulary to make.")
+@start("--n-ctx", type=PositiveInt(65_536), default=256, help="Longest sequence of a new model.")
+@start("--n-embd", type=PositiveInt(65_536), default=192, help="Width of a new model.")
+@start("--n-layer", type=PositiveInt(1000), default=4, help="Blocks of a new model.")
+@start("--n-head", type=PositiveInt(1000), default=4, help="Attention heads of a new model.")
+@start("--init", type=click.Choice(["gpt2", "book"]), default="gpt2",
+       help="Initial values of what is new: as in GPT-2, or those of the book.")
+@model("--train", type=click.Choice(["head", "last-block", "last-two-blocks", "all", "lora"]), default="all",
+       help="What is trained besides the head.")
+@model("--rank", type=PositiveInt(65_536), default=16, help="Rank of LoRA's updates.")
+@model("--alpha", type=PositiveFloat(), default=16.0, help="LoRA's updates are multiplied by alpha / rank.")
+@model("--targets", default="q,k,v,attn.c_proj,mlp.c_fc,mlp.c_proj", metavar="LAYERS",
+       help="Layers that LoRA adapts; add 'score' for the head.")
+@reading("--read", type=click.Choice(["last-real", "last", "first", "mean"]), default="last-real",
+         help="The position that the scores come from; 'last' may be padding.")
+@reading("--context", default="model", metavar="longest|model|N", help="Tokens of a text that are read.")
+@reading("--padding", type=click.Choice(["none", "dynamic", "fixed"]), default="dynamic",
+         help="A text a batch; to the longest of a batch; to the context, with tokens that are read.")
+@reading("--no-causal-mask", is_flag=True, help="Let tokens see what stands behind them.")
+@reading("--no-start", is_flag=True, help="Do not begin texts with the end-of-text token.")
+@training("--epochs", type=PositiveInt(10_000), default=6, help="Passes over the texts.")
+@training("--batch-size", type=PositiveInt(4096), default=16, help="Texts computed together.")
+@training("--accumulate", type=PositiveInt(4096), default=1, help="Batches in an optimiser step.")
+@training("--order", type=click.Choice(["length", "book"]), default="length",
+          help="Batches of like length, or those of the book's data loader.")
+@training("--lr", type=PositiveFloat(1.0), default=5e-4, help="Highest learning rate.")
+@training("--schedule", type=click.Choice(["cosine", "constant"]), default="cosine",
+          help="Course of the learning rate; the cosine has a warm-up.")
+@training("--weight-decay", type=UnitInterval(), default=0.1, help="Weight decay of AdamW.")
+@training("--max-norm", type=PositiveFloat(), default=1.0, help="Gradients are clipped to it.")
+@training("--dropout", type=UnitInterval(), default=0.2, help="Dropout while training.")
+@training("--lm-weight", type=UnitInterval(), default=1.0, help="Weight of the language-model loss on the texts.")
+@training("--class-weights", type=click.Choice(["none", "balanced"]), default="none",
+          help="Count classes alike, however many texts they have.")
+@training("--seed", type=NonNegativeInt(), default=123, help="Seed of the head, the order of the texts and dropout.")
+@folder("--float16", is_flag=True, help="Store the weights in half precision.")
+@folder("--out", required=True, type=click.Path(path_type=Path), metavar="DIR",
+        help="Folder for the model, the log, the report and the pictures.")
 @common_options
 @click.pass_context
 def command(ctx: click.Context, out: Path, **settings: Any) -> None:
     """Train a text classifier on labelled texts."""
     from tinygrad_gpt.recipes.finetune_classifier import FinetuneConfig, finetune_classifier
 
+    config = FinetuneConfig(**settings)
     with progress_shown() as report:
-        result = finetune_classifier(FinetuneConfig(**settings), out, report)
-    lines = [result.counts, f"{result.truncated:,} texts truncated to {result.saved.n_ctx - 1} tokens", ""]
+        result = finetune_classifier(config, out, report)
+    lines = [result.counts, f"{result.truncated:,} texts truncated to {result.saved.classifier.longest_text} tokens",
+             f"{result.trained:,} of {result.saved.model.size:,} numbers trained", ""]
     for title, figures in (("Validation", result.validation), ("Test", result.test)):
         lines += [title, report_text(figures), ""]
     if result.baseline:
         lines += [f"A bag of words with logistic regression on the same test texts: accuracy "
                   f"{result.baseline.accuracy:.4f}, F1 {result.baseline.f1:.4f}", ""]
-    lines += [f"Written to {out}: model.h5, report.json, log.jsonl, curves.png, confusion.png",
+    files = ["model.h5", "report.json", "log.jsonl", "curves.png", "confusion.png"]
+    files += ["adapter.h5"] if config.train == "lora" else []
+    lines += [f"Written to {out}: {', '.join(files)}",
               f"Use it: {ctx.find_root().info_name} classify --model {out} TEXT"]
     echo("\n".join(lines))

@@ -1,6 +1,6 @@
-"""The two ways in which the reference divides its labelled texts, to compare figures on the very same ones.
+"""The ways to divide labelled texts: our own, and the two of the reference, to compare figures on the very same texts.
 
-Neither is meant for new work: they rebalance the test texts, and some of these stand in the training part as well.
+Those two are not meant for new work: they rebalance the test texts, and some of these stand in the training part, too.
 
 Source: S. Raschka, *Build a Large Language Model (From Scratch)*, chapter 6, and its repository's folder
 ch06/02_bonus_additional-experiments.
@@ -8,12 +8,20 @@ ch06/02_bonus_additional-experiments.
 
 import numpy as np
 
-from tinygrad_gpt.data.classification import LabelledTexts, Split
+from tinygrad_gpt.data.classification import LabelledTexts, Split, split_by_text
 from tinygrad_gpt.errors import DataError
 
-__all__ = ["book_experiments_split", "book_split"]
+__all__ = ["SPLITS", "book_experiments_split", "book_split", "divide"]
 
+SPLITS = ("by-text", "book", "book-experiments")
 SEED = 123
+
+
+def divide(data: LabelledTexts, split: str, seed: int) -> Split:
+    """One of `SPLITS`; the seed is that of the split by text, the others have their own."""
+    if split == "by-text":
+        return split_by_text(data, seed=seed)
+    return book_split(data) if split == "book" else book_experiments_split(data)
 
 
 def book_split(data: LabelledTexts) -> Split:

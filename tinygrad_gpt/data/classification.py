@@ -41,13 +41,17 @@ class Split:
     undersampled: int = 0  # rows left out so that the classes are of one size
     leaked: int = 0  # test texts that stand, letter for letter, in the training part as well
 
-    def __str__(self) -> str:
-        """`3 duplicates and 0 texts with two labels left out; 70 training, 10 validation, 20 test texts`."""
-        left_out = f"{self.duplicates:,} duplicates and {self.conflicts:,} texts with two labels left out"
+    @property
+    def left_out(self) -> str:
+        """`3 duplicates and 0 texts with two labels left out`."""
         if self.undersampled:
-            left_out = (f"{self.undersampled:,} rows left out to balance the classes; "
-                        f"{self.leaked:,} of the test texts stand in the training part, too")
-        return (f"{left_out}; {len(self.train):,} training, {len(self.validation):,} validation, "
+            return (f"{self.undersampled:,} rows left out to balance the classes; "
+                    f"{self.leaked:,} of the test texts stand in the training part, too")
+        return f"{self.duplicates:,} duplicates and {self.conflicts:,} texts with two labels left out"
+
+    def __str__(self) -> str:
+        """The same, and `70 training, 10 validation, 20 test texts`."""
+        return (f"{self.left_out}; {len(self.train):,} training, {len(self.validation):,} validation, "
                 f"{len(self.test):,} test texts")
 
 

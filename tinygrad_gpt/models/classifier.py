@@ -9,6 +9,7 @@ from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.models.gpt2 import GPT2
 from tinygrad_gpt.nn import Block, Linear, Module
+from tinygrad_gpt.nn.recompute import recomputed
 from tinygrad_gpt.tensor import Tensor, raw
 
 __all__ = ["READS", "GPT2Classifier", "Reading", "at_last", "block_over"]
@@ -115,8 +116,10 @@ class GPT2Classifier(Module):
     def whole_blocks(self, x: Tensor, lengths, start: int = 0, stop: int | None = None) -> Tensor:
         """The same at every position: (B, T, C) -> (B, T, C)."""
         for block in self.transformer.h[start:stop]:
-            x = block(x) if self.reading.causal else block_over(
-                block, x, x, self.reading.counted(raw(lengths), x.shape[1]))
+            if not self.reading.causal:
+                x = block_over(block, x, x, self.reading.counted(raw(lengths), x.shape[1]))
+            else:
+                x = recomputed(block, x) if self.transformer.recompute else block(x)
         return x
 
     def scores(self, x: Tensor, lengths) -> Tensor:

@@ -7,10 +7,9 @@ import numpy as np
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.autograd import no_grad
-from tinygrad_gpt.backend import backend_of
-from tinygrad_gpt.data.batches import length_batches, pad, truncate
+from tinygrad_gpt.data.batches import length_batches, truncate
 from tinygrad_gpt.errors import DataError, NonFiniteError
-from tinygrad_gpt.models.classifier import GPT2Classifier
+from tinygrad_gpt.recipes.inputs import Texts
 from tinygrad_gpt.recipes.saved import SavedModel
 from tinygrad_gpt.text import Tokenizer
 
@@ -44,50 +43,52 @@ def classify(saved: SavedModel, texts: Sequence[str], batch_size: int = 32) -> l
         UsageError: "the model is a language model, not a classifier; …".
         DataError: "empty text (text 2): there is nothing to classify; …".
     """
-    model, n_ctx = saved.classifier, saved.n_ctx
+    model = saved.classifier
     for number, text in enumerate(texts, start=1):
         if not text.strip():
             raise DataError(f"empty text (text {number}): there is nothing to classify; give a text with words")
-    tokens = [_with_start(saved.tokenizer, text) for text in texts]
-    probabilities = predict(model, truncate(tokens, n_ctx)[0], batch_size)
+    tokens, _ = encode_texts(saved.tokenizer, texts, None, model.reading.start)
+    probabilities = predict(Texts(model, truncate(tokens, model.context)[0]), batch_size=batch_size)
     return [
         Prediction(text, saved.labels[int(row.argmax())], float(row.max()),
                    {label: float(p) for label, p in zip(saved.labels, row, strict=True)},
-                   tokens=len(ids) - 1, truncated=len(ids) > n_ctx)
+                   tokens=len(ids) - model.reading.start, truncated=len(ids) > model.context)
         for text, ids, row in zip(texts, tokens, probabilities, strict=True)
     ]
 
 
-def _with_start(tokenizer: Tokenizer, text: str) -> list[int]:
-    """The text's ids behind an end-of-text token: so every document began in pretraining."""
-    return [tokenizer.eot_id, *tokenizer.encode(text)]
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], context: int | None,
+                 start: bool = True) -> tuple[list[list[int]], int]:
+    """Ids of each text, and how many texts lost their end.
+
+    Args:
+        context: the most ids of a text; None: all.
+        start: put the end-of-text token first, with which every document began in pretraining.
+    """
+    first = [tokenizer.eot_id] if start else []
+    tokens = [[*first, *tokenizer.encode(text)] for text in texts]
+    return truncate(tokens, context) if context else (tokens, 0)
 
 
-def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], n_ctx: int) -> tuple[list[list[int]], int]:
-    """Ids of each text, at most n_ctx, and how many texts lost their end."""
-    return truncate([_with_start(tokenizer, text) for text in texts], n_ctx)
-
-
-def predict(model: GPT2Classifier, token_lists: Sequence[list[int]], batch_size: int = 32) -> np.ndarray:
+def predict(inputs: Texts, rows: np.ndarray | None = None, batch_size: int = 32) -> np.ndarray:
     """Probabilities (N, K) float32 of the classes; texts of like length are computed together.
+
+    Args:
+        inputs: the model and the texts.
+        rows: which of them, N; None: all.
 
     Raises:
         NonFiniteError: "probabilities are not numbers (text 7): …".
     """
-    result = np.empty((len(token_lists), model.score.weight.shape[1]), np.float32)
-    lengths = [len(ids) for ids in token_lists]
+    rows = np.arange(len(inputs.lengths)) if rows is None else rows
+    model = inputs.model
+    result = np.empty((len(rows), model.score.weight.shape[1]), np.float32)
     model.eval()
     with no_grad():
-        for rows in length_batches(lengths, batch_size, seed=0, epoch=0, shuffle=False):
-            ids, ends = (model_array(model, array) for array in pad([token_lists[i] for i in rows], pad_id=0))
-            result[rows] = ops.softmax(model(ids, ends)).numpy()
+        for places in length_batches(inputs.lengths[rows], batch_size, seed=0, epoch=0, shuffle=False):
+            result[places] = ops.softmax(inputs.logits(rows[places])).numpy()
     if not np.isfinite(result).all():
         first = int(np.flatnonzero(~np.isfinite(result).all(axis=1))[0])
         raise NonFiniteError(f"probabilities are not numbers (text {first + 1}): the model's weights overflow; "
                              "use another model, or train it again with a lower learning rate")
     return result
-
-
-def model_array(model: GPT2Classifier, array: np.ndarray):
-    """A host array, brought to the backend that holds the model."""
-    return backend_of(model.score.weight.data).from_numpy(array)

@@ -4,13 +4,15 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from tinygrad_gpt.data.classification import LabelledTexts, split_by_text
+from tinygrad_gpt.data.book_splits import divide
+from tinygrad_gpt.data.classification import LabelledTexts
 from tinygrad_gpt.errors import DataError, UsageError
 from tinygrad_gpt.recipes.classify import encode_texts, predict
+from tinygrad_gpt.recipes.inputs import Texts
 from tinygrad_gpt.recipes.saved import SavedModel, file_digest
 from tinygrad_gpt.train import Report, judge
 
-__all__ = ["PARTS", "Evaluation", "Mistake", "evaluate"]
+__all__ = ["PARTS", "Evaluation", "Mistake", "evaluate", "reads_quotes"]
 
 PARTS = ("all", "train", "validation", "test")
 
@@ -67,10 +69,15 @@ def evaluate(saved: SavedModel, data: LabelledTexts, part: str = "all") -> Evalu
     rows, counts = _rows(saved, data, part)
     texts = [data.texts[i] for i in rows]
     labels = np.array([saved.labels.index(name) for name in data.classes])[data.labels[rows]]
-    tokens, truncated = encode_texts(saved.tokenizer, texts, saved.n_ctx)
-    probabilities = predict(model, tokens)
+    tokens, truncated = encode_texts(saved.tokenizer, texts, model.context, model.reading.start)
+    probabilities = predict(Texts(model, tokens))
     return Evaluation(counts, part, truncated, judge(probabilities, labels, saved.labels),
                       _mistakes(texts, labels, probabilities, saved.labels))
+
+
+def reads_quotes(saved: SavedModel, part: str) -> bool:
+    """Must the file be read with quotes, to find the rows of a part as the reference cuts them?"""
+    return part != "all" and _split_of(saved) != "by-text"
 
 
 def _rows(saved: SavedModel, data: LabelledTexts, part: str) -> tuple[np.ndarray, str]:
@@ -84,10 +91,13 @@ def _rows(saved: SavedModel, data: LabelledTexts, part: str) -> tuple[np.ndarray
     if files and file_digest(data.file) not in files.values():
         raise UsageError(f"no {part} part ({data.file}): the model was finetuned on another file, {_listed([*files])}; "
                          "give that one, or evaluate all rows")
-    split = split_by_text(data, seed=seed)
+    split = divide(data, _split_of(saved), seed)
     rows = {"train": split.train, "validation": split.validation, "test": split.test}[part]
-    return rows, (f"{data.counts}; {split.duplicates:,} duplicates and {split.conflicts:,} texts with two labels "
-                  f"left out; {len(rows):,} texts of the {part} part judged")
+    return rows, f"{data.counts}; {split.left_out}; {len(rows):,} texts of the {part} part judged"
+
+
+def _split_of(saved: SavedModel) -> str:
+    return saved.provenance.get("config", {}).get("split", "by-text")
 
 
 def _mistakes(texts, labels, probabilities, names) -> list[Mistake]:

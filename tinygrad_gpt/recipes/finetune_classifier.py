@@ -3,71 +3,32 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from tinygrad_gpt import ops
-from tinygrad_gpt.data.batches import length_batches, pad
-from tinygrad_gpt.data.classification import LabelledTexts, Split, read_labelled, split_by_text
+from tinygrad_gpt.data.batches import book_batches, length_batches
+from tinygrad_gpt.data.book_splits import divide
+from tinygrad_gpt.data.classification import read_labelled
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.files import append_line, write_atomic
-from tinygrad_gpt.models.classifier import GPT2Classifier, at_last
-from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
+from tinygrad_gpt.models.gpt2 import seed_dropout
+from tinygrad_gpt.models.lora import merge_lora, save_adapter
 from tinygrad_gpt.optim import AdamW, warmup_cosine
 from tinygrad_gpt.recipes.baselines import bag_of_words
-from tinygrad_gpt.recipes.classify import encode_texts, model_array, predict
-from tinygrad_gpt.recipes.saved import SHIPPED_CLASSIFIER, SavedModel, load_model, model_file, origin, save_model
-from tinygrad_gpt.text import Tokenizer
+from tinygrad_gpt.recipes.classify import predict
+from tinygrad_gpt.recipes.finetune_config import FinetuneConfig
+from tinygrad_gpt.recipes.inputs import Texts, inputs_of
+from tinygrad_gpt.recipes.saved import SavedModel, model_file, origin, save_model
+from tinygrad_gpt.recipes.starting_model import load_base, with_head
+from tinygrad_gpt.tensor import Tensor
 from tinygrad_gpt.train import Progress, Report, judge, train_step
 from tinygrad_gpt.train.pictures import draw_confusion, draw_curves
 
-__all__ = ["TRAINED", "FinetuneConfig", "FinetuneResult", "finetune_classifier", "set_trained"]
-
-TRAINED = {"head": 0, "last-block": 1, "last-two-blocks": 2, "all": None}  # how many blocks; the head always
-
-
-@dataclass(frozen=True)
-class FinetuneConfig:
-    """Everything a run depends on.
-
-    Args:
-        data, text_column, label_column, encoding, skip_malformed: the labelled texts, as in `read_labelled`.
-        base: a checkpoint, a shipped model's name, or "random": a small model with its own vocabulary.
-        train: what is trained besides the head: "head", "last-block", "last-two-blocks" or "all".
-        epochs, batch_size: passes over the training texts, and texts in a step.
-        lr, weight_decay, max_norm: AdamW's peak rate (a tenth of the run is warm-up, then cosine to 0), its decay,
-            and the global norm to which gradients are clipped.
-        dropout: of the model while it is finetuned.
-        lm_weight: weight of the language-model loss on the training texts, added to the classification loss
-            (Radford et al. 2018, section 3.2).
-        seed: of the head's initial values, the order of the texts and the dropout masks.
-        split_seed: of the division into 70 % training, 10 % validation and 20 % test texts.
-        float16: store the weights in half precision.
-    """
-
-    data: str
-    text_column: str | None = None
-    label_column: str | None = None
-    encoding: str = "utf-8"
-    skip_malformed: bool = False
-    base: str = SHIPPED_CLASSIFIER
-    train: str = "all"
-    epochs: int = 6
-    batch_size: int = 16
-    lr: float = 5e-4
-    weight_decay: float = 0.1
-    max_norm: float = 1.0
-    dropout: float = 0.2
-    lm_weight: float = 1.0
-    seed: int = 123
-    split_seed: int = 123
-    float16: bool = False
-
-    def __post_init__(self):
-        if self.train not in TRAINED:
-            raise UsageError(f"train is {self.train!r}; choose one of {', '.join(TRAINED)}")
+__all__ = ["FinetuneConfig", "FinetuneResult", "finetune_classifier"]
 
 
 @dataclass(frozen=True)
@@ -77,13 +38,16 @@ class FinetuneResult:
     Args:
         saved: the model.
         counts: one line that reconciles the rows of the data file, the split and what was left out.
-        validation, test: figures on the two held-back parts.
+        trained: how many numbers were trained.
+        training, validation, test: figures on the three parts.
         baseline: figures of a bag of words on the test part, None without scikit-learn.
         truncated: texts of the file whose end was not read.
     """
 
     saved: SavedModel
     counts: str
+    trained: int
+    training: Report
     validation: Report
     test: Report
     baseline: Report | None
@@ -92,7 +56,7 @@ class FinetuneResult:
 
 def finetune_classifier(config: FinetuneConfig, out: str | Path,
                         report: Callable[[Progress], None] = lambda progress: None) -> FinetuneResult:
-    """Run the recipe; writes log.jsonl, model.h5, report.json, curves.png and confusion.png into ``out``.
+    """Run the recipe; writes log.jsonl, model.h5, report.json, curves.png, confusion.png and, of LoRA, adapter.h5.
 
     Args:
         config: the run. Same config, machine and thread count: the same result, bit for bit.
@@ -106,90 +70,88 @@ def finetune_classifier(config: FinetuneConfig, out: str | Path,
     if (out / "model.h5").exists():
         raise UsageError(f"cannot start ({out}): a finished run is there; choose another folder")
     data = read_labelled(config.data, config.text_column, config.label_column, encoding=config.encoding,
-                         skip_malformed=config.skip_malformed)
-    split = split_by_text(data, seed=config.split_seed)
-    base, tokenizer = _base(config, [data.texts[i] for i in split.train])
-    model = GPT2Classifier(base, len(data.classes), seed=config.seed)
-    set_trained(model, config.train)
-    tokens, truncated = encode_texts(tokenizer, data.texts, base.config.n_ctx)
+                         skip_malformed=config.skip_malformed, quotes=config.split != "by-text")
+    split = divide(data, config.split, config.split_seed)
+    base, tokenizer = load_base(config, [data.texts[i] for i in split.train])
+    model, tokens, truncated = with_head(base, tokenizer, data.texts, split.train, len(data.classes), config)
+    trained = sum(parameter.size for parameter in model.trainable())
+    inputs = inputs_of(model, tokens)
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / "log.jsonl", b"")  # an interrupted run may have left one
     log = []
-    for progress in _train(model, tokens, data.labels, split, config):
+    for progress in _train(model, inputs, data.labels, split, config):
         log.append(progress)
         append_line(out / "log.jsonl", json.dumps(asdict(progress)))
         report(progress)
+    if config.train == "lora":
+        save_adapter(out / "adapter.h5", model, rank=config.rank, alpha=config.alpha,
+                     targets=config.targets.split(","))
+        merge_lora(model)
     if config.float16:
         model.load_state_dict({name: array.astype(np.float16) for name, array in model.state_dict().items()})
-    validation, test = (judge(predict(model, [tokens[i] for i in part]), data.labels[part], data.classes)
-                        for part in (split.validation, split.test))
-    baseline = bag_of_words(data, split)
+    if config.float16 or config.train == "lora":
+        inputs = Texts(model, tokens)  # the weights are others now
+    training, validation, test = (judge(predict(inputs, part), data.labels[part], data.classes)
+                                  for part in (split.train, split.validation, split.test))
     files = [config.data] if config.base == "random" else [config.data, str(model_file(config.base))]
     provenance = origin("finetune classifier", config, files) | {
         "base_vocabulary": tokenizer.digest, "test_accuracy": test.accuracy, "test_f1": test.f1}
     saved = SavedModel(model, tokenizer, tuple(data.classes), provenance)
-    result = FinetuneResult(saved, _counts(data, split), validation, test, baseline, truncated)
+    result = FinetuneResult(saved, f"{data.counts}; {split}", trained, training, validation, test,
+                            bag_of_words(data, split), truncated)
     _write(out, result, log)
     save_model(out / "model.h5", saved, np.float16 if config.float16 else np.float32)
     return result
 
 
-def _base(config: FinetuneConfig, train_texts: list[str]) -> tuple[GPT2, Tokenizer]:
-    """The language model to start from, with the run's dropout, and its vocabulary."""
-    if config.base == "random":
-        tokenizer = Tokenizer.train(train_texts, 2048)
-        return GPT2(GPT2Config(tokenizer.vocab_size, n_ctx=256, n_embd=192, n_layer=4, n_head=4,
-                               dropout=config.dropout), seed=config.seed), tokenizer
-    loaded = load_model(config.base)
-    base = GPT2(replace(loaded.transformer.config, dropout=config.dropout))
-    base.load_state_dict(loaded.transformer.state_dict())
-    return base, loaded.tokenizer
-
-
-def set_trained(model: GPT2Classifier, train: str) -> None:
-    """Freeze all but the head, the final norm and the last blocks; see `TRAINED`."""
-    blocks = TRAINED[train]
-    model.freeze(blocks is not None)
-    if blocks is not None:
-        model.score.freeze(False)
-        if blocks:
-            model.transformer.ln_f.freeze(False)
-            for block in model.transformer.h[-blocks:]:
-                block.freeze(False)
-
-
-def _train(model, tokens, labels, split, config) -> Iterator[Progress]:
+def _train(model, inputs, labels, split, config) -> Iterator[Progress]:
     """Train, yielding after each step; the order of the texts is a function of (seed, epoch)."""
     optimizer = AdamW(model.trainable(), config.lr, weight_decay=config.weight_decay)
-    lengths = [len(tokens[i]) for i in split.train]
-    epochs = [length_batches(lengths, config.batch_size, seed=config.seed, epoch=e) for e in range(config.epochs)]
-    total = sum(len(batches) for batches in epochs)
-    lm_weight = config.lm_weight if config.train != "head" else 0.0  # nothing that is trained would change it
+    fed = inputs if config.dropout == 0 else Texts(model, inputs.token_lists)  # what is random cannot be kept
+    epochs = [_steps(batches, config.accumulate) for batches in _epochs(inputs.lengths[split.train], config)]
+    total = sum(map(len, epochs))
+    weights = _class_weights(labels[split.train], inputs) if config.class_weights == "balanced" else None
+    loss_of = partial(_loss, fed, labels, weights, config.trains_language)
     started, seen, step = time.monotonic(), 0, 0
-    for batches in epochs:
-        for number, positions in enumerate(batches, start=1):
-            rows = split.train[positions]
-            ids, ends = pad([tokens[i] for i in rows], pad_id=0)
+    for steps in epochs:
+        for number, batches in enumerate(steps, start=1):
             seed_dropout(model.train(), config.seed, step)
-            optimizer.lr = warmup_cosine(step, total, peak=config.lr, warmup=total // 10)
-            loss, norm = train_step([lambda: _loss(model, ids, ends, labels[rows], lm_weight)],  # noqa: B023
-                                    optimizer, config.max_norm, f"step {step + 1}")
-            step, seen = step + 1, seen + int(ends.sum())
-            scores = _scores(model, tokens, labels, split.validation) if number == len(batches) else {}
+            if config.schedule == "cosine":
+                optimizer.lr = warmup_cosine(step, total, peak=config.lr, warmup=total // 10)
+            loss, norm = train_step([partial(loss_of, split.train[positions]) for positions in batches],
+                                    optimizer, config.max_norm, f"step {step + 1}", model)
+            step, seen = step + 1, seen + int(inputs.lengths[split.train[np.concatenate(batches)]].sum())
+            scores = _scores(inputs, labels, split.validation) if number == len(steps) else {}
             yield Progress(step, total, loss, norm, optimizer.lr, seen, time.monotonic() - started, scores)
 
 
-def _loss(model, ids, ends, labels, lm_weight):
-    """Classification loss, plus ``lm_weight`` times the loss of predicting each text's own next tokens.
+def _epochs(lengths, config) -> list[list[np.ndarray]]:
+    """The batches of each epoch, as positions in the training part."""
+    if config.order == "book":
+        return book_batches(len(lengths), config.batch_size, seed=config.seed, epochs=config.epochs)
+    return [length_batches(lengths, config.batch_size, seed=config.seed, epoch=e) for e in range(config.epochs)]
 
-    ids (B, T), ends (B), labels (B) are host arrays.
-    """
-    ids, ends, labels, following = (model_array(model, array) for array in (ids, ends, labels, next_tokens(ids, ends)))
-    h = model.transformer.ln_f(model.transformer.hidden(ids))  # (B, T, C)
-    loss = ops.cross_entropy(model.score(at_last(h, ends)), labels)
-    if lm_weight:
-        loss = loss + ops.cross_entropy(model.transformer.head(h), following) * lm_weight
-    return loss
+
+def _steps(batches, accumulate):
+    return [batches[i:i + accumulate] for i in range(0, len(batches), accumulate)]
+
+
+def _class_weights(labels, inputs):
+    """(K) float32 on the model's backend: N / (K · texts of the class)."""
+    counts = np.bincount(labels)
+    return inputs.on_device((len(labels) / (len(counts) * counts)).astype(np.float32))
+
+
+def _loss(inputs: Texts, labels, class_weights, lm_weight: float, rows: np.ndarray) -> Tensor:
+    """Classification loss of some texts, plus ``lm_weight`` times that of predicting their own next tokens."""
+    model, targets = inputs.model, inputs.on_device(labels[rows])
+    if not lm_weight:
+        return ops.cross_entropy(inputs.logits(rows), targets, class_weights)
+    x, lengths = inputs.batch(rows)
+    h = model.transformer.ln_f(model.whole_blocks(x, lengths, inputs.start))  # (B, T, C): every position is needed
+    following = inputs.on_device(next_tokens(*inputs.ids(rows)))
+    loss = ops.cross_entropy(model.score(model.pooled(h, lengths)), targets, class_weights)
+    return loss + ops.cross_entropy(model.transformer.head(h), following) * lm_weight
 
 
 def next_tokens(ids, ends):
@@ -197,21 +159,17 @@ def next_tokens(ids, ends):
     return np.where(np.arange(ids.shape[1]) < ends[:, None] - 1, np.roll(ids, -1, axis=1), -100)
 
 
-def _scores(model, tokens, labels, part):
-    probabilities = predict(model, [tokens[i] for i in part])
+def _scores(inputs, labels, part):
+    probabilities = predict(inputs, part)
     figures = judge(probabilities, labels[part], [str(k) for k in range(probabilities.shape[1])])
     return {"validation_loss": figures.log_loss, "validation_accuracy": figures.accuracy, "validation_f1": figures.f1}
 
 
-def _counts(data: LabelledTexts, split: Split) -> str:
-    return (f"{data.counts}; {split.duplicates:,} duplicates and {split.conflicts:,} texts with two labels left out; "
-            f"{len(split.train):,} training, {len(split.validation):,} validation, {len(split.test):,} test texts")
-
-
 def _write(out: Path, result: FinetuneResult, log: list[Progress]) -> None:
     names = result.saved.labels
-    figures = {"counts": result.counts, "classes": names, "truncated": result.truncated,
-               "validation": result.validation.to_dict(), "test": result.test.to_dict(),
+    figures = {"counts": result.counts, "classes": names, "truncated": result.truncated, "trained": result.trained,
+               "training": result.training.to_dict(), "validation": result.validation.to_dict(),
+               "test": result.test.to_dict(),
                "bag_of_words": result.baseline.to_dict() if result.baseline else None,
                "provenance": result.saved.provenance}
     write_atomic(out / "report.json", json.dumps(figures, indent=1).encode())

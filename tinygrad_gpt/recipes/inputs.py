@@ -12,7 +12,7 @@ from tinygrad_gpt.data.batches import pad
 from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.tensor import Tensor
 
-__all__ = ["IN_MEMORY", "FrozenPrefix", "Texts", "frozen_blocks"]
+__all__ = ["IN_MEMORY", "FrozenPrefix", "Texts", "frozen_blocks", "inputs_of"]
 
 IN_MEMORY = 2**30  # bytes of activations; more than that go into a temporary file
 
@@ -38,14 +38,15 @@ class Texts:
     def batch(self, rows: np.ndarray) -> tuple[Tensor, np.ndarray]:
         """What goes into block ``start`` for some texts, (B, T, C), and their lengths (B)."""
         ids, lengths = self.ids(rows)
-        return self.model.embed(self._on_device(ids)), self._on_device(lengths)
+        return self.model.embed(self.on_device(ids)), self.on_device(lengths)
 
     def logits(self, rows: np.ndarray) -> Tensor:
         """Scores (B, n_classes) of some texts."""
         x, lengths = self.batch(rows)
         return self.model.scores(self.model.blocks(x, lengths, self.start), lengths)
 
-    def _on_device(self, array: np.ndarray):
+    def on_device(self, array: np.ndarray):
+        """A host array, brought to the backend that holds the model."""
         return backend_of(self.model.score.weight.data).from_numpy(array)
 
 
@@ -77,16 +78,16 @@ class FrozenPrefix(Texts):
         x = np.zeros((len(rows), max(map(len, kept)), self.values.shape[1]), self.values.dtype)  # (B, T, C)
         for row, values in zip(x, kept, strict=True):
             row[:len(values)] = values
-        return Tensor(self._on_device(x)), self._on_device(self.lengths[rows])
+        return Tensor(self.on_device(x)), self.on_device(self.lengths[rows])
 
     def _compute(self, rows: np.ndarray) -> None:
         training = self.model.training
         self.model.eval()
         with no_grad():
             x, lengths = super().batch(rows)
-            x = self.model.blocks(x, lengths, 0, self.start).numpy()
+            computed = self.model.blocks(x, lengths, 0, self.start).numpy()
         self.model.train(training)
-        for i, values in zip(rows, x, strict=True):
+        for i, values in zip(rows, computed, strict=True):
             kept = self._kept(i)
             kept[:] = values[:len(kept)]
         self.known[rows] = True
@@ -104,6 +105,12 @@ def _storage(shape: tuple[int, int], dtype: np.dtype, in_memory: int) -> np.ndar
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)  # a full disk is an error here, and a crash later
         return np.memmap(file, dtype, "w+", shape=shape)
+
+
+def inputs_of(model: GPT2Classifier, token_lists: Sequence[list[int]]) -> Texts:
+    """What to feed a classifier with of which some blocks are trained: nothing is computed twice."""
+    start = frozen_blocks(model)
+    return FrozenPrefix(model, token_lists, start) if start else Texts(model, token_lists)
 
 
 def frozen_blocks(model: GPT2Classifier) -> int:
