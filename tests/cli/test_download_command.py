@@ -129,6 +129,21 @@ def test_wrong_arguments(capsys, args, code, text):
     assert text in failure(capsys, args, code)
 
 
+def test_the_model_is_known_by_its_name_afterwards(server, capsys, monkeypatch, tmp_path, shared_data):
+    _, content = published.narrow_gpt2(tmp_path / "made", shared_data)
+    published.replace_models(monkeypatch, content)
+    monkeypatch.setattr(transfer, "PIECE", 100_000)
+    generate = ["generate", "--model", "gpt2", "--max-new-tokens", "3", "Hello"]
+    assert main(generate) == 1
+    assert "download gpt2" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(server, "files", published.at("/narrow", content))
+        assert main(["download", "gpt2", "--from", f"{server.url}/narrow"]) == 0
+    capsys.readouterr()
+    assert main(generate) == 0
+    assert capsys.readouterr().out.startswith("Hello")
+
+
 def test_no_home(server, capsys, monkeypatch):
     monkeypatch.delenv("TINYGRAD_GPT_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
