@@ -12,8 +12,8 @@ import threading
 from pathlib import Path
 
 import loopback
-import published
 import pytest
+import stand_ins
 
 from tinygrad_gpt import files
 from tinygrad_gpt.checkpoints import download as module
@@ -32,7 +32,7 @@ FOLDER = "/openai-community/gpt2/resolve/1a"
 
 @pytest.fixture(scope="module")
 def listener():
-    with loopback.serving(published.at(FOLDER) | published.at("/mirror") | published.at(
+    with loopback.serving(stand_ins.at(FOLDER) | stand_ins.at("/mirror") | stand_ins.at(
             "/openai-community/gpt2-xl/resolve/2b")) as state:
         yield state
 
@@ -42,7 +42,7 @@ def server(listener, tmp_path, monkeypatch):
     """A hub with stand-ins for the models, and a cache folder that is not there yet."""
     listener.plan.clear()
     listener.asked.clear()
-    published.replace_models(monkeypatch)
+    stand_ins.replace_models(monkeypatch)
     monkeypatch.setattr(module, "HUB", listener.url + "/openai-community/{name}/resolve/{revision}")
     monkeypatch.setattr(transfer, "PIECE", 500)
     monkeypatch.setattr(transfer, "WAITS", (0.0, 0.0))
@@ -56,14 +56,14 @@ def mirror(tmp_path):
     """A folder with the files."""
     folder = tmp_path / "mirror"
     folder.mkdir()
-    for name, data in published.FILES.items():
+    for name, data in stand_ins.FILES.items():
         (folder / name).write_bytes(data)
     return folder
 
 
 def assert_complete(folder, name="gpt2"):
     assert sorted(path.name for path in folder.iterdir()) == NAMES
-    assert {file: (folder / file).read_bytes() for file in published.FILES} == published.FILES
+    assert {file: (folder / file).read_bytes() for file in stand_ins.FILES} == stand_ins.FILES
     if folder.parent == cache_folder():
         assert downloaded(name) == folder
 
@@ -96,10 +96,10 @@ def test_everything_arrives_in_a_folder_of_its_own(server, tmp_path, name):
     folder = download(name, report=lambda *figures: reports.append(figures))
     assert folder == tmp_path / "cache" / name
     assert_complete(folder, name)
-    assert [path.rpartition("/")[2] for path, _ in server.asked] == list(published.FILES)
+    assert [path.rpartition("/")[2] for path, _ in server.asked] == list(stand_ins.FILES)
     assert reports[0] == ("model.safetensors", 500, 4000)
     assert [(file, done) for file, done, total in reports if done == total] == [
-        (file, len(data)) for file, data in published.FILES.items()]
+        (file, len(data)) for file, data in stand_ins.FILES.items()]
 
 
 def test_only_the_user_can_read_the_cache():
@@ -134,7 +134,7 @@ def test_a_file_that_is_gone_or_shorter_makes_the_folder_incomplete(name):
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("name", published.FILES)
+@pytest.mark.parametrize("name", stand_ins.FILES)
 def test_another_file_is_never_overwritten(server, tmp_path, name):
     other = tmp_path / "mine" / name
     other.parent.mkdir()
@@ -181,7 +181,7 @@ def test_a_file_that_is_missing_there(mirror):
     with pytest.raises(DataError, match=r"merges.txt\): no such file; check --from$"):
         download("gpt2", source=str(mirror))
     assert downloaded("gpt2") is None
-    (mirror / "merges.txt").write_bytes(published.FILES["merges.txt"])
+    (mirror / "merges.txt").write_bytes(stand_ins.FILES["merges.txt"])
     assert_complete(download("gpt2", source=str(mirror)))
 
 
@@ -190,7 +190,7 @@ def test_a_stopped_download_goes_on_from_another_place(server, mirror):
     with pytest.raises(TinygradError, match="404"):
         download("gpt2")
     part = part_of(cache_folder() / "gpt2" / "model.safetensors")
-    assert part.read_bytes() == published.FILES["model.safetensors"][:2000]
+    assert part.read_bytes() == stand_ins.FILES["model.safetensors"][:2000]
     server.asked.clear()
     assert_complete(download("gpt2", source=server.url + "/mirror"))
     assert server.asked[0] == ("/mirror/model.safetensors", "bytes=2000-")
@@ -215,12 +215,12 @@ def test_a_full_disk_at_every_operation(mirror, monkeypatch, k):
     with contextlib.suppress(ResourceError):  # a stale temporary that cannot be looked for is no failure
         download("gpt2", source=str(mirror))
     assert len(calls) >= k
-    for file, data in published.FILES.items():
+    for file, data in stand_ins.FILES.items():
         path = cache_folder() / "gpt2" / file
         assert not path.exists() or path.read_bytes() == data
     folder = download("gpt2", source=str(mirror))
     assert downloaded("gpt2") == folder
-    assert {file: (folder / file).read_bytes() for file in published.FILES} == published.FILES
+    assert {file: (folder / file).read_bytes() for file in stand_ins.FILES} == stand_ins.FILES
 
 
 def test_two_at_once():
@@ -245,9 +245,9 @@ def test_two_at_once():
 
 CHILD = """
 import os, signal, sys
-import published, pytest
+import pytest, stand_ins
 from tinygrad_gpt.checkpoints import download, transfer
-published.replace_models(pytest.MonkeyPatch())
+stand_ins.replace_models(pytest.MonkeyPatch())
 transfer.PIECE = 500
 download.download("gpt2", source=sys.argv[1], report=lambda *figures: os.kill(os.getpid(), signal.SIGKILL))
 """
@@ -255,7 +255,7 @@ download.download("gpt2", source=sys.argv[1], report=lambda *figures: os.kill(os
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_a_killed_process_keeps_nobody_out(server):
-    paths = [str(Path(files.__file__).parents[1]), str(Path(published.__file__).parent)]
+    paths = [str(Path(files.__file__).parents[1]), str(Path(stand_ins.__file__).parent)]
     child = subprocess.run([sys.executable, "-c", CHILD, server.url + "/mirror"], capture_output=True, timeout=60,
                            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}, check=False)
     assert child.returncode == -signal.SIGKILL, child.stderr.decode()
@@ -267,10 +267,10 @@ def test_a_killed_process_keeps_nobody_out(server):
 
 def test_what_arrives_is_a_model(monkeypatch, tmp_path, shared_data):
     """Weights, settings and vocabulary of a narrow GPT-2 with the published vocabulary, from a server to the reader."""
-    made, content = published.narrow_gpt2(tmp_path / "made", shared_data)
-    published.replace_models(monkeypatch, content)
+    made, content = stand_ins.narrow_gpt2(tmp_path / "made", shared_data)
+    stand_ins.replace_models(monkeypatch, content)
     monkeypatch.setattr(transfer, "PIECE", 100_000)
-    with loopback.serving(published.at("/narrow", content)) as server:
+    with loopback.serving(stand_ins.at("/narrow", content)) as server:
         server.plan += [("cut", 300_000)]
         folder = download("gpt2", source=server.url + "/narrow")
     config, tensors = read_gpt2(folder)

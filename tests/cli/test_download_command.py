@@ -5,8 +5,8 @@ import os
 import sys
 
 import loopback
-import published
 import pytest
+import stand_ins
 
 from tinygrad_gpt import files
 from tinygrad_gpt.checkpoints import download, transfer
@@ -16,7 +16,7 @@ from tinygrad_gpt.cli.download import command
 
 @pytest.fixture(scope="module")
 def listener():
-    with loopback.serving(published.at("/gpt2")) as state:
+    with loopback.serving(stand_ins.at("/gpt2")) as state:
         yield state
 
 
@@ -24,7 +24,7 @@ def listener():
 def server(listener, tmp_path, monkeypatch):
     listener.plan.clear()
     listener.asked.clear()
-    published.replace_models(monkeypatch)
+    stand_ins.replace_models(monkeypatch)
     monkeypatch.setattr(transfer, "PIECE", 1000)
     monkeypatch.setattr(transfer, "WAITS", (0.0, 0.0))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -62,7 +62,7 @@ def test_a_download_and_the_same_again(server, capsys, tmp_path):
 def test_into_a_folder(server, capsys, tmp_path):
     assert main(["download", "gpt2", "--from", f"{server.url}/gpt2", "--to", str(tmp_path / "here")]) == 0
     assert capsys.readouterr().out.endswith(f"generate --model {tmp_path / 'here'} TEXT\n")
-    assert (tmp_path / "here" / "model.safetensors").read_bytes() == published.FILES["model.safetensors"]
+    assert (tmp_path / "here" / "model.safetensors").read_bytes() == stand_ins.FILES["model.safetensors"]
 
 
 def test_a_bar_on_a_terminal(server, capsys, monkeypatch):
@@ -130,14 +130,14 @@ def test_wrong_arguments(capsys, args, code, text):
 
 
 def test_the_model_is_known_by_its_name_afterwards(server, capsys, monkeypatch, tmp_path, shared_data):
-    _, content = published.narrow_gpt2(tmp_path / "made", shared_data)
-    published.replace_models(monkeypatch, content)
+    _, content = stand_ins.narrow_gpt2(tmp_path / "made", shared_data)
+    stand_ins.replace_models(monkeypatch, content)
     monkeypatch.setattr(transfer, "PIECE", 100_000)
     generate = ["generate", "--model", "gpt2", "--max-new-tokens", "3", "Hello"]
     assert main(generate) == 1
     assert "download gpt2" in capsys.readouterr().err
     with monkeypatch.context() as patch:
-        patch.setattr(server, "files", published.at("/narrow", content))
+        patch.setattr(server, "files", stand_ins.at("/narrow", content))
         assert main(["download", "gpt2", "--from", f"{server.url}/narrow"]) == 0
     capsys.readouterr()
     assert main(generate) == 0
