@@ -64,9 +64,16 @@ def test_top_p_keeps_the_smallest_set_that_reaches_p(row):
 
 
 @pytest.mark.parametrize(("p", "expected"), [(0.4, [0]), (0.51, [0, 1]), (0.75, [0, 1]), (0.76, [0, 1, 2]),
-                                             (0.9, [0, 1, 2, 3]), (1.0, [0, 1, 2, 3, 4])])
+                                             (0.9, [0, 1, 2, 3, 4])])  # the last two tie
 def test_top_p_by_hand(p, expected):
     assert kept(sampling.top_p(LOGITS, p)) == expected
+
+
+def test_top_p_one_keeps_all():
+    logits = np.array([0.0, -40.0, -700.0])  # next to the first, the others vanish in float64
+    for seed in range(20):
+        assert Sampling(top_p=1, seed=seed).choose(logits, (), 0, 0) == Sampling(seed=seed).choose(logits, (), 0, 0)
+    assert kept(sampling.top_p(logits, 1 - 1e-16)) == [0]
 
 
 def test_min_p_is_relative_to_the_likeliest(row):

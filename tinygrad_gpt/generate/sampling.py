@@ -55,16 +55,14 @@ def top_k(logits: np.ndarray, k: int) -> np.ndarray:
 
 
 def top_p(logits: np.ndarray, p: float) -> np.ndarray:
-    """Keep the smallest set of likeliest tokens whose probability reaches p (the nucleus), at least one.
+    """Keep the fewest likeliest tokens whose probabilities reach p (the nucleus), and those that tie with the last.
 
     Source: Holtzman et al. 2019, arXiv:1904.09751.
     """
-    order = np.argsort(-logits, kind="stable")  # the likeliest first; of equal ones the smaller id
-    probabilities = softmax(logits)[order]
-    likelier = np.cumsum(probabilities) - probabilities  # what the tokens before this one have together
-    kept = np.zeros(len(logits), bool)
-    kept[order[likelier < p]] = True
-    return _only(logits, kept)
+    probabilities = softmax(logits)
+    descending = np.sort(probabilities)[::-1]
+    likelier = np.cumsum(descending) - descending  # what the tokens before this one have together
+    return _only(logits, probabilities >= descending[likelier < p][-1])
 
 
 def min_p(logits: np.ndarray, p: float) -> np.ndarray:
@@ -72,8 +70,7 @@ def min_p(logits: np.ndarray, p: float) -> np.ndarray:
 
     Source: Nguyen et al. 2024, arXiv:2407.01082.
     """
-    probabilities = softmax(logits)
-    return _only(logits, probabilities >= p * probabilities.max())
+    return _only(logits, np.exp(logits - logits.max()) >= p)  # e^(difference) = ratio of the probabilities
 
 
 def _only(logits: np.ndarray, kept: np.ndarray) -> np.ndarray:
@@ -94,8 +91,9 @@ def uniform(seed: int, sample: int, step: int) -> float:
 
 def draw(logits: np.ndarray, u: float) -> int:
     """The token at which the cumulative probability passes u."""
-    cumulative = np.cumsum(softmax(logits))
-    return int(np.searchsorted(cumulative, u * cumulative[-1], side="right"))
+    kept = np.flatnonzero(logits > -math.inf)
+    cumulative = np.cumsum(softmax(logits[kept]))
+    return int(kept[np.searchsorted(cumulative, u * cumulative[-1], side="right")])
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ class Sampling:
     Args:
         temperature: divides the logits; 0 takes the likeliest token (greedy), of equal ones the smallest id.
         top_k: keep the k likeliest tokens; None keeps all.
-        top_p: keep the likeliest tokens that together have this probability; None keeps all.
+        top_p: keep the likeliest tokens that together have this probability; None or 1 keeps all.
         min_p: keep tokens at least this many times as likely as the likeliest; None keeps all.
         repetition_penalty: above 1 tokens of the text so far, prompt included, get less likely.
         seed: of the draws.
@@ -147,7 +145,7 @@ class Sampling:
         logits = scale(logits, self.temperature)
         if self.top_k is not None:
             logits = top_k(logits, self.top_k)
-        if self.top_p is not None:
+        if self.top_p not in (None, 1):
             logits = top_p(logits, self.top_p)
         if self.min_p is not None:
             logits = min_p(logits, self.min_p)
