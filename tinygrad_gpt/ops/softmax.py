@@ -139,11 +139,12 @@ def cross_entropy(xp, logits, targets, class_weight=None, *, ignore_index=-100, 
         loss = loss + share * (counts * (c_sum * lse - spread)).sum() / total
 
     def grad_logits(g):
+        grad = xp.empty_like(p)  # first: the logits have left a hole of this size in the heap, still in one piece
         q_sum = (1 - label_smoothing) * weights
         if label_smoothing:
             q_sum = q_sum + share * counts * c_sum
         scale = g / total
-        grad = p * (q_sum * scale)[:, None]
+        xp.multiply(p, (q_sum * scale)[:, None], out=grad)
         grad[rows, safe] -= (1 - label_smoothing) * weights * scale
         if label_smoothing:
             grad -= (share * counts * scale)[:, None] * (1.0 if class_weight is None else class_weight)
