@@ -22,7 +22,7 @@ def test_it_learns_more_than_pairs_of_characters(log_and_model):
     assert type(saved.tokenizer) is Characters
     assert saved.tokenizer.vocab_size == 66
     assert log[0].loss == pytest.approx(math.log(66), abs=0.1)
-    # Frequencies of characters predict the held-out part with 3.35 nats each, those of pairs with 2.48; it reaches 2.33.
+    # Counts of characters predict the held-out part with 3.35 nats each, counts of pairs with 2.48; it reaches 2.33.
     assert log[-1].scores["validation_loss"] < 2.40
 
 
