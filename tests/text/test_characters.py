@@ -100,6 +100,7 @@ class TestDecode:
 class TestVocabulary:
     @pytest.mark.parametrize(("characters", "why"), [
         ("", "it has no characters"), ("aba", "one stands in it twice"), ("a\ud800", "half a surrogate pair"),
+        ([b"a", b"b"], "it is not a string"),
     ])
     def test_what_is_none_is_refused(self, characters, why):
         with pytest.raises(CheckpointError,

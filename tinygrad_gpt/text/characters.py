@@ -162,6 +162,8 @@ class Characters(Tokenizer):
 
 def _problem(characters: str) -> str | None:
     """Say why a string is no alphabet, or None where it is one."""
+    if not isinstance(characters, str):
+        return "it is not a string"
     if not characters:
         return "it has no characters"
     if len(set(characters)) < len(characters):
