@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import tracemalloc
 
 import h5py
@@ -199,7 +198,8 @@ def test_non_finite_values_of_every_dtype(folder, convert, bad):
 
 def test_a_prefix_on_a_second_copy_of_a_name(folder):
     weights = published.weights()
-    published.safetensors_file(folder / "model.safetensors", weights | {"transformer.wte.weight": weights["wte.weight"]})
+    weights["transformer.wte.weight"] = weights["wte.weight"]
+    published.safetensors_file(folder / "model.safetensors", weights)
     assert "both with and without the prefix" in refusal(folder)
 
 
@@ -233,7 +233,8 @@ def test_what_is_no_model(tmp_path):
 
 
 def test_a_model_of_another_family(folder):
-    published.safetensors_file(folder / "model.safetensors", {"model.embed_tokens.weight": np.zeros((3, 2), np.float32)})
+    weights = {"model.embed_tokens.weight": np.zeros((3, 2), np.float32)}
+    published.safetensors_file(folder / "model.safetensors", weights)
     assert "it has no matrix wte.weight, which tells vocab_size; its first tensors are ['model.emb" in refusal(folder)
 
 
@@ -297,7 +298,7 @@ def mutated(data, random):
 
 
 def test_of_mutated_files_only_our_own_error_escapes(tmp_path):
-    files, random, refused = originals(tmp_path), np.random.default_rng(0), 0
+    files, random, refusals = originals(tmp_path), np.random.default_rng(0), []
     targets = {"model.safetensors": "model.safetensors", "tf_model.h5": "tf_model.h5",
                "model.safetensors.index.json": "model.safetensors.index.json", "config.json": "model.safetensors"}
     names = sorted(targets)
@@ -307,14 +308,13 @@ def test_of_mutated_files_only_our_own_error_escapes(tmp_path):
         try:
             config, tensors = read_gpt2(tmp_path / targets[name])
         except CheckpointError as error:
-            refused += 1
-            assert re.fullmatch(r"cannot load \(.+", str(error)), (i, error)
-            assert str(error).isprintable(), (i, error)
+            refusals.append(str(error))
         else:
             assert all(np.isfinite(array).all() for array in tensors.values()), i
             assert config["n_embd"] == 2
         (tmp_path / name).write_bytes(files[name])
-    assert refused > 0.4 * MUTANTS
+    assert len(refusals) > 0.4 * MUTANTS
+    assert [text for text in refusals if not text.startswith("cannot load (") or not text.isprintable()] == []
 
 
 # -- out

@@ -115,6 +115,65 @@ def test_loading_keeps_the_parameters_own_dtype_and_memory():
     assert (memory == 0.5).all()
 
 
+def test_adopted_arrays_are_the_memory_where_they_serve():
+    layer = Linear(3, 2, generator())
+    state = {"weight": np.full((3, 2), 0.5, np.float32), "bias": np.zeros(2, np.float16)}
+    layer.adopt_state_dict(state)
+    assert layer.weight.data is state["weight"]
+    assert layer.bias.dtype == np.float32
+    with no_grad():
+        layer.weight.copy_(2.0)
+    assert (state["weight"] == 2).all()
+
+
+@pytest.mark.parametrize("spoil", [
+    np.asfortranarray, lambda a: a[::-1], lambda a: np.broadcast_to(a[:1], a.shape), lambda a: a.astype(">f4"),
+    lambda a: np.frombuffer(b"x" + a.tobytes(), np.uint8)[1:].view(np.float32).reshape(a.shape),
+], ids=["Fortran", "reversed", "read-only", "big-endian", "unaligned"])
+def test_adopted_arrays_that_do_not_serve_are_copied(spoil):
+    layer = Linear(3, 2, generator())
+    strange = spoil(np.arange(6, dtype=np.float32).reshape(3, 2))
+    values = np.array(strange, np.float32)
+    layer.adopt_state_dict({"weight": strange, "bias": np.zeros(2, np.float32)})
+    memory = layer.weight.data
+    assert memory.flags.c_contiguous
+    assert memory.flags.aligned
+    assert memory.flags.writeable
+    assert memory.dtype.isnative
+    np.testing.assert_array_equal(memory, values)
+    assert not np.shares_memory(memory, strange)
+
+
+def test_a_state_is_adopted_on_every_backend(backend):
+    a, b = Linear(3, 2, np.random.default_rng(1)), Linear(3, 2, np.random.default_rng(2))
+    b.adopt_state_dict({name: array.copy() for name, array in a.state_dict().items()})
+    assert type(b.weight.data) is backend.array_type
+    for name, array in a.state_dict().items():
+        assert np.array_equal(b.state_dict()[name], array)
+
+
+def test_adopting_counts_as_a_change_of_saved_values():
+    layer = Linear(3, 2, generator())
+    loss = layer(Tensor(np.ones((1, 3), np.float32), requires_grad=True)).sum()
+    layer.adopt_state_dict({name: array.copy() for name, array in layer.state_dict().items()})
+    with pytest.raises(RuntimeError, match="'weight' was changed in place"):
+        loss.backward()
+
+
+def test_a_state_that_does_not_fit_is_not_adopted():
+    layer = Linear(3, 2, generator())
+    memory = layer.weight.data
+    with pytest.raises(CheckpointError, match="bias holds 1 values that are not finite"):
+        layer.adopt_state_dict({"weight": np.zeros((3, 2), np.float32), "bias": np.array([np.inf, 0], np.float32)})
+    assert layer.weight.data is memory
+
+
+def test_finite_values_whose_sum_overflows_are_taken():
+    layer = Linear(3, 2, generator())
+    layer.load_state_dict({"weight": np.full((3, 2), 3e38, np.float32), "bias": np.zeros(2, np.float32)})
+    assert (layer.weight.data == np.float32(3e38)).all()
+
+
 def test_loading_counts_as_a_change_of_saved_values():
     layer = Linear(3, 2, generator())
     loss = layer(Tensor(np.ones((1, 3), np.float32), requires_grad=True)).sum()

@@ -1,0 +1,71 @@
+"""What config.json and the shapes say; settings that this package does not have are refused by name."""
+
+import published
+import pytest
+
+from tinygrad_gpt.checkpoints.gpt2_config import from_published, shapes_of, to_published
+from tinygrad_gpt.errors import CheckpointError
+from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+
+SHAPES = {name: array.shape for name, array in published.weights().items()}
+
+
+def test_sizes_come_from_the_shapes_where_the_config_is_silent():
+    assert from_published({"n_head": 2, "layer_norm_epsilon": 1e-6}, SHAPES) == {
+        "vocab_size": 11, "n_ctx": 7, "n_embd": 6, "n_layer": 2, "n_head": 2, "layer_norm_epsilon": 1e-6,
+        "tied_head": True, "qkv_bias": True}
+
+
+@pytest.mark.parametrize(("width", "n_head"), [(768, 12), (1024, 16), (1280, 20), (1600, 25)])
+def test_heads_of_the_published_widths(width, n_head):
+    shapes = shapes_of(GPT2Config(3, 2, width, 1, n_head).to_dict())
+    assert from_published({}, shapes)["n_head"] == n_head
+
+
+@pytest.mark.parametrize(("content", "why"), [
+    ({"activation_function": "relu"}, "activation_function is 'relu', and only 'gelu_new' is known here"),
+    ({"model_type": "gpt_neo"}, "model_type is 'gpt_neo'"),
+    ({"add_cross_attention": True}, "add_cross_attention is True"),
+    ({"scale_attn_weights": False}, "scale_attn_weights is False"),
+    ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx is True"),
+    ({"is_encoder_decoder": True}, "is_encoder_decoder is True"),
+    ({"n_inner": 25}, "n_inner is 25, and only 4 n_embd = 24"), ({"n_inner": "24"}, "n_inner is '24'"),
+    ({"n_head": 4}, "n_embd is 6, not a multiple of n_head = 4"), ({"n_head": 0}, "n_head is 0, not a whole number"),
+    ({"n_head": True}, "n_head is True"), ({"n_layer": 2.0}, "n_layer is 2.0"), ({"n_layer": -1}, "n_layer is -1"),
+    ({"vocab_size": "11"}, "vocab_size is '11'"), ({"n_embd": 10**400}, "n_embd is 1000"),
+    ({"n_layer": 29}, "n_layer is 29, but the file has 28 tensors"),
+    ({"layer_norm_epsilon": 0}, "layer_norm_epsilon is 0"), ({"layer_norm_epsilon": float("nan")}, "epsilon is nan"),
+    ({"layer_norm_epsilon": "1e-5"}, "layer_norm_epsilon is '1e-5'"), ({"layer_norm_epsilon": None}, "is None"),
+    ({"tie_word_embeddings": "yes"}, "tie_word_embeddings is 'yes'"),
+    ({"activation_function": "a" * 999}, "activation_function is 'aaa"),
+])
+def test_what_is_refused(content, why):
+    with pytest.raises(CheckpointError) as caught:
+        from_published({"n_head": 3, **content}, SHAPES)
+    assert why in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_all_settings_that_are_wrong_are_named_at_once():
+    with pytest.raises(CheckpointError, match=r"model_type is 't5'.*n_layer is 0.*layer_norm_epsilon is 7"):
+        from_published({"model_type": "t5", "n_layer": 0, "layer_norm_epsilon": 7}, SHAPES)
+
+
+def test_settings_that_change_nothing_here_pass():
+    content = {"n_head": 3, "n_inner": 24, "attn_pdrop": 0.3, "reorder_and_upcast_attn": True, "use_cache": False}
+    assert from_published(content, SHAPES) == from_published({"n_head": 3}, SHAPES)
+
+
+@pytest.mark.parametrize("qkv_bias", [True, False])
+@pytest.mark.parametrize("tied_head", [True, False])
+def test_shapes_are_those_of_the_model(qkv_bias, tied_head):
+    config = GPT2Config(11, 7, 6, 2, 3, qkv_bias=qkv_bias, tied_head=tied_head)
+    own = {name: array.shape for name, array in GPT2(config).state_dict().items()}
+    if not tied_head:
+        own["lm_head.weight"] = own["lm_head.weight"][::-1]
+    assert shapes_of(config.to_dict()) == own
+
+
+def test_there_and_back():
+    config = GPT2Config(11, 7, 6, 2, 3, dropout=0.1, layer_norm_epsilon=1e-6).to_dict()
+    assert {**from_published(to_published(config, 10), SHAPES), "dropout": 0.1} == config

@@ -1,0 +1,118 @@
+"""Both directions against `transformers`, on freshly initialised models of odd sizes in every form of the files."""
+
+import json
+
+import numpy as np
+import published
+import pytest
+
+from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+
+torch = pytest.importorskip("torch", reason="torch, the oracle, is not installed")
+transformers = pytest.importorskip("transformers", reason="transformers, the oracle, is not installed")
+
+SIZES = [{"vocab_size": 37, "n_positions": 13, "n_embd": 21, "n_layer": 3, "n_head": 7},
+         {"vocab_size": 3, "n_positions": 2, "n_embd": 5, "n_layer": 1, "n_head": 1},
+         {"vocab_size": 101, "n_positions": 19, "n_embd": 24, "n_layer": 2, "n_head": 2, "layer_norm_epsilon": 1e-3}]
+BOUND = 2e-6  # float32 logits of size 1
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+
+
+def fresh(sizes, **settings):
+    """A GPT2LMHeadModel whose biases and norms are random, too."""
+    torch.manual_seed(0)
+    model = transformers.GPT2LMHeadModel(transformers.GPT2Config(
+        **sizes, bos_token_id=0, eos_token_id=0, **settings)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    return model
+
+
+def ids_of(sizes):
+    return np.random.default_rng(1).integers(0, sizes["vocab_size"], (3, sizes["n_positions"]))
+
+
+def assert_same_logits(ours, theirs, ids, bound=BOUND):
+    with torch.no_grad():
+        expected = theirs(torch.from_numpy(ids)).logits.float().numpy()
+    np.testing.assert_allclose(ours(ids).numpy(), expected, rtol=0, atol=bound)
+
+
+def plain(theirs):
+    """Weights by name without prefix, as NumPy arrays."""
+    return {name.removeprefix("transformer."): value.detach().numpy() for name, value in theirs.state_dict().items()
+            if name != "lm_head.weight"}
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("tied", [True, False])
+def test_in(sizes, tied, tmp_path):
+    theirs = fresh(sizes, tie_word_embeddings=tied)
+    theirs.save_pretrained(tmp_path)
+    ours = GPT2.from_pretrained(tmp_path)
+    assert (ours.lm_head is None) == tied
+    assert_same_logits(ours, theirs, ids_of(sizes))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_in_half_precision(dtype, tmp_path):
+    theirs = fresh(SIZES[0]).to(dtype)
+    theirs.save_pretrained(tmp_path)
+    assert_same_logits(GPT2.from_pretrained(tmp_path), theirs.float(), ids_of(SIZES[0]))
+
+
+def test_in_several_files(tmp_path):
+    theirs = fresh(SIZES[0])
+    theirs.save_pretrained(tmp_path, max_shard_size="20KB")
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 2
+    assert_same_logits(GPT2.from_pretrained(tmp_path), theirs, ids_of(SIZES[0]))
+
+
+def test_in_without_a_head_and_its_prefix(tmp_path):
+    theirs = fresh(SIZES[0])
+    theirs.transformer.save_pretrained(tmp_path)
+    assert_same_logits(GPT2.from_pretrained(tmp_path), theirs, ids_of(SIZES[0]))
+
+
+def test_in_from_tensorflows_file(tmp_path):
+    theirs = fresh(SIZES[0])
+    theirs.config.save_pretrained(tmp_path)
+    published.keras_file(tmp_path / "tf_model.h5", plain(theirs))
+    assert_same_logits(GPT2.from_pretrained(tmp_path), theirs, ids_of(SIZES[0]))
+
+
+def test_in_without_a_config(tmp_path):
+    sizes = {"vocab_size": 5, "n_positions": 3, "n_embd": 768, "n_layer": 1, "n_head": 12}
+    theirs = fresh(sizes)
+    published.safetensors_file(tmp_path / "weights", plain(theirs), align=None)
+    assert_same_logits(GPT2.from_pretrained(tmp_path / "weights"), theirs, ids_of(sizes), bound=2e-5)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("qkv_bias", [True, False])
+@pytest.mark.parametrize("tied_head", [True, False])
+def test_out(sizes, qkv_bias, tied_head, tmp_path):
+    sizes = {("n_ctx" if name == "n_positions" else name): size for name, size in sizes.items()}
+    ours = GPT2(GPT2Config(**sizes, qkv_bias=qkv_bias, tied_head=tied_head)).eval()
+    random = np.random.default_rng(0)
+    for parameter in ours.parameters():
+        parameter.data[...] += random.normal(size=parameter.shape, scale=0.1)
+    ours.save_pretrained(tmp_path)
+    theirs, report = transformers.GPT2LMHeadModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(report.values())  # nothing missing, unexpected or misshapen
+    ids = random.integers(0, sizes["vocab_size"], (2, sizes["n_ctx"]))
+    assert_same_logits(ours, theirs.eval(), ids)
+    assert json.loads((tmp_path / "config.json").read_text())["tie_word_embeddings"] == tied_head
+    assert_same_logits(GPT2.from_pretrained(tmp_path), theirs, ids)
+
+
+def test_the_end_of_text_is_theirs(tmp_path):
+    GPT2(GPT2Config(11, 7, 6, 1, 2)).save_pretrained(tmp_path)
+    config = transformers.AutoConfig.from_pretrained(tmp_path)
+    assert (config.model_type, config.eos_token_id, config.n_positions) == ("gpt2", 10, 7)
