@@ -1,6 +1,7 @@
 """A model goes into a file and comes back."""
 
 import numpy as np
+import published
 import pytest
 import tiny
 
@@ -8,6 +9,7 @@ from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.recipes import saved
+from tinygrad_gpt.recipes.export import export
 from tinygrad_gpt.recipes.saved import SavedModel, load_model, save_model
 from tinygrad_gpt.text import Characters
 
@@ -83,3 +85,80 @@ def test_parts_that_do_not_fit_are_refused(spoil, message, tmp_path):
 
 def test_the_weights_folder_is_the_one_of_the_checkout():
     assert saved.weights_folder().name == "weights"
+
+
+# -- published models
+
+
+@pytest.fixture
+def published_folder(tmp_path):
+    """A GPT-2 in the files of `transformers`, and what it was made of."""
+    original = tiny.language_model()
+    export(original, tmp_path / "hf")
+    return tmp_path / "hf", original
+
+
+@pytest.mark.parametrize("name", ["", "model.safetensors"])
+def test_a_published_model_is_read_with_the_vocabulary_beside_it(published_folder, name):
+    folder, original = published_folder
+    loaded = load_model(folder / name)
+    assert (loaded.tokenizer, loaded.labels, loaded.n_ctx) == (original.tokenizer, (), 16)
+    assert loaded.provenance == {"recipe": "published", "file": "model.safetensors"}
+    assert not loaded.model.training
+    for array, expected in zip(loaded.model.state_dict().values(), original.model.state_dict().values(), strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
+def test_a_checkpoint_of_this_package_goes_before_published_files(published_folder):
+    folder, _ = published_folder
+    save_model(folder / "model.h5", tiny.classifier())
+    assert saved.model_file(folder) == folder / "model.h5"
+    assert load_model(folder).labels == tuple(tiny.WORDS)
+    assert load_model(folder / "model.safetensors").labels == ()
+
+
+def test_tensorflows_file_is_read(published_folder):
+    folder, original = published_folder
+    published.keras_file(folder / "tf_model.h5", original.model.state_dict())
+    (folder / "model.safetensors").unlink()
+    for path in (folder, folder / "tf_model.h5"):
+        assert load_model(path).provenance["file"] == "tf_model.h5"
+
+
+def test_a_downloaded_name_is_read_wherever_it_lies(published_folder, tmp_path, monkeypatch):
+    folder, original = published_folder
+    monkeypatch.setattr(saved, "downloaded", lambda name: folder if name == "gpt2" else None)
+    monkeypatch.chdir(tmp_path)
+    assert load_model("gpt2").tokenizer == original.tokenizer
+    with pytest.raises(CheckpointError, match=r"\(gpt2-xl\): it is not downloaded; the command `download gpt2-xl`"):
+        load_model("gpt2-xl")
+    save_model(tmp_path / "gpt2-xl", tiny.classifier())
+    assert load_model("gpt2-xl").labels == tuple(tiny.WORDS)  # a path goes before a name
+
+
+def test_a_model_without_its_vocabulary_says_where_to_put_it(published_folder):
+    folder, original = published_folder
+    (folder / "vocab.json").unlink()
+    (folder / "merges.txt").unlink()
+    with pytest.raises(CheckpointError) as error:
+        load_model(folder)
+    assert str(error.value) == (
+        f"cannot load model ({folder / 'model.safetensors'}): it comes without its vocabulary of "
+        f"{original.tokenizer.vocab_size} tokens; put the model's vocab.json and merges.txt into the folder {folder}")
+
+
+def test_a_gpt2_without_its_vocabulary_says_whose(tmp_path):
+    GPT2(GPT2Config(50257, n_ctx=2, n_embd=2, n_layer=1, n_head=1)).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"of 50257 tokens; put GPT-2's vocab\.json and merges\.txt into the"):
+        load_model(tmp_path)
+
+
+def test_a_vocabulary_larger_than_the_model_is_refused_and_a_smaller_one_is_not(published_folder):
+    folder, original = published_folder
+    for size in (original.tokenizer.vocab_size - 1, original.tokenizer.vocab_size + 20):
+        GPT2(GPT2Config(size, n_ctx=16, n_embd=16, n_layer=2, n_head=2)).save_pretrained(folder)
+        if size > original.tokenizer.vocab_size:
+            assert load_model(folder).tokenizer == original.tokenizer
+        else:
+            with pytest.raises(CheckpointError, match="its vocabulary has 300 tokens but the model 299"):
+                load_model(folder)
