@@ -1,0 +1,107 @@
+"""The estimate is within 15 % of the memory that a process takes, for models and batches of every kind."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+import tinygrad_gpt
+from tinygrad_gpt.errors import ResourceError
+from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+from tinygrad_gpt.train.memory import check_memory, memory_estimate
+
+# A process that takes two steps, and prints the growth of its peak memory since all libraries were loaded.
+CHILD = """
+import json, sys, tempfile
+import numpy as np
+from tinygrad_gpt import ops
+from tinygrad_gpt.backend import default_backend
+from tinygrad_gpt.checkpoints import native
+from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+from tinygrad_gpt.optim import AdamW
+from tinygrad_gpt.train import train_step
+
+def run(config, batch_size, length, blocks=None, recompute=False, accumulate=False, saves_state=False):
+    model = GPT2(GPT2Config(**config))
+    model.recompute = recompute
+    if blocks is not None:
+        model.freeze()
+        for part in (*model.h[len(model.h) - blocks:], model.ln_f):
+            part.freeze(False)
+    ids, targets = np.random.default_rng(0).integers(0, config["vocab_size"], (2, batch_size, length))
+    optimizer = AdamW(model.trainable())
+    for _ in range(2):
+        losses = [lambda: ops.cross_entropy(model(ids), targets)] * (1 + accumulate)
+        train_step(losses, optimizer, 1.0, "", model)
+        if saves_state:
+            with tempfile.TemporaryDirectory() as folder:
+                native.save(folder + "/state.h5", {**model.state_dict(), **optimizer.state_dict()}, {})
+
+run(dict(vocab_size=9, n_ctx=8, n_embd=8, n_layer=1, n_head=1), 2, 8, saves_state=True)
+before = default_backend().memory()
+run(**json.loads(sys.argv[1]))
+print(default_backend().memory() - before)
+"""
+
+
+def sizes(vocab_size, n_ctx, n_embd, n_layer, **others):
+    return {"vocab_size": vocab_size, "n_ctx": n_ctx, "n_embd": n_embd, "n_layer": n_layer, "n_head": 4, **others}
+
+
+CASES = {
+    "a large vocabulary": {"config": sizes(20000, 64, 64, 2), "batch_size": 16, "length": 64},
+    "long texts with dropout": {"config": sizes(500, 512, 32, 3, dropout=0.1), "batch_size": 5, "length": 512},
+    "recompute": {"config": sizes(1000, 128, 192, 6), "batch_size": 28, "length": 128, "recompute": True},
+    "accumulation": {"config": sizes(8000, 128, 256, 4), "batch_size": 4, "length": 128, "accumulate": True},
+    "the last block": {"config": sizes(4096, 128, 256, 5), "batch_size": 16, "length": 128, "blocks": 1},
+    "many weights": {"config": sizes(30000, 64, 256, 2, tied_head=False), "batch_size": 1, "length": 32},
+    "a checkpoint": {"config": sizes(2000, 64, 320, 6), "batch_size": 1, "length": 64, "saves_state": True},
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_the_estimate_is_within_15_percent(case):
+    done = subprocess.run([sys.executable, "-c", CHILD, json.dumps(case)], capture_output=True, text=True, timeout=300,
+                          cwd=Path(tinygrad_gpt.__file__).parents[1], check=False,
+                          env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+    assert (done.returncode, done.stderr) == (0, "")
+    settings = {"saves_state": False, **case}
+    estimate = memory_estimate(GPT2Config(**settings.pop("config")), **settings)
+    assert 100e6 < estimate < 600e6  # so that small things do not count
+    assert estimate == pytest.approx(int(done.stdout), rel=0.15)
+
+
+@pytest.mark.parametrize("config", [GPT2Config(31, 8, 16, 2, 2), GPT2Config(31, 8, 16, 2, 2, qkv_bias=False),
+                                    GPT2Config(31, 8, 16, 3, 4, tied_head=False)])
+def test_the_weights_are_counted_exactly(config):
+    model = GPT2(config)
+    assert memory_estimate(config, 1, 1, blocks=0, trained=0, predicted=0, saves_state=False) == pytest.approx(
+        2 * 4 * model.size, abs=4 * 4 * config.n_embd)  # they and their checkpoint
+    one, two = (memory_estimate(config, 1, 1, trained=n) for n in (1000, 2000))
+    assert two - one == 5 * 4000  # gradients, moments, moments in the checkpoint
+
+
+def test_each_remedy_takes_less():
+    config = GPT2Config(n_ctx=1024, dropout=0.1)
+    whole = memory_estimate(config, 8, 1024)
+    assert 10e9 < whole < 30e9
+    assert memory_estimate(config, 2, 1024, accumulate=True) < whole / 2
+    assert memory_estimate(config, 8, 1024, recompute=True) < whole / 2
+    assert memory_estimate(config, 8, 256) < whole / 3
+    assert memory_estimate(config, 8, 1024, blocks=2, predicted=0, saves_state=False) < whole / 3
+
+
+def test_a_run_that_does_not_fit_is_refused_in_one_line(monkeypatch):
+    check_memory(1000)
+    with pytest.raises(ResourceError) as caught:
+        check_memory(10**15)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("", (), {"available": 7_060_000_000})())
+    with pytest.raises(ResourceError) as caught:
+        check_memory(12_340_000_000)
+    assert str(caught.value) == ("cannot train (memory): it takes about 12.3 GB, and 7.1 GB are free; use a smaller "
+                                 "batch and accumulate more of them, --recompute, or a shorter context")
+    assert caught.value.exit_code == 4
