@@ -14,7 +14,7 @@ from tinygrad_gpt.errors import ResourceError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.train.memory import check_memory, memory_estimate
 
-# A process that takes two steps, and prints the growth of its peak memory since all libraries were loaded.
+# A process that takes two steps and saves, and prints the growth of its peak memory since all libraries were loaded.
 CHILD = """
 import json, sys, tempfile
 import numpy as np
@@ -37,11 +37,11 @@ def run(config, batch_size, length, blocks=None, recompute=False, accumulate=Fal
     for _ in range(2):
         losses = [lambda: ops.cross_entropy(model(ids), targets)] * (1 + accumulate)
         train_step(losses, optimizer, 1.0, "", model)
-        if saves_state:
-            with tempfile.TemporaryDirectory() as folder:
-                native.save(folder + "/state.h5", {**model.state_dict(), **optimizer.state_dict()}, {})
+    with tempfile.TemporaryDirectory() as folder:
+        state = optimizer.state_dict() if saves_state else {}
+        native.save(folder + "/checkpoint.h5", {**model.state_dict(), **state}, {})
 
-run(dict(vocab_size=9, n_ctx=8, n_embd=8, n_layer=1, n_head=1), 2, 8, saves_state=True)
+run(dict(vocab_size=9, n_ctx=8, n_embd=8, n_layer=1, n_head=1), 2, 8)
 before = default_backend().memory()
 run(**json.loads(sys.argv[1]))
 print(default_backend().memory() - before)
