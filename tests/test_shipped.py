@@ -3,8 +3,10 @@
 import json
 import socket
 
+import numpy as np
 import pytest
 
+from tinygrad_gpt import no_grad, ops
 from tinygrad_gpt.cli import main
 from tinygrad_gpt.data.classification import read_labelled
 from tinygrad_gpt.recipes.evaluate import evaluate
@@ -36,6 +38,16 @@ def test_it_names_no_folder(shipped):
     noted = json.dumps(shipped.provenance)
     assert "/" not in noted
     assert set(shipped.provenance) >= {"recipe", "version", "sha256", "config", "test_accuracy", "test_f1"}
+
+
+def test_what_it_computes_of_its_last_block_is_enough(shipped):
+    model = shipped.classifier
+    ids = np.random.default_rng(0).integers(0, model.transformer.config.vocab_size, (4, 40))
+    lengths = np.array([1, 17, 39, 40])
+    with no_grad():
+        whole = model.transformer.ln_f(model.whole_blocks(model.embed(ids), lengths))
+        whole = ops.softmax(model.score(model.pooled(whole, lengths))).numpy()
+        np.testing.assert_allclose(ops.softmax(model(ids, lengths)).numpy(), whole, rtol=0, atol=1e-6)
 
 
 def test_it_is_as_good_as_its_page_says(shipped, shared_data):

@@ -8,14 +8,18 @@ import pytest
 import tiny
 
 from tinygrad_gpt.backend import backend_of, use_backend
+from tinygrad_gpt.data.classification import read_labelled
 from tinygrad_gpt.errors import DataError, UsageError
 from tinygrad_gpt.models.classifier import GPT2Classifier
+from tinygrad_gpt.models.lora import load_adapter, merge_lora
+from tinygrad_gpt.recipes import finetune_classifier as finetune_recipe
 from tinygrad_gpt.recipes.classify import classify
-from tinygrad_gpt.recipes.finetune_classifier import _loss, finetune_classifier, next_tokens
+from tinygrad_gpt.recipes.evaluate import evaluate, reads_quotes
+from tinygrad_gpt.recipes.finetune_classifier import _class_weights, _loss, finetune_classifier, next_tokens
 from tinygrad_gpt.recipes.finetune_config import TRAINED, FinetuneConfig
 from tinygrad_gpt.recipes.inputs import Texts
 from tinygrad_gpt.recipes.saved import load_model, save_model
-from tinygrad_gpt.recipes.starting_model import set_trained
+from tinygrad_gpt.recipes.starting_model import set_trained, with_head
 
 FILES = {"confusion.png", "curves.png", "log.jsonl", "model.h5", "report.json"}
 
@@ -164,6 +168,124 @@ def test_the_language_model_loss_is_added_with_its_weight():
     plain, half, whole = (_loss(*batch, weight, np.arange(2)).item() for weight in (0.0, 0.5, 1.0))
     assert whole - plain == pytest.approx(2 * (half - plain), rel=1e-4)
     assert half - plain == pytest.approx(0.5 * np.log(model.transformer.config.vocab_size), rel=0.1)  # untrained
+
+
+PLAIN = {"dropout": 0.0, "lm_weight": 0.0, "epochs": 2}
+
+
+@pytest.mark.parametrize("change", [
+    {"train": "lora", "rank": 4, "alpha": 8}, {"train": "lora", "targets": "q,v,score", "init": "book"},
+    {"read": "mean", "no_causal_mask": True}, {"read": "first", "no_start": True}, {"train": "head", "read": "last"},
+    {"padding": "none", "batch_size": 1, "accumulate": 8}, {"padding": "fixed", "context": "longest", "read": "last"},
+    {"context": "4", "class_weights": "balanced"}, {"order": "book", "schedule": "constant", "train": "last-block"},
+    {"base": "random", "n_layer": 1, "n_embd": 8, "n_head": 2, "n_ctx": 20, "vocab_size": 270, "init": "book"},
+], ids=str)
+def test_every_way_to_train_and_read_is_saved_with_the_model(change, config, tmp_path):
+    changed = replace(config, **(PLAIN | change))
+    result = finetune_classifier(changed, tmp_path / "run")
+    texts = [text for text, _ in tiny.texts(10)]
+    loaded = load_model(tmp_path / "run")
+    assert loaded.classifier.reading == result.saved.classifier.reading
+    assert classify(loaded, texts) == classify(result.saved, texts)
+    data = read_labelled(changed.data)
+    for part, figures in (("train", result.training), ("test", result.test)):
+        again = evaluate(loaded, data, part).report
+        assert again.confusion == figures.confusion
+        assert again.log_loss == pytest.approx(figures.log_loss, rel=1e-5)  # other texts share its batches
+
+
+def test_kept_activations_change_no_run(config, tmp_path, monkeypatch):
+    plain = replace(config, **PLAIN, train="last-block")
+    kept, fresh = [], []
+    finetune_classifier(plain, tmp_path / "kept", kept.append)
+    monkeypatch.setattr(finetune_recipe, "inputs_of", Texts)
+    finetune_classifier(plain, tmp_path / "fresh", fresh.append)
+    assert [p.loss for p in kept] == pytest.approx([p.loss for p in fresh], rel=1e-6, abs=1e-6)
+    assert [p.scores for p in kept] == [pytest.approx(p.scores, rel=1e-6, abs=1e-6) for p in fresh]
+
+
+def test_texts_one_by_one_are_a_batch(config, tmp_path):
+    plain = replace(config, **PLAIN, train="last-block", batch_size=42)
+    together, alone = [], []
+    finetune_classifier(plain, tmp_path / "together", together.append)
+    finetune_classifier(replace(plain, padding="none", batch_size=1, accumulate=42), tmp_path / "alone", alone.append)
+    assert len(together) == len(alone) == 2
+    assert [p.loss for p in alone] == pytest.approx([p.loss for p in together], rel=1e-5)
+    assert [p.norm for p in alone] == pytest.approx([p.norm for p in together], rel=1e-4)
+
+
+def test_lora_writes_an_adapter_that_gives_the_same_model(config, tmp_path):
+    result = finetune_classifier(replace(config, **PLAIN, train="lora", rank=4, alpha=8), tmp_path / "run")
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES | {"adapter.h5"}
+    model = GPT2Classifier(load_model(config.base).transformer, 3, reading=result.saved.classifier.reading)
+    load_adapter(tmp_path / "run" / "adapter.h5", model)
+    # In each of two blocks A (16, 4) and B (4, 16) for q, k, v and c_proj, 4 · (16 + 64) for each layer of the MLP.
+    assert result.trained == 2 * (4 * 4 * 32 + 2 * 4 * 80) + 16 * 3 + 3
+    merge_lora(model)
+    for name, array in model.state_dict().items():
+        np.testing.assert_allclose(array, result.saved.model.state_dict()[name], rtol=1e-6, atol=1e-7)
+
+
+def test_the_book_s_head_is_torch_s(config, tmp_path):
+    torch = pytest.importorskip("torch", reason="compares with torch")
+    base = load_model(config.base)
+    data = read_labelled(config.data)
+    model, _, _ = with_head(base.transformer, base.tokenizer, data.texts, np.arange(9), 3, replace(config, init="book"))
+    torch.manual_seed(123)
+    head = torch.nn.Linear(16, 3)
+    assert model.score.weight.numpy().tobytes() == head.weight.detach().numpy().T.tobytes()
+    assert model.score.bias.numpy().tobytes() == head.bias.detach().numpy().tobytes()
+
+
+@pytest.mark.parametrize(("context", "expected"), [("longest", 6), ("model", 16), ("5", 5)])
+def test_how_much_of_a_text_is_read(context, expected, config):
+    base = tiny.language_model(n_ctx=16)
+    texts = ["ski ice", "bug " * 30, "loop"]
+    train = np.array([0, 2])
+    longest = max(len(base.tokenizer.encode(texts[i])) for i in train) + 1
+    model, tokens, truncated = with_head(base.transformer, base.tokenizer, texts, train, 3,
+                                         replace(config, context=context))
+    assert model.context == (longest if context == "longest" else expected)
+    assert [len(ids) for ids in tokens][1] == model.context
+    assert truncated == sum(len(base.tokenizer.encode(text)) + 1 > model.context for text in texts)
+
+
+def test_the_splits_of_the_book(config, tmp_path):
+    rows = "".join(f"{label}\t{text}\n" for text, label in tiny.texts(60, ("snow", "sun", "sun")))
+    (tmp_path / "two.tsv").write_text(rows)
+    results = [finetune_classifier(replace(config, **PLAIN, data=str(tmp_path / "two.tsv"), split=split),
+                                   tmp_path / split) for split in ("book", "book-experiments")]
+    for result in results:
+        assert result.counts.endswith("20 rows left out to balance the classes; 0 of the test texts stand in the "
+                                      "training part, too; 28 training, 4 validation, 8 test texts")
+        data = read_labelled(str(tmp_path / "two.tsv"), quotes=reads_quotes(result.saved, "test"))
+        assert reads_quotes(result.saved, "test")
+        assert evaluate(result.saved, data, "test").report == result.test
+    assert results[0].test != results[1].test
+
+
+def test_balanced_classes_weigh_alike():
+    inputs = Texts(tiny.classifier().classifier, [[1, 2]] * 6)
+    weights = _class_weights(np.array([0, 0, 0, 1, 2, 2]), inputs)
+    np.testing.assert_allclose(weights, [2 / 3, 2, 1])
+    assert weights.dtype == np.float32
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"read": "middle"}, "read is 'middle'; choose one of last-real"),
+    ({"context": "0"}, "context is '0'; choose longest, model, or a number"),
+    ({"context": "many"}, "context is 'many'"),
+    ({"padding": "none", "batch_size": 8}, "use batch_size 1 and accumulate 8"),
+    ({"no_causal_mask": True}, "set lm_weight to 0"),
+    ({"read": "first", "lm_weight": 0.0}, "leave it out, or the mask"),
+    ({"context": "7"}, "context is 7, but the model reads 6 tokens"),
+    ({"train": "lora", "targets": "q,mlp"}, "no linear layer is called 'mlp'"),
+    ({"split": "book"}, "3 classes .*: the book's split is for two"),
+])
+def test_settings_that_cannot_be_are_refused(change, message, config, tmp_path):
+    with pytest.raises((UsageError, DataError), match=message):
+        finetune_classifier(replace(config, **change), tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("change", "error", "message"), [
