@@ -1,0 +1,166 @@
+"""Instructions with the responses that a model shall learn, from files in the form of the Alpaca data."""
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from tinygrad_gpt.data.text_files import read_text
+from tinygrad_gpt.errors import DataError
+
+__all__ = ["IGNORED", "Instruction", "Parts", "collate", "read_instructions", "read_records", "split_in_order"]
+
+IGNORED = -100  # the target of a position that does not count; `ops.cross_entropy` leaves it out
+FEWEST = 10  # entries of which each part gets one
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One entry: what to do, on what (often nothing), and a good response."""
+
+    instruction: str
+    input: str
+    output: str
+
+
+Entry = TypeVar("Entry", bound=Instruction)
+
+
+@dataclass(frozen=True)
+class Parts(Generic[Entry]):
+    """Entries for each purpose, in the order of the file."""
+
+    train: list[Entry]
+    validation: list[Entry]
+    test: list[Entry]
+
+    def __str__(self) -> str:
+        """`935 training, 55 validation, 110 test entries`, and how many of them stand in the training part, too."""
+        known = {(entry.instruction, entry.input) for entry in self.train}
+        again = sum((entry.instruction, entry.input) in known for entry in [*self.validation, *self.test])
+        return (f"{len(self.train):,} training, {len(self.validation):,} validation, {len(self.test):,} test entries, "
+                f"{again:,} of which stand in the training part, too")
+
+
+def read_instructions(path: str | Path) -> list[Instruction]:
+    """Read all entries; other keys than "instruction", "input" (may be absent) and "output" do not matter.
+
+    Args:
+        path: a .json file with a list of objects, or a .jsonl file with one object a line; may be compressed.
+
+    Raises:
+        DataError: `malformed entry (tasks.json, entry 3): it has no "output"; …`, and as `read_text`.
+    """
+    return [Instruction(**record) for record in read_records(path, ("instruction", "output"), ("input",))]
+
+
+def read_records(path: str | Path, required: Sequence[str], optional: Sequence[str]) -> list[dict[str, str]]:
+    """The strings under these keys in each entry of a file; an optional one that is absent is empty.
+
+    Raises:
+        DataError: as `read_instructions`.
+    """
+    text, name = read_text(path)
+    parse = {".json": _list_entries, ".jsonl": _line_entries, ".ndjson": _line_entries}.get(
+        Path(str(path).removesuffix(".xz").removesuffix(".gz")).suffix.lower())
+    if parse is None:
+        raise DataError(f"cannot read ({path}): unknown extension; use .json with a list, or .jsonl")
+    records = [_checked(where, entry, required, optional) for where, entry in parse(text, name)]
+    if not records:
+        raise DataError(f"no entries ({name}): the file has none; give one with instructions and outputs")
+    return records
+
+
+def _list_entries(text: str, name: str) -> Iterator[tuple[str, Any]]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _not_json(name, error) from error
+    if not isinstance(content, list):
+        raise DataError(f"cannot read ({name}): a JSON list is expected, not {_kind(content)}; use .jsonl for a file "
+                        "with one object a line")
+    yield from ((f"{name}, entry {number}", entry) for number, entry in enumerate(content, start=1))
+
+
+def _line_entries(text: str, name: str) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        if line.strip():
+            try:
+                yield f"{name}, line {number}", json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise _not_json(name, error, number) from error
+
+
+def _not_json(name, error, line=None):
+    if isinstance(error, json.JSONDecodeError):
+        where, why = f"{name}, line {line or error.lineno}, column {error.colno}", error.msg
+    else:
+        where, why = name if line is None else f"{name}, line {line}", "too deeply nested"
+    return DataError(f"malformed entry ({where}): not JSON: {why}; correct it")
+
+
+def _checked(where: str, entry: Any, required: Sequence[str], optional: Sequence[str]) -> dict[str, str]:
+    def refusal(why):
+        return DataError(f"malformed entry ({where}): {why}; correct or remove it")
+
+    if not isinstance(entry, dict):
+        raise refusal(f"a JSON object is expected, not {_kind(entry)}")
+    for key in (*required, *optional):
+        value = entry.get(key)
+        if value is None and key in required:
+            raise refusal(f'it has no "{key}"')
+        if value is not None and not isinstance(value, str):
+            raise refusal(f'its "{key}" is {_kind(value)}, not a string')
+        if key in required and not value.strip():
+            raise refusal(f'its "{key}" is empty')
+    return {key: entry.get(key) or "" for key in (*required, *optional)}
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a truth value", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def split_in_order(entries: Sequence[Entry], name: str | Path = "data") -> Parts[Entry]:
+    """The first 85 % for training, the next 10 % to test, the rest to validate.
+
+    Raises:
+        DataError: fewer than 10 entries.
+
+    Source: S. Raschka, *Build a Large Language Model (From Scratch)*, section 7.2.
+    """
+    if len(entries) < FEWEST:
+        raise DataError(f"too few entries ({name}): {len(entries)}; give {FEWEST} or more, so that each part has one")
+    end, last = int(len(entries) * 0.85), int(len(entries) * 0.85) + int(len(entries) * 0.1)
+    return Parts(list(entries[:end]), list(entries[last:]), list(entries[end:last]))
+
+
+def collate(texts: Sequence[Sequence[int]], eot_id: int, n_ctx: int,
+            masked: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """One batch: each text with the end-of-text token behind it, padded with more of those, and its next tokens.
+
+    Args:
+        texts: token ids, none empty.
+        eot_id: the first one behind a text counts, the others do not.
+        n_ctx: longest row; what stands behind is cut off.
+        masked: tokens at the beginning of each text that need not be predicted: its prompt.
+
+    Returns:
+        ids (B, T) and targets (B, T), int64, −100 where nothing counts.
+
+    Source: S. Raschka, *Build a Large Language Model (From Scratch)*, section 7.3.
+    """
+    width = min(max(map(len, texts)), n_ctx)
+    ids = np.full((len(texts), width), eot_id, np.int64)
+    targets = np.full((len(texts), width), IGNORED, np.int64)
+    for row, text in enumerate(texts):
+        ended = [*text, eot_id][:width + 1]
+        ids[row, :len(ended)] = ended[:width]
+        targets[row, :len(ended) - 1] = ended[1:]
+        if masked is not None:
+            targets[row, :max(0, masked[row] - 1)] = IGNORED
+    return ids, targets
