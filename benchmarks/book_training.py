@@ -18,6 +18,8 @@ import numpy as np
 from tinygrad_gpt import ops
 from tinygrad_gpt.autograd import no_grad
 from tinygrad_gpt.data.pretraining import token_windows
+from tinygrad_gpt.generate.decode import decode
+from tinygrad_gpt.generate.sampling import Sampling
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.nn import init
 from tinygrad_gpt.nn.torch_dropout import use_torch_dropout
@@ -81,17 +83,6 @@ def mean_loss(model: GPT2, passing: Iterator[Windows], n: int) -> float:
     return sum(losses) / len(losses)
 
 
-def greedy(model: GPT2, ids: list[int], n: int) -> list[int]:
-    """The ids, and the n most probable ones that follow."""
-    model.eval()
-    with no_grad():
-        for _ in range(n):
-            x = model.hidden(np.array([ids]))[:, -1]
-            ids = [*ids, int(model.head(model.ln_f(x)).numpy().argmax())]
-    model.train()
-    return ids
-
-
 def train(model: GPT2, run: Run, stream: TorchStream, training: Windows, validation: Windows,
           sample: Callable[[], str] = str, steps: int | None = None) -> Iterator[str]:
     """Train, and yield the lines that the book prints."""
@@ -129,10 +120,13 @@ def main() -> None:
     stream = TorchStream(123)
     model = GPT2(GPT2Config(n_ctx=256, dropout=0.1, qkv_bias=False, tied_head=False), seed=None)
     model.load_state_dict(init.book(stream, vocab_size=50257, n_ctx=256, n_embd=768, n_layer=12))
-    start = tokenizer.encode("Every effort moves you")
+    start = "Every effort moves you"
 
     def sample() -> str:
-        return tokenizer.decode(greedy(model, start, 50)).replace("\n", " ")
+        greedy = decode(model.eval(), tokenizer, [tokenizer.encode(start)], Sampling(temperature=0), max_new_tokens=50)
+        text = start + "".join(token.text for token in greedy).replace("\n", " ")
+        model.train()
+        return text
 
     for line in train(model, RUNS[settings.run], stream, training, validation, sample, settings.steps):
         print(line, flush=True)

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from printed import assert_prints
 
-from tinygrad_gpt import Tensor, ops
+from tinygrad_gpt import ops
 from tinygrad_gpt.autograd import no_grad
 from tinygrad_gpt.data.pretraining import hold_out, token_windows
+from tinygrad_gpt.generate.decode import decode
+from tinygrad_gpt.generate.sampling import Sampling, scale, softmax, top_k
 from tinygrad_gpt.nn.torch_stream import TorchStream
 
 IDS = np.array([[16833, 3626, 6100], [40, 1107, 588]])  # "every effort moves", "I really like"
@@ -16,7 +18,7 @@ TARGETS = np.array([[3626, 6100, 345], [1107, 588, 11311]])  # " effort moves yo
 
 # Section 5.3: the words of a small vocabulary, and their logits behind "every effort moves you".
 WORDS = ["closer", "every", "effort", "forward", "inches", "moves", "pizza", "toward", "you"]
-LOGITS = Tensor([4.51, 0.89, -1.90, 6.75, 1.63, -1.62, -1.89, 6.28, 1.79])
+LOGITS = np.array([4.51, 0.89, -1.90, 6.75, 1.63, -1.62, -1.89, 6.28, 1.79], np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +40,15 @@ def windows(verdict, tokenizer):
 
 def counts(temperature):
     """Section 5.3.1: how often each word comes in 1,000 draws."""
-    stream, probabilities = TorchStream(123), ops.softmax(LOGITS / temperature).numpy()
+    stream, probabilities = TorchStream(123), softmax(scale(LOGITS, temperature))
     return np.bincount([stream.choice(probabilities) for _ in range(1000)], minlength=9).tolist()
 
 
 def test_5_1_1_text_of_the_untrained_model(gpt, tokenizer):
-    ids = tokenizer.encode("Every effort moves you")
-    with no_grad():
-        for _ in range(10):
-            ids.append(int(gpt(np.array([ids])).numpy()[0, -1].argmax()))
-    assert tokenizer.decode(ids) == "Every effort moves you rentingetic wasnم refres RexMeCHicular stren"
+    prompt = "Every effort moves you"
+    tokens = decode(gpt, tokenizer, [tokenizer.encode(prompt)], Sampling(temperature=0), max_new_tokens=10)
+    text = prompt + "".join(token.text for token in tokens)
+    assert text == "Every effort moves you rentingetic wasnم refres RexMeCHicular stren"
 
 
 def test_5_1_2_most_probable_tokens(logits, tokenizer):
@@ -97,7 +98,7 @@ def test_5_1_3_losses_before_training(gpt, windows):
 
 
 def test_5_3_1_one_draw():
-    probabilities = ops.softmax(LOGITS).numpy()
+    probabilities = softmax(LOGITS)
     assert WORDS[probabilities.argmax()] == "forward"
     assert WORDS[TorchStream(123).choice(probabilities)] == "forward"
 
@@ -109,14 +110,13 @@ def test_5_3_1_a_thousand_draws():
 def test_5_3_1_exercise_5_1_temperatures():
     assert counts(0.1) == [0, 0, 0, 985, 0, 0, 0, 15, 0]
     assert counts(5) == [165, 75, 42, 239, 71, 46, 32, 227, 103]
-    assert_prints(ops.softmax(LOGITS / 5).numpy()[WORDS.index("pizza")], "0.0430")
+    assert_prints(softmax(scale(LOGITS, 5))[WORDS.index("pizza")], "0.0430")
 
 
 def test_5_3_2_top_k():
-    values = LOGITS.numpy()
-    order = values.argsort()[::-1][:3]
+    kept = top_k(LOGITS, 3)
+    order = kept.argsort()[::-1][:3]
     assert order.tolist() == [3, 7, 0]
-    assert_prints(values[order], "[6.7500, 6.2800, 4.5100]")
-    kept = ops.where(values >= values[order[-1]], LOGITS, -1e9)
-    assert_prints(ops.softmax(kept).numpy(),
-                  "[0.0615, 0.0000, 0.0000, 0.5775, 0.0000, 0.0000, 0.0000, 0.3610, 0.0000]")
+    assert_prints(kept[order], "[6.7500, 6.2800, 4.5100]")
+    assert np.isneginf(np.delete(kept, order)).all()
+    assert_prints(softmax(kept), "[0.0615, 0.0000, 0.0000, 0.5775, 0.0000, 0.0000, 0.0000, 0.3610, 0.0000]")
