@@ -6,16 +6,15 @@ from pathlib import Path
 import pytest
 import strict  # noqa: F401 - registers the stand-in for CuPy as backend "strict"
 from hypothesis import HealthCheck, settings
+from soak import times
 
 from tinygrad_gpt.backend import default_backend, use_backend
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# `soak` draws ten times as many examples: HYPOTHESIS_PROFILE=soak python -m pytest
-for profile, examples in {"full": 200, "soak": 2000}.items():
-    settings.register_profile(profile, max_examples=examples, derandomize=True, deadline=None, database=None,
-                              suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "full"))
+settings.register_profile("here", max_examples=times(200, 2000), derandomize=True, deadline=None, database=None,
+                          suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+settings.load_profile("here")
 
 
 def pytest_addoption(parser):

@@ -9,12 +9,13 @@ import numpy as np
 import published
 import pytest
 from safetensors.numpy import load_file
+from soak import times
 
 from tinygrad_gpt.checkpoints import gpt2_files
 from tinygrad_gpt.checkpoints.gpt2_files import read_gpt2, weights_file, write_gpt2
 from tinygrad_gpt.errors import CheckpointError, TinygradError
 
-MUTANTS = int(os.environ.get("TINYGRAD_GPT_MUTANTS", "2000"))  # 200,000 before a release
+MUTANTS = times(2000, 200_000)
 CONFIG = {"vocab_size": 11, "n_ctx": 7, "n_embd": 6, "n_layer": 2, "n_head": 3, "layer_norm_epsilon": 1e-5,
           "qkv_bias": True, "tied_head": True}
 

@@ -13,13 +13,14 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
+from soak import times
 
 from tinygrad_gpt import files
 from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.checkpoints.native import load, save
 from tinygrad_gpt.errors import CheckpointError, ResourceError
 
-FLIPS = int(os.environ.get("TINYGRAD_GPT_FLIPS", "2000"))  # 120,000 before a release
+FLIPS = times(2000, 120_000)
 METADATA = {"kind": "classifier", "config": {"n_layer": 2, "dropout": 0.1}, "labels": ["ham", "späm"], "note": None}
 
 
