@@ -4,12 +4,14 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 import tiny
 
 from tinygrad_gpt.backend import backend_of, use_backend
 from tinygrad_gpt.data.classification import read_labelled
-from tinygrad_gpt.errors import DataError, UsageError
+from tinygrad_gpt.errors import DataError, ResourceError, UsageError
+from tinygrad_gpt.files import run_lock
 from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.models.lora import load_adapter, merge_lora
 from tinygrad_gpt.recipes import finetune_classifier as finetune_recipe
@@ -308,3 +310,26 @@ def test_malformed_rows_are_skipped_on_request(config, tmp_path):
     result = finetune_classifier(replace(config, data=str(data), skip_malformed=True, epochs=1), tmp_path / "run")
     assert result.counts.startswith("62 lines read, 60 records, 1 skipped")
     assert GPT2Classifier is type(result.saved.model)
+
+
+def test_a_run_that_does_not_fit_into_memory_leaves_nothing(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("", (), {"available": 100_000})())
+    with pytest.raises(ResourceError, match=r"cannot train \(memory\): it takes .*, or train fewer blocks"):
+        finetune_classifier(config, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_run_at_a_time_writes_into_a_folder(config, tmp_path):
+    (tmp_path / "run").mkdir()
+    with run_lock(tmp_path / "run"), pytest.raises(UsageError, match="is writing there; wait for it"):
+        finetune_classifier(config, tmp_path / "run")
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_out_of_memory_in_the_middle_frees_the_folder(config, tmp_path):
+    def full(progress):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        finetune_classifier(config, tmp_path / "run", full)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["log.jsonl"]

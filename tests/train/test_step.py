@@ -7,6 +7,7 @@ from tinygrad_gpt import Tensor, ops
 from tinygrad_gpt.errors import NonFiniteError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.optim import AdamW
+from tinygrad_gpt.tape import Node
 from tinygrad_gpt.train import train_step
 
 
@@ -96,3 +97,34 @@ def test_a_loss_or_gradient_that_is_not_finite_updates_nothing(bad, text):
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
     train_step([lambda: (p * p).sum()], optimizer, 1.0, "step 7")  # and a good step goes on from there
     assert optimizer.steps == 2
+
+
+def test_out_of_memory_at_any_op_updates_nothing(monkeypatch):
+    model = model_in_float64()
+    optimizer = AdamW(model.parameters(), lr=0.1)
+    ids = np.zeros((2, 4), int)
+
+    def loss():
+        return ops.cross_entropy(model(ids), ids)
+
+    def state():
+        return b"".join(a.tobytes() for a in (*model.state_dict().values(), *optimizer.state_dict().values()))
+
+    calls, last, pull = [], 0, Node.pull
+
+    def pull_until(node, g):
+        calls.append(node)
+        if len(calls) == last:
+            raise MemoryError
+        return pull(node, g)
+
+    monkeypatch.setattr(Node, "pull", pull_until)
+    train_step([loss, loss], optimizer, 1.0, "here")
+    before, n_calls = state(), len(calls)
+    assert n_calls > 40
+    for last in range(1, n_calls + 1, 5):
+        calls.clear()
+        with pytest.raises(MemoryError):
+            train_step([loss, loss], optimizer, 1.0, "here")
+        assert len(calls) == last
+        assert state() == before

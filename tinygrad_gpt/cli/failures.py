@@ -122,7 +122,7 @@ def describe(error: BaseException) -> tuple[int, str]:
             return 143, f"terminated (SIGTERM): {str(error) or STOPPED}"
         case MemoryError():
             return 4, (f"out of memory (main memory or GPU): {str(error) or 'an allocation failed'}; "
-                       "make the batch, the texts or the model smaller")
+                       "make the batch, the texts or the model smaller, or pretrain with --recompute")
         case UnicodeEncodeError(reason="surrogates not allowed"):
             return 1, f"text is not Unicode (character {error.start + 1}): {error.reason}; pass it as UTF-8"
         case OSError(errno=int()):

@@ -14,18 +14,19 @@ from tinygrad_gpt.data.batches import book_batches, length_batches
 from tinygrad_gpt.data.book_splits import divide
 from tinygrad_gpt.data.classification import read_labelled
 from tinygrad_gpt.errors import UsageError
-from tinygrad_gpt.files import append_line, write_atomic
+from tinygrad_gpt.files import append_line, run_lock, write_atomic
 from tinygrad_gpt.models.gpt2 import seed_dropout
 from tinygrad_gpt.models.lora import merge_lora, save_adapter
 from tinygrad_gpt.optim import AdamW, warmup_cosine
 from tinygrad_gpt.recipes.baselines import bag_of_words
 from tinygrad_gpt.recipes.classify import predict
-from tinygrad_gpt.recipes.finetune_config import FinetuneConfig
+from tinygrad_gpt.recipes.finetune_config import TRAINED, FinetuneConfig
 from tinygrad_gpt.recipes.inputs import Texts, inputs_of
 from tinygrad_gpt.recipes.saved import SavedModel, model_file, origin, save_model
 from tinygrad_gpt.recipes.starting_model import load_base, with_head
 from tinygrad_gpt.tensor import Tensor
 from tinygrad_gpt.train import Progress, Report, judge, train_step
+from tinygrad_gpt.train.memory import check_memory, memory_estimate
 from tinygrad_gpt.train.pictures import draw_confusion, draw_curves
 
 __all__ = ["FinetuneConfig", "FinetuneResult", "finetune_classifier"]
@@ -64,7 +65,7 @@ def finetune_classifier(config: FinetuneConfig, out: str | Path,
         report: called after each step; the last step of an epoch carries the validation scores.
 
     Raises:
-        DataError, UsageError, CheckpointError, NonFiniteError: one line that says what to do.
+        DataError, UsageError, CheckpointError, NonFiniteError, ResourceError: one line that says what to do.
     """
     out = Path(out)
     if (out / "model.h5").exists():
@@ -75,33 +76,45 @@ def finetune_classifier(config: FinetuneConfig, out: str | Path,
     base, tokenizer = load_base(config, [data.texts[i] for i in split.train])
     model, tokens, truncated = with_head(base, tokenizer, data.texts, split.train, len(data.classes), config)
     trained = sum(parameter.size for parameter in model.trainable())
+    check_memory(_memory(model, trained, [len(tokens[i]) for i in split.train], config),
+                 "train fewer blocks")
     inputs = inputs_of(model, tokens)
     out.mkdir(parents=True, exist_ok=True)
-    write_atomic(out / "log.jsonl", b"")  # an interrupted run may have left one
-    log = []
-    for progress in _train(model, inputs, data.labels, split, config):
-        log.append(progress)
-        append_line(out / "log.jsonl", json.dumps(asdict(progress)))
-        report(progress)
-    if config.train == "lora":
-        save_adapter(out / "adapter.h5", model, rank=config.rank, alpha=config.alpha,
-                     targets=config.targets.split(","))
-        merge_lora(model)
-    if config.float16:
-        model.load_state_dict({name: array.astype(np.float16) for name, array in model.state_dict().items()})
-    if config.float16 or config.train == "lora":
-        inputs = Texts(model, tokens)  # the weights are others now
-    training, validation, test = (judge(predict(inputs, part), data.labels[part], data.classes)
-                                  for part in (split.train, split.validation, split.test))
-    files = [config.data] if config.base == "random" else [config.data, str(model_file(config.base))]
-    provenance = origin("finetune classifier", config, files) | {
-        "base_vocabulary": tokenizer.digest, "test_accuracy": test.accuracy, "test_f1": test.f1}
-    saved = SavedModel(model, tokenizer, tuple(data.classes), provenance)
-    result = FinetuneResult(saved, f"{data.counts}; {split}", trained, training, validation, test,
-                            bag_of_words(data, split), truncated)
-    _write(out, result, log)
-    save_model(out / "model.h5", saved, np.float16 if config.float16 else np.float32)
-    return result
+    with run_lock(out):
+        write_atomic(out / "log.jsonl", b"")  # an interrupted run may have left one
+        log = []
+        for progress in _train(model, inputs, data.labels, split, config):
+            log.append(progress)
+            append_line(out / "log.jsonl", json.dumps(asdict(progress)))
+            report(progress)
+        if config.train == "lora":
+            save_adapter(out / "adapter.h5", model, rank=config.rank, alpha=config.alpha,
+                         targets=config.targets.split(","))
+            merge_lora(model)
+        if config.float16:
+            model.load_state_dict({name: array.astype(np.float16) for name, array in model.state_dict().items()})
+        if config.float16 or config.train == "lora":
+            inputs = Texts(model, tokens)  # the weights are others now
+        training, validation, test = (judge(predict(inputs, part), data.labels[part], data.classes)
+                                      for part in (split.train, split.validation, split.test))
+        files = [config.data] if config.base == "random" else [config.data, str(model_file(config.base))]
+        provenance = origin("finetune classifier", config, files) | {
+            "base_vocabulary": tokenizer.digest, "test_accuracy": test.accuracy, "test_f1": test.f1}
+        saved = SavedModel(model, tokenizer, tuple(data.classes), provenance)
+        result = FinetuneResult(saved, f"{data.counts}; {split}", trained, training, validation, test,
+                                bag_of_words(data, split), truncated)
+        _write(out, result, log)
+        save_model(out / "model.h5", saved, np.float16 if config.float16 else np.float32)
+        return result
+
+
+def _memory(model, trained, lengths, config) -> int:
+    """Bytes of the weights and of a step on the longest texts."""
+    sizes = model.transformer.config
+    longest = model.context if model.reading.filled else max(lengths)
+    return memory_estimate(sizes, min(config.batch_size, len(lengths)), longest, trained=trained,
+                           blocks=TRAINED.get(config.train, sizes.n_layer), accumulate=config.accumulate > 1,
+                           predicted=None if config.trains_language else 0, saves_state=False)
 
 
 def _train(model, inputs, labels, split, config) -> Iterator[Progress]:

@@ -62,11 +62,12 @@ def _block_floats(config: GPT2Config, batch_size: int, length: int) -> tuple[flo
     return saved, max(in_mlp, in_attention)
 
 
-def check_memory(needed: int) -> None:
+def check_memory(needed: int, remedy: str = "--recompute") -> None:
     """Refuse to start what does not fit into the memory that is free now; on a device its own limit decides.
 
     Args:
         needed: bytes, from `memory_estimate`.
+        remedy: what the user can do besides taking smaller batches and shorter texts.
 
     Raises:
         ResourceError: "cannot train (memory): it takes about 12.3 GB, and 7.1 GB are free; …".
@@ -76,4 +77,4 @@ def check_memory(needed: int) -> None:
     free = psutil.virtual_memory().available
     if default_backend().on_host and needed > free:
         raise ResourceError(f"cannot train (memory): it takes about {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are "
-                            "free; use a smaller batch and accumulate more of them, --recompute, or a shorter context")
+                            f"free; use a smaller batch and accumulate more of them, a shorter context, or {remedy}")
