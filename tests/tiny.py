@@ -1,5 +1,6 @@
 """Models and data small enough to train in a test."""
 
+import json
 import random
 from pathlib import Path
 
@@ -46,3 +47,11 @@ def classifier(labels: tuple[str, ...] = tuple(WORDS), n_ctx: int = 16, **proven
     model = GPT2Classifier(base.transformer, len(labels))
     model.score.weight.data[...] *= np.float32(50)  # untrained scores are all but equal
     return SavedModel(model.eval(), base.tokenizer, labels, {"recipe": "test", **provenance})
+
+
+def instruction_file(path: Path, number: int = 20, **more: str) -> Path:
+    """Short instructions, half of them with an input; ``more`` gives every entry further keys."""
+    entries = [{"instruction": f"Say {label}", "input": text.split()[0] if i % 2 else "",
+                "output": text.split()[1], **more} for i, (text, label) in enumerate(texts(number))]
+    path.write_text(json.dumps(entries))
+    return path
