@@ -180,6 +180,8 @@ def run_lock(folder: str | Path) -> Iterator[None]:
         finally:
             with contextlib.suppress(OSError):
                 system.unlink(path)
+            with contextlib.suppress(OSError):  # the file is gone, and what is open ends with the process
+                stack.close()
 
 
 @contextlib.contextmanager

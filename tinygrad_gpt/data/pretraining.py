@@ -7,6 +7,7 @@ import numpy as np
 
 from tinygrad_gpt.data.text_files import read_text
 from tinygrad_gpt.errors import DataError
+from tinygrad_gpt.text import END_OF_TEXT
 
 __all__ = ["consecutive_batch", "hold_out", "load_text", "random_batch", "steps_per_epoch", "token_windows"]
 
@@ -33,6 +34,9 @@ def hold_out(text: str, share: float) -> tuple[str, str]:
         The text to train on, and the text held back.
     """
     end = int((1 - share) * len(text))
+    marker = text.find(END_OF_TEXT, max(0, end - len(END_OF_TEXT) + 1), end + len(END_OF_TEXT) - 1)
+    if marker != -1:  # never cut the mark between two documents in pieces
+        end = min(end, marker)
     return text[:end], text[end:]
 
 

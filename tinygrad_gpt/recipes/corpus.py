@@ -15,6 +15,7 @@ from tinygrad_gpt.errors import CheckpointError, DataError
 from tinygrad_gpt.recipes.pretrain_config import PretrainConfig
 from tinygrad_gpt.recipes.saved import file_digest, load_model
 from tinygrad_gpt.text import END_OF_TEXT, Characters, Tokenizer, load_tokenizer
+from tinygrad_gpt.text.vocabulary import has_merges
 
 __all__ = ["Corpus", "Preparation", "documents", "encode_documents", "load_corpus", "load_vocabulary",
            "make_corpus", "save_corpus"]
@@ -62,14 +63,14 @@ def encode_documents(tokenizer: Tokenizer, texts: Iterable[str]) -> np.ndarray:
 
 
 def load_vocabulary(path: str | Path) -> Tokenizer:
-    """The vocabulary of a saved model, in a file of its own, or in GPT-2's two files.
+    """The vocabulary of a saved model, in a file of its own, or in a folder with vocab.json and merges.txt.
 
     Raises:
         CheckpointError: no vocabulary is there, or it is damaged.
     """
     path = Path(path)
-    if path.is_dir() and any((path / name).exists() for name in ("vocab.bpe", "merges.txt")):
-        return Tokenizer.gpt2(path)
+    if path.is_dir() and has_merges(path):
+        return Tokenizer.from_pretrained(path)
     return load_tokenizer(path) if path.suffix == ".json" else load_model(path).tokenizer
 
 

@@ -4,7 +4,6 @@ Every step is a function of (seed, step) and of the state before it, so that a r
 is resumed is bit for bit the uninterrupted one.
 """
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,10 +11,7 @@ from os.path import abspath
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tinygrad_gpt import ops
-from tinygrad_gpt.autograd import no_grad
 from tinygrad_gpt.backend import default_backend
 from tinygrad_gpt.data.pretraining import consecutive_batch, random_batch, steps_per_epoch
 from tinygrad_gpt.errors import DataError, UsageError
@@ -32,10 +28,11 @@ from tinygrad_gpt.recipes.run_folder import Log, holds_run, read_run, write_run
 from tinygrad_gpt.recipes.saved import SavedModel, file_digest, load_model, model_file
 from tinygrad_gpt.tensor import Tensor
 from tinygrad_gpt.text import Tokenizer
-from tinygrad_gpt.train import Progress, train_step
+from tinygrad_gpt.train import Progress, measure_perplexity, train_step
 
 __all__ = ["PretrainConfig", "pretrain", "resume"]
 
+EVALUATED_WINDOWS = 200  # of the validation text, about, evenly spaced
 SAMPLE_TOKENS = 64  # that the model adds to each prompt of `sample`
 
 
@@ -54,12 +51,12 @@ def pretrain(config: PretrainConfig, out: str | Path, *, report: Callable[[Progr
     """
     out = Path(out)
     _refuse_second_run(out)
-    config = replace(config, data=tuple(map(abspath, config.data)), validation=tuple(map(abspath, config.validation)))
     base = None if config.base is None else load_model(config.base)
     tokenizer = base.tokenizer if base else load_vocabulary(config.vocabulary) if config.vocabulary else None
     corpus = make_corpus(config, tokenizer, prepare)
     model = _new_model(config, corpus.tokenizer, base)
-    _check_length(config, len(corpus.train), len(corpus.validation), config.n_ctx or model.config.n_ctx)
+    _check_length(config, corpus, config.n_ctx or model.config.n_ctx)
+    config = replace(config, data=tuple(map(abspath, config.data)), validation=tuple(map(abspath, config.validation)))
     out.mkdir(parents=True, exist_ok=True)
     with run_lock(out):
         _refuse_second_run(out)  # which may have begun while the text was read
@@ -137,14 +134,16 @@ def _base_digest(config):
     return {file.name: file_digest(file)} if file and file.is_file() else {}
 
 
-def _check_length(config, n_train, n_validation, n_ctx):
+def _check_length(config, corpus, n_ctx):
     """Refuse a text that is too short before anything is written."""
-    for name, n_tokens in (("data", n_train), ("validation text", n_validation or n_ctx + 1)):
-        if n_tokens <= n_ctx:
-            raise DataError(f"cannot pretrain ({name}): {n_tokens} tokens, fewer than one window of {n_ctx} and the "
-                            "token behind it; give more text or a smaller context")
+    if len(corpus.train) <= n_ctx:
+        raise DataError(f"cannot pretrain (data): {len(corpus.train)} tokens, fewer than one window of {n_ctx} and the "
+                        "token behind it; give more text or a smaller context")
+    if config.hold_out and not len(corpus.validation):
+        raise DataError(f"cannot hold out (data): a share of {config.hold_out} of each file leaves no text to measure "
+                        "on; give more text or a larger share")
     if config.windows == "consecutive":
-        steps_per_epoch(n_train, config.windows_per_step, n_ctx, config.stride or n_ctx)
+        steps_per_epoch(len(corpus.train), config.windows_per_step, n_ctx, config.stride or n_ctx)
 
 
 def _train(run: Run, report: Callable[[Progress], None]) -> SavedModel:
@@ -188,31 +187,18 @@ def _step(run: Run) -> tuple[float, float]:
         return lambda: ops.cross_entropy(run.model(ids[rows]), targets[rows])
 
     return train_step([loss_of(slice(i, i + config.batch_size)) for i in range(0, len(ids), config.batch_size)],
-                      run.optimizer, config.max_norm, f"step {step + 1}")
+                      run.optimizer, config.max_norm, f"step {step + 1}", run.model)
 
 
 def _evaluate(run: Run) -> dict[str, float]:
     """Figures on the validation text; keeps count of how long they have not become better."""
     if not len(run.corpus.validation):
         return {}
-    tokens = run.corpus.validation
-    loss = mean_loss(run.model.eval(), tokens, run.n_ctx)
-    run.stale = 0 if loss < run.best_loss else run.stale + 1
-    run.best_loss = min(loss, run.best_loss)
-    return {"validation_loss": loss, "perplexity": math.exp(loss),
-            "bits_per_byte": loss / math.log(2) * len(tokens) / run.corpus.validation_bytes}
-
-
-def mean_loss(model: GPT2, tokens: np.ndarray, n_ctx: int, max_windows: int = 200) -> float:
-    """Mean loss in nats per token, over evenly spaced windows that do not overlap."""
-    starts = np.arange(0, len(tokens) - n_ctx, n_ctx)
-    starts = starts[:: max(1, len(starts) // max_windows)]
-    losses = []
-    with no_grad():
-        for start in starts:
-            window = default_backend().from_numpy(tokens[start:start + n_ctx + 1].astype(np.int64)[None])
-            losses.append(ops.cross_entropy(model(window[:, :-1]), window[:, 1:]).item())
-    return float(np.mean(losses))
+    figures = measure_perplexity(run.model, run.corpus.validation, run.corpus.validation_bytes,
+                                 max_windows=EVALUATED_WINDOWS)
+    run.stale = 0 if figures.loss < run.best_loss else run.stale + 1
+    run.best_loss = min(figures.loss, run.best_loss)
+    return {"validation_loss": figures.loss, "perplexity": figures.perplexity, "bits_per_byte": figures.bits_per_byte}
 
 
 def _samples(run: Run) -> list[str]:

@@ -74,6 +74,7 @@ class Run:
 
     def __init__(self, folder: Path, notes: dict[str, Any], config: PretrainConfig, corpus: Corpus, model: GPT2):
         self.folder, self.notes, self.config, self.corpus, self.model = folder, notes, config, corpus, model
+        model.recompute = config.recompute
         self.n_ctx = config.n_ctx or model.config.n_ctx
         self.total = config.total_steps(len(corpus.train), self.n_ctx)
         self.optimizer = AdamW(model.parameters(), config.lr, betas=(0.9, config.beta2),
@@ -100,6 +101,9 @@ class Run:
             CheckpointError: as `States.load`.
         """
         tensors = self._states.load()
+        if missing := {"best_loss", "stale"} - set(tensors):
+            raise CheckpointError(f"cannot resume ({self.folder}): the state lacks {' and '.join(sorted(missing))}; "
+                                  "start a new run in another folder")
         model, optimizer = ({name.removeprefix(kind): array for name, array in tensors.items()
                              if name.startswith(kind)} for kind in ("model.", "optimizer."))
         self.model.load_state_dict(model)
