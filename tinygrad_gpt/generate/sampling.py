@@ -60,7 +60,8 @@ def top_p(logits: np.ndarray, p: float) -> np.ndarray:
     Source: Holtzman et al. 2019, arXiv:1904.09751.
     """
     probabilities = softmax(logits)
-    descending = np.sort(probabilities)[::-1]
+    # All tokens below (1 − p) / V together have less than 1 − p: the nucleus lies above, and few need sorting.
+    descending = np.sort(probabilities[probabilities >= (1 - p) / len(logits)])[::-1]
     likelier = np.cumsum(descending) - descending  # what the tokens before this one have together
     return _only(logits, probabilities >= descending[likelier < p][-1])
 
