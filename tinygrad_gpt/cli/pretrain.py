@@ -18,7 +18,7 @@ from tinygrad_gpt.cli.options import (
     common_options,
     echo,
 )
-from tinygrad_gpt.cli.progress import preparation_shown, progress_shown
+from tinygrad_gpt.cli.progress import PreparationLines, progress_shown
 from tinygrad_gpt.cli.sections import SectionedCommand, SectionedOption
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ data, vocabulary, model, training, watching, folder = map(_section, (
 @vocabulary("--vocab-size", type=PositiveInt(1_000_000),
             help="Tokens to learn.  [default: 4096, or all characters]")
 @vocabulary("--vocabulary", metavar="PATH",
-            help="Use this vocabulary instead: of a saved model, in a file, or a folder with GPT-2's two files.")
+            help="Use this vocabulary instead: a saved model's, a file, or a folder with vocab.json and merges.txt.")
 @model("--base", metavar="MODEL", help="Start from the weights, sizes and vocabulary of this model.")
 @model("--n-ctx", type=PositiveInt(65_536), help="Tokens in a window, and longest sequence.  [default: 256]")
 @model("--n-embd", type=PositiveInt(65_536), help="Width.  [default: 192]")
@@ -97,8 +97,9 @@ def command(ctx: click.Context, out: Path, resume: bool, **settings: Any) -> Non
              if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT}
     if not resume and not settings["data"]:
         raise click.MissingParameter(ctx=ctx, param=next(p for p in command.params if p.name == "data"))
+    show_preparation = PreparationLines()
     with stops_wait(f"the run can be resumed; go on with: {_resume_command(ctx, out)}") as stop_here, \
-            preparation_shown() as show_preparation, progress_shown() as show:
+            progress_shown() as show:
 
         def prepare(preparation: "Preparation") -> None:
             show_preparation(preparation)

@@ -6,29 +6,28 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from tinygrad_gpt.cli.options import one_line
 from tinygrad_gpt.cli.show import note
 
 if TYPE_CHECKING:
     from tinygrad_gpt.recipes.corpus import Preparation
     from tinygrad_gpt.train import Progress
 
-__all__ = ["preparation_shown", "progress_shown"]
+__all__ = ["PreparationLines", "progress_shown"]
 
 PATIENCE = 5  # seconds without a word that a user is left with
 
 
-@contextlib.contextmanager
-def preparation_shown() -> Iterator[Callable[["Preparation"], None]]:
-    """Give a function to call while texts are read: it shows what takes longer than a few seconds."""
-    last, stage = time.monotonic(), ""
+class PreparationLines:
+    """Called while texts are read, it says every few seconds how far that is."""
 
-    def report(preparation: "Preparation") -> None:
-        nonlocal last, stage
-        if time.monotonic() - last > PATIENCE and preparation.total:
-            last, stage = time.monotonic(), preparation.what
+    def __init__(self) -> None:
+        self.spoken = time.monotonic()
+
+    def __call__(self, preparation: "Preparation") -> None:
+        if preparation.total and time.monotonic() - self.spoken > PATIENCE:
+            self.spoken = time.monotonic()
             note(f"{preparation.what}: {preparation.done:,} of {preparation.total:,} characters")
-
-    yield report
 
 
 @contextlib.contextmanager
@@ -42,7 +41,7 @@ def progress_shown() -> Iterator[Callable[["Progress"], None]]:
 
 
 class _Lines:
-    """One line per evaluation."""
+    """One line per evaluation, and one per sample."""
 
     def __init__(self) -> None:
         self.first: Progress | None = None
@@ -51,8 +50,10 @@ class _Lines:
         self.first = self.first or progress
         if progress.scores or progress.step == progress.total:
             seconds, steps = progress.seconds - self.first.seconds, progress.step - self.first.step
-            left = f", {seconds / steps * (progress.total - progress.step):,.0f} s left" if steps else ""
-            note(f"step {progress.step:,} of {progress.total:,}: {_figures(progress, self.first)}{left}")
+            left = f", {_duration(seconds / steps * (progress.total - progress.step))} left" if steps else ""
+            note(f"step {progress.step:,} of {progress.total:,}: {_figures(progress, self.first)}{left}, {_memory()}")
+        for sample in progress.samples:
+            note(f"step {progress.step:,} wrote: {sample}")
 
 
 @contextlib.contextmanager
@@ -70,8 +71,10 @@ def _bar() -> Iterator[Callable[["Progress"], None]]:
                 bar.reset(total=progress.total)
                 bar.initial = bar.n = progress.step - 1  # a resumed run starts in the middle
             scores.update(progress.scores)
-            bar.set_postfix_str(_figures(progress, first, scores), refresh=False)
+            bar.set_postfix_str(f"{_figures(progress, first, scores)}, {_memory()}", refresh=False)
             bar.update()
+            for sample in progress.samples:
+                bar.write(one_line(f"step {progress.step:,} wrote: {sample}"), file=sys.stderr)
 
         yield report
 
@@ -81,3 +84,25 @@ def _figures(progress: "Progress", first: "Progress", scores: dict[str, float] |
     text = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in shown.items())
     seconds = progress.seconds - first.seconds
     return f"{text}, {(progress.tokens - first.tokens) / seconds:,.0f} tokens/s" if seconds > 0 else text
+
+
+def _memory() -> str:
+    """What the process takes now, and the most it took."""
+    import psutil
+
+    info = psutil.Process().memory_info()
+    peak = getattr(info, "peak_wset", None)  # on Windows
+    if peak is None:
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return f"{info.rss / 1e6:,.0f} MB (peak {peak / 1e6:,.0f})"
+
+
+def _duration(seconds: float) -> str:
+    """As a person says it: 42 s, 3 min, 1 h 49 min."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -29,6 +29,7 @@ from tinygrad_gpt.recipes.saved import SavedModel, file_digest, load_model, mode
 from tinygrad_gpt.tensor import Tensor
 from tinygrad_gpt.text import Tokenizer
 from tinygrad_gpt.train import Progress, measure_perplexity, train_step
+from tinygrad_gpt.train.memory import check_memory, memory_estimate
 
 __all__ = ["PretrainConfig", "pretrain", "resume"]
 
@@ -57,6 +58,7 @@ def pretrain(config: PretrainConfig, out: str | Path, *, report: Callable[[Progr
     model = _new_model(config, corpus.tokenizer, base)
     _check_length(config, corpus, config.n_ctx or model.config.n_ctx)
     config = replace(config, data=tuple(map(abspath, config.data)), validation=tuple(map(abspath, config.validation)))
+    _check_memory(config, model.config)
     out.mkdir(parents=True, exist_ok=True)
     with run_lock(out):
         _refuse_second_run(out)  # which may have begun while the text was read
@@ -86,6 +88,7 @@ def resume(out: str | Path, given: Mapping[str, Any] | None = None, *,
     notes = read_run(out)
     config = settings_of(notes, out)
     _check_given(out, config, given or {})
+    _check_memory(config, GPT2Config(**notes["model"]))
     with run_lock(out):
         run = Run(out, notes, config, load_corpus(out, notes["corpus"]), GPT2(GPT2Config(**notes["model"]), seed=None))
         run.restore()
@@ -96,6 +99,13 @@ def resume(out: str | Path, given: Mapping[str, Any] | None = None, *,
 def _refuse_second_run(out):
     if holds_run(out):
         raise UsageError(f"cannot start ({out}): a run is already there; resume it or choose another folder")
+
+
+def _check_memory(config, sizes):
+    """Refuse a run that will not fit into memory before anything is written."""
+    check_memory(memory_estimate(sizes, config.batch_size, config.n_ctx or sizes.n_ctx, recompute=config.recompute,
+                                 accumulate=config.accumulate > 1),
+                 "a smaller model" if config.recompute else "--recompute")
 
 
 def _check_given(out, config, given):

@@ -51,8 +51,9 @@ def settings_of(notes: dict[str, Any], folder: Path) -> PretrainConfig:
         CheckpointError: `cannot resume (run): its settings are of another version …`
     """
     try:
-        return PretrainConfig(**{name: tuple(value) if isinstance(value, list) else value
-                                 for name, value in notes["config"].items()})
+        settings: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
+                                    for name, value in notes["config"].items()}
+        return PretrainConfig(**settings)
     except (TypeError, KeyError) as error:
         raise CheckpointError(f"cannot resume ({folder}): its settings are of another version ({error}); use that "
                               "version, or start a new run in another folder") from error
@@ -134,8 +135,10 @@ class Run:
         self.save_state()
 
     def _draw_curves(self, log):
-        curves = {"training": [(entry.step, entry.loss) for entry in log],
-                  "validation": [(entry.step, entry.scores["validation_loss"]) for entry in log if entry.scores]}
-        draw_curves(self.folder / "curves.png", {"loss, nats per token": {
-            name: tuple(zip(*points, strict=True)) for name, points in curves.items() if points}},
-            x="step", top=("tokens", log[-1].tokens / log[-1].step))
+        judged = [entry for entry in log if entry.scores]
+        curves = {"training": ([entry.step for entry in log], [entry.loss for entry in log])}
+        if judged:
+            curves["validation"] = ([entry.step for entry in judged],
+                                    [entry.scores["validation_loss"] for entry in judged])
+        draw_curves(self.folder / "curves.png", {"loss, nats per token": curves}, x="step",
+                    top=("tokens", log[-1].tokens / log[-1].step))

@@ -1,0 +1,24 @@
+"""What is told while a run prepares and trains."""
+
+import pytest
+
+from tinygrad_gpt.cli import progress
+from tinygrad_gpt.cli.progress import PreparationLines
+from tinygrad_gpt.recipes.corpus import Preparation
+
+
+def test_preparation_is_silent_where_it_is_quick(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    lines = PreparationLines()
+    for seconds, done in ((1, 10), (6, 2000), (7, 3000), (12, 4000), (20, 0)):
+        now[0] = seconds
+        lines(Preparation("tokenising (a.txt)", done, 5000 if done else 0))
+    assert capsys.readouterr().err.splitlines() == [
+        "tokenising (a.txt): 2,000 of 5,000 characters", "tokenising (a.txt): 4,000 of 5,000 characters"]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [
+    (0.4, "0 s"), (99.4, "99 s"), (100, "2 min"), (3500, "58 min"), (3600, "1 h 0 min"), (6540, "1 h 49 min")])
+def test_durations_are_those_that_people_say(seconds, text):
+    assert progress._duration(seconds) == text
