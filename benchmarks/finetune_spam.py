@@ -1,0 +1,233 @@
+"""Finetune a GPT-2 of 124M parameters on the book's spam split as the book does it: in torch, and with this package.
+
+    python benchmarks/finetune_spam.py [--epochs 5] [--texts 1045] [--steps 20] [--write]
+
+Both start from the same random weights and take the same texts in the same batches: last block, final norm and head
+trained, AdamW at 5e-5, batches of 8, a look at 5 batches of the training and the validation part every 50 steps, and
+after each epoch, and at the end the accuracy on all parts. torch runs the book's model: every text padded to the
+longest, every position and every block computed at every step. One thread, one after the other, a process each.
+A second table says where the difference comes from: the seconds of the first steps (`--steps`), one change at a time.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import mean
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SIZES = {"n_layer": 12, "n_embd": 768, "n_head": 12, "n_ctx": 1024}
+SEED, BATCH, LR, DECAY, LOOK_EVERY, LOOK_BATCHES = 123, 8, 5e-5, 0.1, 50, 5
+RUNS = {  # name -> what it is called in the tables
+    "torch": "torch, as in the book",
+    "engine": "this package, the same work",
+    "dynamic": "… padded to the longest of a batch, read at the last real token",
+    "pruned": "… the last block only where it is read",
+    "cached": "… the frozen blocks once for each text",
+}
+
+
+def data(n_texts):
+    """The book's split, its first texts: ids of all texts, labels, and the rows of the three parts."""
+    from tinygrad_gpt.data.book_splits import book_split
+    from tinygrad_gpt.data.classification import read_labelled
+    from tinygrad_gpt.text import Tokenizer
+
+    shared = Path(os.environ.get("TINYGRAD_GPT_DATA", REPOSITORY.parent / "shared" / "data"))
+    labelled = read_labelled(str(shared / "spam" / "SMSSpamCollection"), quotes=True)
+    split = book_split(labelled)
+    share = n_texts / len(split.train)
+    parts = [part[:max(BATCH, round(len(part) * share))] for part in (split.train, split.validation, split.test)]
+    tokenizer = Tokenizer.gpt2(shared / "gpt2")
+    tokens = {int(row): tokenizer.encode(labelled.texts[row]) for part in parts for row in part}
+    longest = max(len(tokens[row]) for row in parts[0].tolist())
+    texts = [tokens.get(row, [0])[:longest] for row in range(len(labelled.texts))]
+    return texts, labelled.labels, parts, longest
+
+
+class Torch:
+    """The book's model and its steps."""
+
+    def __init__(self, texts, labels, longest):
+        sys.path.append(str(REPOSITORY / "benchmarks"))
+        import torch
+        from torch_book import BookClassifier
+
+        from tinygrad_gpt.data.batches import pad
+        from tinygrad_gpt.models.gpt2 import GPT2Config
+
+        torch.set_num_threads(1)
+        self.torch, self.labels = torch, torch.from_numpy(labels)
+        self.model = BookClassifier(GPT2Config(**SIZES), 2, SEED)
+        self.ids = torch.from_numpy(pad(texts, 50256, longest)[0])
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=LR, weight_decay=DECAY)
+
+    def loss(self, rows):
+        return self.torch.nn.functional.cross_entropy(self.model(self.ids[rows])[:, -1], self.labels[rows])
+
+    def step(self, rows):
+        self.optimizer.zero_grad()
+        loss = self.loss(rows)
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+    def look(self, rows):
+        with self.torch.no_grad():
+            return self.loss(rows).item()
+
+    def right(self, rows):
+        with self.torch.no_grad():
+            return int((self.model(self.ids[rows])[:, -1].argmax(dim=-1) == self.labels[rows]).sum())
+
+
+class Ours:
+    """The same with this package; ``which`` of `RUNS` says what is left undone."""
+
+    def __init__(self, texts, labels, longest, which):
+        from tinygrad_gpt import ops
+        from tinygrad_gpt.models.classifier import GPT2Classifier, Reading
+        from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+        from tinygrad_gpt.nn import init
+        from tinygrad_gpt.nn.torch_stream import TorchStream
+        from tinygrad_gpt.optim import AdamW
+        from tinygrad_gpt.recipes.inputs import Texts, inputs_of
+        from tinygrad_gpt.recipes.starting_model import set_trained
+
+        class Whole(Texts):
+            """Every block at every position."""
+
+            def logits(self, rows):
+                x, lengths = self.batch(rows)
+                h = self.model.transformer.ln_f(self.model.whole_blocks(x, lengths))
+                return self.model.score(self.model.pooled(h, lengths))
+
+        config = GPT2Config(**SIZES)
+        base = GPT2(config, seed=None)
+        base.load_state_dict(init.book(TorchStream(SEED), vocab_size=config.vocab_size, n_ctx=config.n_ctx,
+                                       n_embd=config.n_embd, n_layer=config.n_layer, qkv_bias=True, tied_head=True))
+        fixed = which == "engine"
+        reading = Reading("last" if fixed else "last-real", context=longest, filled=fixed, pad_id=50256, start=False)
+        self.model = GPT2Classifier(base, 2, reading=reading)
+        weight, bias = TorchStream(SEED).linear(config.n_embd, 2)
+        self.model.score.load_state_dict({"weight": weight.T, "bias": bias})
+        set_trained(self.model, "last-block")
+        feed = {"engine": Whole, "dynamic": Whole, "pruned": Texts, "cached": inputs_of}[which]
+        self.inputs, self.labels, self.cross_entropy = feed(self.model, texts), labels, ops.cross_entropy
+        self.optimizer = AdamW(self.model.trainable(), LR, weight_decay=DECAY)
+
+    def loss(self, rows):
+        return self.cross_entropy(self.inputs.logits(rows), self.labels[rows])
+
+    def step(self, rows):
+        self.optimizer.zero_grad()
+        loss = self.loss(rows)
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+    def look(self, rows):
+        from tinygrad_gpt import no_grad
+
+        with no_grad():
+            return self.loss(rows).item()
+
+    def right(self, rows):
+        from tinygrad_gpt import no_grad
+
+        with no_grad():
+            return int((self.inputs.logits(rows).numpy().argmax(axis=-1) == self.labels[rows]).sum())
+
+
+def work(which, epochs, n_texts, first_steps, whole):
+    """One run, in a process of its own: prints its figures as a line of JSON."""
+    sys.path.insert(0, str(REPOSITORY))
+    from tinygrad_gpt.data.batches import book_batches
+
+    texts, labels, parts, longest = data(n_texts)
+    runner = Torch(texts, labels, longest) if which == "torch" else Ours(texts, labels, longest, which)
+    train, validation, _ = parts
+    batches = [[train[rows] for rows in epoch] for epoch in
+               book_batches(len(train), BATCH, seed=SEED, epochs=epochs)]
+    steps = [(batch, number == len(epoch)) for epoch in batches for number, batch in enumerate(epoch, start=1)]
+    steps = steps if whole else steps[:first_steps]
+    started, cpu, in_steps, cpu_in_steps = time.perf_counter(), time.process_time(), [], []
+    for step, (rows, epoch_ends) in enumerate(steps):
+        before, cpu_before = time.perf_counter(), time.process_time()
+        loss = runner.step(rows)
+        in_steps.append(time.perf_counter() - before)
+        cpu_in_steps.append(time.process_time() - cpu_before)
+        if step == 0:
+            first_loss = loss
+        if whole and (step % LOOK_EVERY == 0 or epoch_ends):  # losses every 50 steps, accuracies after each epoch
+            look = runner.right if epoch_ends else runner.look
+            for part in (train, validation):
+                for i in range(0, min(LOOK_BATCHES * BATCH, len(part)), BATCH):
+                    look(part[i:i + BATCH])
+    accuracy = [sum(runner.right(part[i:i + BATCH]) for i in range(0, len(part), BATCH)) / len(part)
+                for part in parts] if whole else []
+    print(json.dumps({"seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu, "steps": len(steps),
+                      "first": mean(in_steps[:first_steps]), "first_cpu": mean(cpu_in_steps[:first_steps]),
+                      "accuracy": accuracy,
+                      "epochs": [sum(in_steps[i:i + len(batches[0])]) for i in range(0, len(steps), len(batches[0]))],
+                      "first_loss": first_loss, "last_loss": loss, "longest": longest,
+                      "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}), flush=True)
+
+
+def measure(which, options, whole):
+    one = {key: "1" for key in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    done = subprocess.run([sys.executable, __file__, "--worker", which, "--epochs", str(options.epochs), "--texts",
+                           str(options.texts), "--steps", str(options.steps), *(["--whole"] if whole else [])],
+                          env=os.environ | one, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def report(options):
+    from common import machine, table
+
+    wholes = {which: measure(which, options, True) for which in ("torch", "cached")}
+    parts = {which: wholes[which] if which in wholes else measure(which, options, False) for which in RUNS}
+    torch, ours = wholes["torch"], wholes["cached"]
+    header = ["whole run", "seconds", "of the processor", "first epoch", "last epoch", "training %", "validation %",
+              "test %", "MiB"]
+    rows = [[name, *(f"{s:.1f}" for s in (run["seconds"], run["cpu"], run["epochs"][0], run["epochs"][-1])),
+             *(f"{100 * a:.2f}" for a in run["accuracy"]), f"{run['mib']:.0f}"]
+            for name, run in ((RUNS["torch"], torch), ("this package", ours))]
+    whole = table(header, rows)
+    n = min(options.steps, torch["steps"])
+    first = table([f"the first {n} steps", "seconds a step", "of the processor", "loss at step 1"],
+                  [[RUNS[which], f"{run['first']:.3f}", f"{run['first_cpu']:.3f}", f"{run['first_loss']:.4f}"]
+                   for which, run in parts.items()])
+    return (f"`benchmarks/finetune_spam.py --epochs {options.epochs} --texts {options.texts} --steps {options.steps}`, "
+            f"{machine()}\n\n{whole}\n\n{torch['seconds'] / ours['seconds']:.1f} times as fast, all in all: "
+            f"{torch['steps']} steps, the looks in between and the accuracies at the end. Texts of up to "
+            f"{torch['longest']} tokens. One thread; an epoch's seconds are those of its training steps.\n\n{first}\n\n"
+            "Each line adds to the one above. In the first epoch the last line still computes every text once.")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--texts", type=int, default=1045, help="training texts; the other parts shrink with them")
+    parser.add_argument("--steps", type=int, default=20, help="steps of the second table")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
+    parser.add_argument("--worker", choices=RUNS, help=argparse.SUPPRESS)
+    parser.add_argument("--whole", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        return work(options.worker, options.epochs, options.texts, options.steps, options.whole)
+    from common import write_section
+
+    text = report(options)
+    print(text)
+    if options.write:
+        write_section("Finetuning for classification", text)
+    return None
+
+
+if __name__ == "__main__":
+    main()
