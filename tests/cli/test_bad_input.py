@@ -1,5 +1,6 @@
 """Whatever is wrong with arguments, files, models or surroundings: one line, the right code, and nothing changed."""
 
+import json
 import os
 import shutil
 import signal
@@ -36,6 +37,8 @@ FILES = {  # what lies in the folder of every case
     "number.jsonl": '{"text": 5, "label": "sun"}\n', "deep.jsonl": "[" * 100_000 + "\n",
     "surrogate.jsonl": '{"text": "\\ud800", "label": "sun"}\n',
     "good.xlsx": "PK", "broken.csv.xz": "not xz", "broken.csv.gz": "not gzip",
+    "few.json": '[{"instruction": "a", "output": "b"}]', "bad.json": '[{"instruction": "a", "output": "b"}, {}]',
+    "tasks.json": json.dumps([{"instruction": "a", "output": "b", "chosen": "c", "rejected": "d"}] * 20),
     "short.txt": "one", "zero.h5": "", "text.h5": "these are not weights", "zip.h5": "PK\x03\x04rest",
 }
 BYTES = {"latin.csv": b"text,label\ncaf\xe9,sun\nb,code\n", "latin.txt": b"caf\xe9",
@@ -49,6 +52,10 @@ FINETUNE = ["finetune", "classifier", "--base", "language.h5", "--out", "new", "
 PRETRAIN = ["pretrain", "--out", "new", "--data"]
 PERPLEXITY = ["perplexity", "--model", "language.h5", "--data"]
 GENERATE = ["generate", "--model", "language.h5"]
+INSTRUCT = ["finetune", "instructions", "--base", "language.h5", "--out", "new", "--data"]
+PREFER = ["finetune", "preferences", "--base", "language.h5", "--out", "new", "--data"]
+RESPOND = ["respond", "--model", "language.h5"]
+SCORE = ["evaluate", "instructions", "--model", "language.h5", "--output", "new.jsonl", "--data"]
 
 CASES = [  # arguments, exit code, part of the line
     # arguments: classify
@@ -173,6 +180,41 @@ CASES = [  # arguments, exit code, part of the line
     ([*GENERATE, "a", "--stop", ""], 2, "stop has an empty string"),
     ([*GENERATE, "--file", "absent.txt"], 1, "cannot read (absent.txt)"),
     ([*GENERATE, "--file", "latin.txt"], 1, "byte 0xe9 is not utf-8"),
+    # arguments: instructions
+    *[(["finetune", command, *more], 2, part) for command in ("instructions", "preferences") for part, *more in [
+        ("Missing option '--data'", "--out", "new"), ("Missing option '--out'", "--data", "tasks.json"),
+        ("Missing option '--out'", "--resume")]],
+    ([*INSTRUCT, "tasks.json", "--style", "poem"], 2, "'poem' is not one of"),
+    ([*INSTRUCT, "tasks.json", "--loss-on", "prompt"], 2, "'prompt' is not one of"),
+    ([*INSTRUCT, "tasks.json", "--train", "head"], 2, "'head' is not one of"),
+    ([*INSTRUCT, "tasks.json", "--train", "lora", "--targets", "score"], 2, "no linear layer is called 'score'"),
+    ([*INSTRUCT, "tasks.json", "--show-mask", "0"], 2, "'0' is not a whole number from 1"),
+    ([*INSTRUCT, "tasks.json", "--lr", "nan"], 2, "'nan' is not a number above 0"),
+    ([*INSTRUCT, "tasks.json", "--base", "absent.h5"], 1, "cannot load (absent.h5): no such file"),
+    ([*INSTRUCT, "tasks.json", "--show-mask", "1", "--base", "absent.h5"], 1, "cannot load (absent.h5)"),
+    ([*INSTRUCT, "tasks.json", "--resume"], 2, "cannot resume (new): no run was started there"),
+    ([*INSTRUCT, "tasks.json"], 1, "prompts too long"),
+    ([*PREFER, "tasks.json"], 1, "prompts too long"),
+    ([*PREFER, "tasks.json", "--beta", "0"], 2, "'0' is not a number above 0"),
+    ([*PREFER, "tasks.json", "--log-probability", "median"], 2, "'median' is not one of"),
+    *[([*command, name], 1, part) for command in (INSTRUCT, PREFER, SCORE) for name, part in [
+        ("absent.json", "cannot read (absent.json)"), ("folder.csv", "cannot read (folder.csv)"),
+        ("good.csv", "cannot read (good.csv): unknown extension"), ("deep.jsonl", "too deeply nested"),
+        ("bad.json", "malformed entry (bad.json, entry"), ("bad.jsonl", "malformed entry (bad.jsonl, line"),
+        ("list.jsonl", "(list.jsonl, line 1): a JSON object is expected, not a list")]],
+    ([*INSTRUCT, "few.json"], 1, "too few entries (few.json): 1"),
+    ([*SCORE, "few.json", "--part", "test"], 1, "too few entries (few.json): 1"),
+    (["evaluate", "instructions", "--data", "tasks.json"], 2, "Missing option '--output'"),
+    ([*SCORE, "tasks.json", "--judge", "http://127.0.0.1:9"], 2, "one is missing; give both or none"),
+    ([*SCORE, "tasks.json", "--judge", "wise", "--judge-model", "x"], 2, "judge is 'wise', expected an address"),
+    ([*SCORE, "tasks.json", "--limit", "0"], 2, "'0' is not a whole number from 1"),
+    (["respond"], 2, "Missing argument 'INSTRUCTION'"),
+    ([*RESPOND, " "], 2, "empty instruction (arguments)"),
+    ([*RESPOND, "a", "--style", "poem"], 2, "'poem' is not one of"),
+    ([*RESPOND, "a", "--temperature", "nan"], 2, "'nan' is not a number from 0"),
+    ([*RESPOND, "a", "--max-new-tokens", "0"], 2, "'0' is not a whole number from 1"),
+    (["respond", "a", "--model", "absent"], 1, "cannot load (absent): no such file"),
+    (["chat", "--model", "absent"], 1, "cannot load (absent): no such file"),
     # data
     *[([*EVALUATE, name, *more], 1, part) for name, part, *more in [
         ("absent.csv", "cannot read (absent.csv)"), ("folder.csv", "cannot read (folder.csv)"),

@@ -6,7 +6,7 @@ import pytest
 import tiny
 
 from tinygrad_gpt.cli import main
-from tinygrad_gpt.cli.evaluate import command
+from tinygrad_gpt.cli.evaluate_classifier import command
 from tinygrad_gpt.cli.show import LARGEST_MATRIX, report_text
 from tinygrad_gpt.recipes.evaluate import PARTS, evaluate
 from tinygrad_gpt.recipes.saved import load_model

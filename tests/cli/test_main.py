@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 
 from tinygrad_gpt import errors
-from tinygrad_gpt.cli import COMMANDS, finetune, main, run
+from tinygrad_gpt.cli import COMMANDS, evaluate, finetune, main, run
 from tinygrad_gpt.cli.failures import Terminated
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TABLES = {**COMMANDS, **finetune.COMMANDS}
+TABLES = {**COMMANDS, **evaluate.COMMANDS, **finetune.COMMANDS}
 
 STUBS = """
 import os, signal, sys, time

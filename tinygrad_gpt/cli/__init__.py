@@ -14,8 +14,10 @@ __all__ = ["COMMANDS", "group", "main"]
 
 COMMANDS = {
     "classify": ("tinygrad_gpt.cli.classify", "Say which class a text belongs to."),
-    "evaluate": ("tinygrad_gpt.cli.evaluate", "Measure a classifier on labelled texts."),
+    "evaluate": ("tinygrad_gpt.cli.evaluate", "Measure a finetuned model."),
     "finetune": ("tinygrad_gpt.cli.finetune", "Train a pretrained model for a task."),
+    "respond": ("tinygrad_gpt.cli.respond", "Answer an instruction."),
+    "chat": ("tinygrad_gpt.cli.chat", "Talk with a model, a line at a time."),
     "generate": ("tinygrad_gpt.cli.generate", "Continue a text."),
     "perplexity": ("tinygrad_gpt.cli.perplexity", "Measure a language model on plain text."),
     "pretrain": ("tinygrad_gpt.cli.pretrain", "Train a language model on plain text."),

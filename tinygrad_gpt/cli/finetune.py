@@ -8,6 +8,8 @@ __all__ = ["COMMANDS", "command"]
 
 COMMANDS = {
     "classifier": ("tinygrad_gpt.cli.finetune_classifier", "Train a text classifier on labelled texts."),
+    "instructions": ("tinygrad_gpt.cli.finetune_instructions", "Train a model to follow instructions."),
+    "preferences": ("tinygrad_gpt.cli.finetune_preferences", "Train a model to prefer one response to another (DPO)."),
 }
 
 

@@ -14,13 +14,16 @@ class LazyGroup(click.Group):
 
     Args:
         table: Name of the command -> (module that holds it as `command`, its help in one line).
+        default: The command that is meant where none is named.
     """
 
-    def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **settings: Any):
+    def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], default: str | None = None, **settings: Any):
         super().__init__(*args, **settings)
-        self.table = table
+        self.table, self.default = table, default
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if self.default and (not args or args[0] not in (*self.table, *ctx.help_option_names)):
+            args = [self.default, *args]
         return super().parse_args(ctx, args or ["--help"])
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -115,7 +115,7 @@ def _checked(where: str, entry: Any, required: Sequence[str], optional: Sequence
             raise refusal(f'it has no "{key}"')
         if value is not None and not isinstance(value, str):
             raise refusal(f'its "{key}" is {_kind(value)}, not a string')
-        if key in required and not value.strip():
+        if value is not None and key in required and not value.strip():
             raise refusal(f'its "{key}" is empty')
     return {key: entry.get(key) or "" for key in (*required, *optional)}
 

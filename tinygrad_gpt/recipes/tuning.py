@@ -85,11 +85,10 @@ def start(make: MakeTask, config: TuningConfig, out: str | Path, *, report: Call
     """
     out = Path(out)
     _refuse_second_run(out)
-    base = Path(config.base)
-    config = replace(config, data=abspath(config.data), base=abspath(base) if base.exists() else config.base)
     model, tokenizer = _starting_model(config)
     task = make(config, model, tokenizer)
     before = task.scores()
+    config = replace(config, data=_absolute(config.data), base=_absolute(config.base))
     out.mkdir(parents=True, exist_ok=True)
     with run_lock(out):
         _refuse_second_run(out)  # which may have begun while the data were read
@@ -146,11 +145,16 @@ def _refuse_second_run(out):
 def _check_given(out, config, given):
     """Refuse settings that are not the run's: they would change it silently."""
     for name, value in given.items():
-        if name in ("data", "base") and Path(value).exists():
-            value = abspath(value)
+        if name in ("data", "base"):
+            value = _absolute(value)
         if value != getattr(config, name):
             raise UsageError(f"cannot resume ({out}): {name} is {value}, but the run has {getattr(config, name)}; "
                              "leave it out, or start a new run in another folder")
+
+
+def _absolute(path: str) -> str:
+    """A path that holds from any folder; what is no path, such as the name of a model, stays."""
+    return abspath(path) if Path(path).exists() else path
 
 
 def _digests(config: TuningConfig) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """What every run depends on that tunes a language model on instructions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tinygrad_gpt.data.prompt_styles import STYLES
@@ -59,7 +60,7 @@ class TuningConfig:
         check_choices(self, CHOICES)
 
 
-def check_choices(config: TuningConfig, choices: dict[str, tuple[str, ...]]) -> None:
+def check_choices(config: TuningConfig, choices: Mapping[str, tuple[str, ...]]) -> None:
     """Refuse a value that is not among its choices.
 
     Raises:

@@ -1,0 +1,54 @@
+"""`finetune instructions`: a model that follows instructions."""
+
+import os
+import sys
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tinygrad_gpt.cli.options import PositiveInt, common_options, printable
+from tinygrad_gpt.cli.sections import SectionedCommand
+from tinygrad_gpt.cli.tuning import section, tune, tuning_options
+
+__all__ = ["command"]
+
+
+@click.command(name="instructions", cls=SectionedCommand)
+@tuning_options("Entries with instruction, input and output", epochs=2, lr=5e-4)
+@section("What is trained")("--loss-on", type=click.Choice(["all", "response"]), default="all",
+                            help="Tokens that the model learns to predict: all, as in the book, or the response.")
+@section("Watching")("--show-mask", type=PositiveInt(1000), metavar="N",
+                     help="Print the tokens of the first N entries, those that count in the loss in colour or between "
+                          "double brackets, and train nothing.")
+@common_options
+@click.pass_context
+def command(ctx: click.Context, out: Path | None, resume: bool, show_mask: int | None, **settings: Any) -> None:
+    """Train a model to follow instructions."""
+    from tinygrad_gpt.recipes import instruct
+
+    if show_mask is not None and settings["data"] is not None:
+        _print_mask(instruct.masked_tokens(instruct.InstructConfig(**settings), show_mask))
+        return
+    tune(ctx, instruct.InstructConfig, instruct.finetune_instructions, instruct.resume_instructions, out, resume,
+         settings)
+
+
+def _print_mask(entries: Sequence[Sequence[tuple[str, bool]]]) -> None:
+    """Each entry with "|" between its tokens."""
+    colour = sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    for number, tokens in enumerate(entries, start=1):
+        count = sum(counts for _, counts in tokens)
+        print(f"{'' if number == 1 else chr(10)}--- entry {number}: {count:,} of {len(tokens):,} tokens count")
+        runs = []
+        for counts, run in groupby(tokens, key=lambda token: token[1]):
+            text = "|".join(printable(token, keep="\n\t") for token, _ in run)
+            runs.append(_marked(text, colour) if counts else text)
+        print("|".join(runs), flush=True)
+
+
+def _marked(text: str, colour: bool) -> str:
+    """In green where a terminal can show it; each line by itself, so that a pager shows it, too."""
+    return "\n".join(click.style(line, fg="green", bold=True) for line in text.split("\n")) if colour else f"[[{text}]]"

@@ -1,0 +1,117 @@
+"""What `finetune instructions` and `finetune preferences` share: their options, and how a run is shown."""
+
+import functools
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tinygrad_gpt.cli.failures import stops_wait
+from tinygrad_gpt.cli.options import NonNegativeInt, PositiveFloat, PositiveInt, Settings, UnitInterval, echo
+from tinygrad_gpt.cli.progress import progress_shown
+from tinygrad_gpt.cli.sections import SectionedOption
+
+__all__ = ["section", "tune", "tuning_options"]
+
+
+def section(title: str) -> Callable[..., Any]:
+    """`click.option`, under a heading of the help."""
+    return functools.partial(click.option, cls=SectionedOption, section=title, show_default=True)
+
+
+def tuning_options(data_help: str, epochs: int, lr: float) -> Callable[[Callable], Callable]:
+    """Add the options for all fields of `TuningConfig`, `--out` and `--resume`; some differ in text or default."""
+    data, start, model, training, watching, folder = map(section, (
+        "Data", "Model to start from", "What is trained", "Training", "Watching", "Folder"))
+    options = (
+        data("--data", metavar="FILE", help=f"{data_help}, as a list in .json or one a line in .jsonl; required."),
+        data("--style", type=click.Choice(["alpaca", "phi3", "chat"]), default="alpaca",
+             help="Marks around instruction and response."),
+        start("--base", default="storyteller", metavar="MODEL", help="A checkpoint, a folder, or a shipped model."),
+        model("--train", type=click.Choice(["all", "lora"]), default="all", help="All layers, or LoRA."),
+        model("--rank", type=PositiveInt(65_536), default=16, help="Rank of LoRA's updates."),
+        model("--alpha", type=PositiveFloat(), default=16.0, help="LoRA's updates are multiplied by alpha / rank."),
+        model("--targets", default="q,k,v,attn.c_proj,mlp.c_fc,mlp.c_proj", metavar="LAYERS",
+              help="Layers that LoRA adapts."),
+        training("--epochs", type=PositiveInt(10_000), default=epochs, help="Passes over the entries."),
+        training("--batch-size", type=PositiveInt(4096), default=8, help="Entries computed together."),
+        training("--accumulate", type=PositiveInt(4096), default=1, help="Batches in an optimiser step."),
+        training("--lr", type=PositiveFloat(1.0), default=lr, help="Highest learning rate."),
+        training("--schedule", type=click.Choice(["cosine", "constant"]), default="cosine",
+                 help="Course of the learning rate; the cosine has a warm-up."),
+        training("--weight-decay", type=UnitInterval(), default=0.1, help="Weight decay of AdamW."),
+        training("--max-norm", type=PositiveFloat(), default=1.0, help="Gradients are clipped to it."),
+        training("--dropout", type=UnitInterval(), default=0.0, help="Dropout while training."),
+        training("--seed", type=NonNegativeInt(), default=123, help="Seed of the order, dropout and LoRA."),
+        watching("--eval-every", type=PositiveInt(), default=50, help="Steps between evaluations."),
+        watching("--samples", type=NonNegativeInt(1000), default=3,
+                 help="Validation entries to answer at each evaluation, into samples.txt."),
+        folder("--out", type=click.Path(path_type=Path), metavar="DIR",
+               help="Folder for settings, states, log, samples and model; required."),
+        folder("--save-every", type=PositiveInt(), default=50, help="Steps between states to resume from."),
+        folder("--float16", is_flag=True, help="Store the weights of the model in half precision."),
+        folder("--resume", is_flag=True, help="Go on with the run in that folder; it knows its settings."),
+    )
+
+    def decorate(function: Callable) -> Callable:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def tune(ctx: click.Context, kind: type, start: Callable, go_on: Callable, out: Path | None, resume: bool,
+         settings: dict[str, Any]) -> None:
+    """Start or resume a run and say what came of it.
+
+    Args:
+        kind: the config dataclass.
+        start, go_on: the recipe's two functions.
+    """
+    needed = {"out": out} if resume else {"data": settings["data"], "out": out}
+    for name, value in needed.items():
+        if value is None:
+            raise click.MissingParameter(ctx=ctx, param=next(p for p in ctx.command.params if p.name == name))
+    assert out is not None
+    given = {name: value for name, value in settings.items()
+             if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT}
+    with stops_wait(f"the run can be resumed; go on with: {_resume_command(ctx, out)}") as stop_here, \
+            progress_shown() as show:
+
+        def report(progress: Any) -> None:
+            show(progress)
+            stop_here()
+
+        if resume:
+            saved = go_on(out, given, report=report, ready=stop_here)
+        else:
+            saved = start(kind(**settings), out, report=report, ready=stop_here)
+    echo("\n".join(_summary(ctx, out, saved)))
+
+
+def _resume_command(ctx: click.Context, out: Path) -> str:
+    """What to type to go on, with the settings that are not the run's own."""
+    common: Settings = ctx.obj
+    words = [*shlex.split(ctx.command_path), "--resume", "--out", str(out)]
+    words += ["--backend", common.backend] if common.backend != "numpy" else []
+    words += ["--threads", str(common.threads)] if common.threads else []
+    words += ["--composed"] if common.composed else []
+    return shlex.join(words)
+
+
+def _summary(ctx: click.Context, out: Path, saved: Any) -> list[str]:
+    figures = saved.provenance
+    names = [name.replace("_", " ") for name in figures["before"]]
+    lines = [figures["counts"], f"{figures['trained']:,} numbers trained of a model of {saved.model.size:,}"]
+    lines += [f"{name}: {figures['before'][key]:.4f} before, {figures['after'][key]:.4f} after"
+              for name, key in zip(names, figures["before"], strict=True)]
+    files = ["model.h5", "log.jsonl", "curves.png"]
+    files += ["samples.txt"] if (out / "samples.txt").exists() else []
+    files += ["adapter.h5"] if figures["config"]["train"] == "lora" else []
+    program = ctx.find_root().info_name
+    return [*lines, f"Written to {out}: {', '.join(files)}",
+            f"Use it: {program} respond --model {out} INSTRUCTION",
+            f"        {program} evaluate instructions --model {out} --part test --data FILE --output FILE"]
