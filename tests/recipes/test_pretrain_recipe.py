@@ -11,7 +11,7 @@ import tiny
 
 from tinygrad_gpt.backend import backend_of, use_backend
 from tinygrad_gpt.data.pretraining import consecutive_batch
-from tinygrad_gpt.errors import DataError, UsageError
+from tinygrad_gpt.errors import DataError, ResourceError, UsageError
 from tinygrad_gpt.files import write_atomic
 from tinygrad_gpt.nn import init
 from tinygrad_gpt.nn.torch_stream import TorchStream
@@ -242,6 +242,24 @@ def test_weights_can_be_stored_in_half_precision(config, tmp_path):
     np.testing.assert_array_equal(weights, weights.astype(np.float16))
 
 
+def test_recompute_changes_no_number(run, config, tmp_path):
+    pretrain(replace(config, recompute=True), tmp_path)
+    assert log_of(tmp_path) == log_of(run[0])
+
+
+def test_a_run_that_does_not_fit_into_memory_is_refused(config, tmp_path, monkeypatch):
+    def refuse(needed, remedy):
+        assert needed > 0
+        raise ResourceError(f"too large, try {remedy}")
+
+    monkeypatch.setattr(recipe, "check_memory", refuse)
+    with pytest.raises(ResourceError, match="try --recompute"):
+        pretrain(config, tmp_path / "run")
+    with pytest.raises(ResourceError, match="try a smaller model"):
+        pretrain(replace(config, recompute=True), tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_preparation_is_told(config, tmp_path):
     told = []
     pretrain(replace(config, steps=1), tmp_path, prepare=told.append)
@@ -271,7 +289,7 @@ def test_what_stands_in_the_way_is_named(run, config, tmp_path):
         pretrain(replace(config, windows="consecutive", batch_size=4000), tmp_path / "none")
     with pytest.raises(UsageError, match="not a multiple of n_head"):
         pretrain(replace(config, n_embd=15), tmp_path / "none")
-    with pytest.raises(UsageError, match="n_ctx is 9, but the context of .* is 8"):
+    with pytest.raises(UsageError, match=r"n_ctx is 9, but the context of .* is 8"):
         pretrain(PretrainConfig(config.data, base=str(whole), n_ctx=9), tmp_path / "none")
     assert list(tmp_path.iterdir()) == []
 

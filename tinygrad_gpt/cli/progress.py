@@ -97,7 +97,7 @@ def _memory() -> str:
 
         unit = 1 if sys.platform == "darwin" else 1024
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return f"{info.rss / 1e6:,.0f} MB (peak {peak / 1e6:,.0f})"
+    return f"{info.rss / 1e6:,.0f} MB (peak {max(peak, info.rss) / 1e6:,.0f})"
 
 
 def _duration(seconds: float) -> str:

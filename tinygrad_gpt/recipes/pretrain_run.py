@@ -27,7 +27,7 @@ from tinygrad_gpt.recipes.pretrain_config import PretrainConfig
 from tinygrad_gpt.recipes.run_folder import States, run_digest
 from tinygrad_gpt.recipes.saved import SavedModel, save_model
 from tinygrad_gpt.train import Progress
-from tinygrad_gpt.train.pictures import draw_curves
+from tinygrad_gpt.train.pictures import Curve, draw_curves
 
 __all__ = ["Run", "describe", "settings_of"]
 
@@ -136,7 +136,7 @@ class Run:
 
     def _draw_curves(self, log):
         judged = [entry for entry in log if entry.scores]
-        curves = {"training": ([entry.step for entry in log], [entry.loss for entry in log])}
+        curves: dict[str, Curve] = {"training": ([entry.step for entry in log], [entry.loss for entry in log])}
         if judged:
             curves["validation"] = ([entry.step for entry in judged],
                                     [entry.scores["validation_loss"] for entry in judged])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tinygrad_gpt.files import write_atomic
 
-__all__ = ["draw_confusion", "draw_curves"]
+__all__ = ["Curve", "draw_confusion", "draw_curves"]
 
 MANY_POINTS = 300
 
