@@ -81,6 +81,11 @@ def test_a_run_says_what_it_did_and_how_to_use_it(args, tmp_path, capsys):
     assert "exact match 0.0000, ROUGE-L " in out
     assert out.endswith(f"Written to {output}\n")
     assert len(output.read_text().splitlines()) == 2
+    assert main(["evaluate", "instructions", "--data", args[3], "--model", str(run), "--limit", "1", "--output",
+                 str(output), "--max-new-tokens", "3", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["count"] == 1
+    assert captured.err == "the model was trained on most of these entries; --part test leaves them out\n"
     assert main(["finetune", "preferences", *args[2:4], "--base", str(run), "--style", "phi3", "--samples", "0",
                  "--out", str(tmp_path / "dpo")]) == 0
     assert "training loss: 0.6931 before, " in capsys.readouterr().out

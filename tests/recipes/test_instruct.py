@@ -10,9 +10,10 @@ import pytest
 import tiny
 
 from tinygrad_gpt import ops
+from tinygrad_gpt.backend import use_backend
 from tinygrad_gpt.data.instructions import Instruction, collate
 from tinygrad_gpt.data.prompt_styles import STYLES
-from tinygrad_gpt.errors import CheckpointError, DataError, UsageError
+from tinygrad_gpt.errors import CheckpointError, DataError, ResourceError, UsageError
 from tinygrad_gpt.files import write_atomic
 from tinygrad_gpt.models.lora import load_adapter, merge_lora
 from tinygrad_gpt.recipes import tuning
@@ -147,6 +148,12 @@ def test_what_stands_in_the_way_is_named(run, config, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+def test_memory_that_is_not_there_is_refused_before_anything_is_written(config, tmp_path):
+    with pytest.raises(ResourceError, match=r"cannot train .memory.: it takes about .* or LoRA$"):
+        finetune_instructions(replace(config, batch_size=10**8), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_changed_file_is_noticed(config, tmp_path):
     data = shutil.copy(config.data, tmp_path / "tasks.json")
 
@@ -158,6 +165,16 @@ def test_a_changed_file_is_noticed(config, tmp_path):
     tiny.instruction_file(tmp_path / "tasks.json", 21)
     with pytest.raises(CheckpointError, match=r"tasks\.json changed since it was started"):
         resume_instructions(tmp_path / "run")
+
+
+def test_every_backend_trains_alike(config, backend, tmp_path):
+    log, expected = [], []
+    finetune_instructions(replace(config, epochs=1, samples=0), tmp_path / "run", report=log.append)
+    use_backend("numpy")
+    finetune_instructions(replace(config, epochs=1, samples=0), tmp_path / "numpy", report=expected.append)
+    for one, other in zip(log, expected, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-5)
+        assert one.scores == pytest.approx(other.scores, rel=1e-5)
 
 
 def test_only_what_counts_is_computed_and_gives_the_same_loss():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
+from tinygrad_gpt.backend import use_backend
 from tinygrad_gpt.data.instructions import collate
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.files import write_atomic
@@ -102,6 +103,21 @@ def test_loss_and_gradient_beside_pytorch(mean):
     model(ids).backward(logits.grad.numpy().astype(np.float32))
     for (name, parameter), gradient in zip(model.named_parameters(), ours, strict=True):
         np.testing.assert_allclose(gradient, parameter.grad.numpy(), atol=1e-6, rtol=1e-3, err_msg=name)
+
+
+def test_every_backend_gives_the_same_loss_and_gradient(config, backend):
+    found = {}
+    for name in (backend.name, "numpy"):
+        use_backend(name)
+        saved = load_model(config.base)
+        task = PreferenceTask(config, saved.model, saved.tokenizer)
+        task.train.before += 0.5 * np.arange(2, dtype=np.float32)
+        loss = task.loss(np.arange(4))
+        loss.backward()
+        found[name] = loss.item(), [p.grad.numpy() for p in saved.model.parameters() if p.grad is not None]
+    assert found[backend.name][0] == pytest.approx(found["numpy"][0], rel=1e-6)
+    for ours, other in zip(found[backend.name][1], found["numpy"][1], strict=True):
+        np.testing.assert_allclose(ours, other, rtol=1e-4, atol=1e-7)
 
 
 def test_only_the_response_counts(task):

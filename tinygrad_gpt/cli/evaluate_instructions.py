@@ -7,6 +7,7 @@ import click
 
 from tinygrad_gpt.cli.options import PositiveInt, common_options, echo, print_json
 from tinygrad_gpt.cli.respond import load
+from tinygrad_gpt.cli.show import note
 from tinygrad_gpt.errors import UsageError
 
 __all__ = ["command"]
@@ -42,10 +43,13 @@ def command(data: str, output: str, model: str | None, style: str | None, part: 
 
     from tinygrad_gpt.recipes.evaluate_instructions import evaluate_instructions, read_part
     from tinygrad_gpt.recipes.judge import KEY_VARIABLE, Judge
+    from tinygrad_gpt.recipes.saved import file_digest
 
     asked = Judge(judge, judge_model, os.environ.get(KEY_VARIABLE)) if judge and judge_model else None
     entries = read_part(data, part)[:limit]
     saved, marks = load(model, style)
+    if part in ("all", "train") and file_digest(data) in saved.provenance.get("sha256", {}).values():
+        note("the model was trained on most of these entries; --part test leaves them out")
     on_terminal = sys.stderr is not None and sys.stderr.isatty()
     with tqdm(unit="response", file=sys.stderr, dynamic_ncols=True, leave=False, disable=not on_terminal) as bar:
 

@@ -44,8 +44,12 @@ def _print_mask(entries: Sequence[Sequence[tuple[str, bool]]]) -> None:
         print(f"{'' if number == 1 else chr(10)}--- entry {number}: {count:,} of {len(tokens):,} tokens count")
         runs = []
         for counts, run in groupby(tokens, key=lambda token: token[1]):
-            text = "|".join(printable(token, keep="\n\t") for token, _ in run)
-            runs.append(_marked(text, colour) if counts else text)
+            shown = [printable(token, keep="\n\t") for token, _ in run]
+            if counts:
+                runs.append(_marked("|".join(shown), colour))
+            else:
+                padding = len(shown) > 1 and len(set(shown)) == 1
+                runs.append(f"{shown[0]} × {len(shown)}" if padding else "|".join(shown))
         print("|".join(runs), flush=True)
 
 

@@ -118,6 +118,7 @@ class InstructTask:
     """Predict each next token of prompt and response, or of the response; see `tuning.Task`."""
 
     recipe = "finetune instructions"
+    texts = 1
 
     def __init__(self, config: InstructConfig, model: GPT2, tokenizer: Tokenizer):
         self.config, self.model, self.tokenizer = config, model, tokenizer

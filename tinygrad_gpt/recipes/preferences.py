@@ -113,6 +113,7 @@ class PreferenceTask:
     """Prefer the chosen response to the rejected one; see `tuning.Task`."""
 
     recipe = "finetune preferences"
+    texts = 2
 
     def __init__(self, config: PreferenceConfig, model: GPT2, tokenizer: Tokenizer):
         self.config, self.model, self.tokenizer = config, model, tokenizer

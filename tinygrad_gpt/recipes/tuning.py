@@ -28,6 +28,7 @@ from tinygrad_gpt.recipes.tuning_config import TuningConfig
 from tinygrad_gpt.tensor import Tensor
 from tinygrad_gpt.text import Tokenizer
 from tinygrad_gpt.train import Progress, train_step
+from tinygrad_gpt.train.memory import check_memory, memory_estimate
 from tinygrad_gpt.train.pictures import draw_curves
 
 __all__ = ["Task", "nothing", "resume", "start"]
@@ -39,11 +40,13 @@ class Task(Protocol):
     Attributes:
         recipe: its name for provenance.
         counts: one line that says where the entries of the file went.
-        lengths: (N) integers, tokens of each training entry.
+        texts: that the model reads for each entry.
+        lengths: (N) integers, tokens of each training entry, of the longest of its texts.
     """
 
     recipe: str
     counts: str
+    texts: int
     lengths: np.ndarray
 
     def loss(self, rows: np.ndarray) -> Tensor:
@@ -85,8 +88,7 @@ def start(make: MakeTask, config: TuningConfig, out: str | Path, *, report: Call
     """
     out = Path(out)
     _refuse_second_run(out)
-    model, tokenizer = _starting_model(config)
-    task = make(config, model, tokenizer)
+    model, tokenizer, task = _prepare(make, config)
     before = task.scores()
     config = replace(config, data=_absolute(config.data), base=_absolute(config.base))
     out.mkdir(parents=True, exist_ok=True)
@@ -128,8 +130,7 @@ def resume(make: MakeTask, kind: type[TuningConfig], out: str | Path, given: Map
         changed = [name for name in notes["sha256"] if found.get(name) != notes["sha256"][name]]
         raise CheckpointError(f"cannot resume ({out}): {' and '.join(changed)} changed since it was started; put the "
                               "file back, or start a new run in another folder")
-    model, tokenizer = _starting_model(config)
-    task = make(config, model, tokenizer)
+    model, tokenizer, task = _prepare(make, config)
     with run_lock(out):
         run = _Run(out, notes, config, model, tokenizer, task)
         run.restore()
@@ -160,6 +161,17 @@ def _absolute(path: str) -> str:
 def _digests(config: TuningConfig) -> dict[str, str]:
     """sha256 of the files that the run is made of, by name."""
     return {Path(file).name: file_digest(file) for file in (config.data, model_file(config.base))}
+
+
+def _prepare(make: MakeTask, config: TuningConfig) -> tuple[GPT2, Tokenizer, Task]:
+    """Model, vocabulary and task before the first step, if there is memory to train it."""
+    model, tokenizer = _starting_model(config)
+    task = make(config, model, tokenizer)
+    check_memory(memory_estimate(
+        model.config, task.texts * config.batch_size, int(task.lengths.max()),
+        blocks=None if config.train == "all" else model.config.n_layer, trained=sum(p.size for p in model.trainable()),
+        accumulate=config.accumulate > 1), "LoRA")
+    return model, tokenizer, task
 
 
 def _starting_model(config: TuningConfig) -> tuple[GPT2, Tokenizer]:
