@@ -87,20 +87,10 @@ def finetune_classifier(config: FinetuneConfig, out: str | Path,
             log.append(progress)
             append_line(out / "log.jsonl", json.dumps(asdict(progress)))
             report(progress)
-        if config.train == "lora":
-            save_adapter(out / "adapter.h5", model, rank=config.rank, alpha=config.alpha,
-                         targets=config.targets.split(","))
-            merge_lora(model)
-        if config.float16:
-            model.load_state_dict({name: array.astype(np.float16) for name, array in model.state_dict().items()})
-        if config.float16 or config.train == "lora":
-            inputs = Texts(model, tokens)  # the weights are others now
+        inputs = _as_saved(inputs, config, out)
         training, validation, test = (judge(predict(inputs, part), data.labels[part], data.classes)
                                       for part in (split.train, split.validation, split.test))
-        files = [config.data] if config.base == "random" else [config.data, str(model_file(config.base))]
-        provenance = origin("finetune classifier", config, files) | {
-            "base_vocabulary": tokenizer.digest, "test_accuracy": test.accuracy, "test_f1": test.f1}
-        saved = SavedModel(model, tokenizer, tuple(data.classes), provenance)
+        saved = SavedModel(model, tokenizer, tuple(data.classes), _provenance(config, tokenizer, test))
         result = FinetuneResult(saved, f"{data.counts}; {split}", trained, training, validation, test,
                                 bag_of_words(data, split), truncated)
         _write(out, result, log)
@@ -115,6 +105,24 @@ def _memory(model, trained, lengths, config) -> int:
     return memory_estimate(sizes, min(config.batch_size, len(lengths)), longest, trained=trained,
                            blocks=TRAINED.get(config.train, sizes.n_layer), accumulate=config.accumulate > 1,
                            predicted=None if config.trains_language else 0, saves_state=False)
+
+
+def _as_saved(inputs: Texts, config: FinetuneConfig, out: Path) -> Texts:
+    """The texts for the model as it will be read back: LoRA's updates merged, half precision rounded."""
+    model = inputs.model
+    if config.train == "lora":
+        targets = config.targets.split(",")
+        save_adapter(out / "adapter.h5", model, rank=config.rank, alpha=config.alpha, targets=targets)
+        merge_lora(model)
+    if config.float16:
+        model.load_state_dict({name: array.astype(np.float16) for name, array in model.state_dict().items()})
+    return Texts(model, inputs.token_lists) if config.train == "lora" or config.float16 else inputs
+
+
+def _provenance(config, tokenizer, test):
+    files = [config.data] if config.base == "random" else [config.data, str(model_file(config.base))]
+    return origin("finetune classifier", config, files) | {
+        "base_vocabulary": tokenizer.digest, "test_accuracy": test.accuracy, "test_f1": test.f1}
 
 
 def _train(model, inputs, labels, split, config) -> Iterator[Progress]:
