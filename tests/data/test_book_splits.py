@@ -6,6 +6,7 @@ import pytest
 from tinygrad_gpt.data.book_splits import book_experiments_split, book_split
 from tinygrad_gpt.data.classification import LabelledTexts, read_labelled
 from tinygrad_gpt.errors import DataError
+from tinygrad_gpt.text import Tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,12 @@ def test_the_parts_are_those_of_the_book(split, spams, leaked, spam):
 
 def test_the_two_splits_test_other_texts(spam):
     assert len(set(book_split(spam).test) & set(book_experiments_split(spam).test)) == 61
+
+
+def test_the_longest_training_text_has_120_tokens(spam, shared_data):
+    tokenizer = Tokenizer.gpt2(shared_data / "gpt2")
+    lengths = [len(tokenizer.encode(spam.texts[row])) for row in book_split(spam).train]
+    assert (max(lengths), round(np.mean(lengths))) == (120, 30)
 
 
 def test_the_larger_class_may_be_the_second():
