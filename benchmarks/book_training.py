@@ -2,7 +2,8 @@
 
     python benchmarks/book_training.py chapter-5 --text the-verdict.txt --vocabulary FOLDER [--steps N]
 
-Prints what the book prints, beside the book's own figures where it gives them. About 12 seconds a step on one core, evaluations included.
+Prints what the book prints, beside the book's own figures where it gives them. About 12 seconds a step on one core,
+evaluations included.
 Source: S. Raschka, the book's chapter 5 and appendix D, and their notebooks in github.com/rasbt/LLMs-from-scratch.
 """
 
