@@ -1,8 +1,12 @@
 """Instruction finetuning: what counts, what a run leaves, and that a stopped run is resumed as if it had not been."""
 
 import json
+import os
 import shutil
-from dataclasses import replace
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +32,7 @@ from tinygrad_gpt.recipes.instruct import (
 from tinygrad_gpt.recipes.respond import conversation_prompt
 from tinygrad_gpt.recipes.saved import load_model, save_model
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = {"config.json", "curves.png", "log.jsonl", "model.h5", "samples.txt", "state-a.h5", "state-b.h5"}
 
 
@@ -114,6 +119,42 @@ def test_a_run_that_is_stopped_saves_its_state(stop, run, tmp_path):
     assert not (tmp_path / "model.h5").exists()
     resume_instructions(tmp_path, {"lr": 1e-2, "data": config.data})
     assert_same_run(tmp_path, whole)
+
+
+KILLED = """
+import json, os, signal, sys
+from tinygrad_gpt import files
+from tinygrad_gpt.recipes import instruct
+from tinygrad_gpt.recipes.run_folder import holds_run
+
+settings, out, left = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+
+def replace(*paths):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.replace(*paths)
+
+files.system.replace = replace
+if holds_run(out):
+    instruct.resume_instructions(out)
+else:
+    instruct.finetune_instructions(instruct.InstructConfig(**settings), out)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_a_killed_run_goes_on_as_if_it_had_not_been(run, tmp_path):
+    config, whole, _ = run
+    for renames in ("5", "4"):  # in the state after step 2, and, resumed at step 0, in the samples after step 4
+        done = subprocess.run([sys.executable, "-c", KILLED, json.dumps(asdict(config)), tmp_path / "run", renames],
+                              cwd=REPOSITORY, capture_output=True, timeout=120)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert any(path.suffix == ".tmp" for path in (tmp_path / "run").iterdir())
+    resume_instructions(tmp_path / "run")
+    (tmp_path / "run" / ".lock").unlink(missing_ok=True)
+    assert_same_run(tmp_path / "run", whole)
 
 
 def test_a_finished_run_is_resumed_without_change(run, tmp_path):

@@ -17,7 +17,7 @@ __all__ = ["command"]
 
 
 @click.command(name="instructions", cls=SectionedCommand)
-@tuning_options("Entries with instruction, input and output", epochs=2, lr=5e-4)
+@tuning_options("Entries with instruction, input and output", epochs=2, lr=2e-3)
 @section("What is trained")("--loss-on", type=click.Choice(["all", "response"]), default="all",
                             help="Tokens that the model learns to predict: all, as in the book, or the response.")
 @section("Watching")("--show-mask", type=PositiveInt(1000), metavar="N",

@@ -38,7 +38,9 @@ def tuning_options(data_help: str, epochs: int, lr: float) -> Callable[[Callable
         training("--epochs", type=PositiveInt(10_000), default=epochs, help="Passes over the entries."),
         training("--batch-size", type=PositiveInt(4096), default=8, help="Entries computed together."),
         training("--accumulate", type=PositiveInt(4096), default=1, help="Batches in an optimiser step."),
-        training("--lr", type=PositiveFloat(1.0), default=lr, help="Highest learning rate."),
+        training("--lr", type=PositiveFloat(1.0), default=lr,
+                 help="Highest learning rate; the larger the model, the lower: the book takes 5e-5 for GPT-2, and a "
+                      "tenth of that for preferences."),
         training("--schedule", type=click.Choice(["cosine", "constant"]), default="cosine",
                  help="Course of the learning rate; the cosine has a warm-up."),
         training("--weight-decay", type=UnitInterval(), default=0.1, help="Weight decay of AdamW."),

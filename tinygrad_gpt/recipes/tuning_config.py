@@ -45,7 +45,7 @@ class TuningConfig:
     epochs: int = 2
     batch_size: int = 8
     accumulate: int = 1
-    lr: float = 5e-4
+    lr: float = 2e-3
     schedule: str = "cosine"
     weight_decay: float = 0.1
     max_norm: float = 1.0
