@@ -86,8 +86,9 @@ def test_a_run_says_what_it_did_and_how_to_use_it(args, tmp_path, capsys):
     captured = capsys.readouterr()
     assert json.loads(captured.out)["count"] == 1
     assert captured.err == "the model was trained on most of these entries; --part test leaves them out\n"
-    assert main(["finetune", "preferences", *args[2:4], "--base", str(run), "--style", "phi3", "--samples", "0",
-                 "--out", str(tmp_path / "dpo")]) == 0
+    assert main(["finetune", "preferences", *args[2:4], "--base", str(run), "--samples", "0", "--out",
+                 str(tmp_path / "dpo")]) == 0
+    assert load_model(tmp_path / "dpo").provenance["config"]["style"] == "phi3"  # as its base
     assert "training loss: 0.6931 before, " in capsys.readouterr().out
 
 

@@ -73,7 +73,7 @@ def command(instruction: str, input_: str, model: str | None, style: str | None,
 def load(model: str | None, style: str | None) -> "tuple[SavedModel, Style]":
     """A model, and the style to speak with it."""
     from tinygrad_gpt.data.prompt_styles import find_style
-    from tinygrad_gpt.recipes.respond import style_name
+    from tinygrad_gpt.recipes.respond import settled_style, style_name
     from tinygrad_gpt.recipes.saved import SHIPPED_BASE, load_model
 
     saved = load_model(SHIPPED_BASE if model is None else model)
@@ -82,7 +82,7 @@ def load(model: str | None, style: str | None) -> "tuple[SavedModel, Style]":
         note("the model was not tuned on instructions; it may not answer them")
     elif style not in (None, own):
         note(f"the model was tuned with the style {own}")
-    return saved, find_style(style or own or "alpaca")
+    return saved, find_style(settled_style(saved, style))
 
 
 def spoken(pieces: "Iterable[Piece]") -> "Completion":

@@ -27,8 +27,8 @@ def tuning_options(data_help: str, epochs: int, lr: float) -> Callable[[Callable
         "Data", "Model to start from", "What is trained", "Training", "Watching", "Folder"))
     options = (
         data("--data", metavar="FILE", help=f"{data_help}, as a list in .json or one a line in .jsonl; required."),
-        data("--style", type=click.Choice(["alpaca", "phi3", "chat"]), default="alpaca",
-             help="Marks around instruction and response."),
+        data("--style", type=click.Choice(["alpaca", "phi3", "chat"]),
+             help="Marks around instruction and response.  [default: those that the base was tuned with, or alpaca]"),
         start("--base", default="storyteller", metavar="MODEL", help="A checkpoint, a folder, or a shipped model."),
         model("--train", type=click.Choice(["all", "lora"]), default="all", help="All layers, or LoRA."),
         model("--rank", type=PositiveInt(65_536), default=16, help="Rank of LoRA's updates."),

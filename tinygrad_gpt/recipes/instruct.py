@@ -16,7 +16,7 @@ from tinygrad_gpt.data.prompt_styles import Style, find_style
 from tinygrad_gpt.errors import DataError
 from tinygrad_gpt.models.gpt2 import GPT2
 from tinygrad_gpt.recipes.generate import GenerateConfig
-from tinygrad_gpt.recipes.respond import responses
+from tinygrad_gpt.recipes.respond import responses, settled_style
 from tinygrad_gpt.recipes.saved import SavedModel, load_model
 from tinygrad_gpt.recipes.tuning import nothing, resume, start
 from tinygrad_gpt.recipes.tuning_config import TuningConfig, check_choices
@@ -122,6 +122,7 @@ class InstructTask:
 
     def __init__(self, config: InstructConfig, model: GPT2, tokenizer: Tokenizer):
         self.config, self.model, self.tokenizer = config, model, tokenizer
+        assert config.style is not None  # `tuning.start` has chosen one
         self.style, n_ctx = find_style(config.style), model.config.n_ctx
         parts = split_in_order(read_instructions(config.data), Path(config.data).name)
         self.train, self.validation = (
@@ -177,7 +178,8 @@ def masked_tokens(config: InstructConfig, n: int) -> list[list[tuple[str, bool]]
     Returns:
         For each entry the text of every token, padding included, and whether the loss counts it.
     """
-    saved, style = load_model(config.base), find_style(config.style)
+    saved = load_model(config.base)
+    style = find_style(settled_style(saved, config.style))
     entries = read_instructions(config.data)[:n]
     sequences = encode(saved.tokenizer, style, entries, [entry.output for entry in entries], saved.n_ctx)
     if not sequences.tokens:

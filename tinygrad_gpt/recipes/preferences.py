@@ -117,6 +117,7 @@ class PreferenceTask:
 
     def __init__(self, config: PreferenceConfig, model: GPT2, tokenizer: Tokenizer):
         self.config, self.model, self.tokenizer = config, model, tokenizer
+        assert config.style is not None  # `tuning.start` has chosen one
         self.style, n_ctx = find_style(config.style), model.config.n_ctx
         parts = split_in_order(read_preferences(config.data), Path(config.data).name)
         self.train, self.validation = _Pairs(self, parts.train), _Pairs(self, parts.validation)

@@ -8,12 +8,17 @@ from tinygrad_gpt.data.prompt_styles import Style
 from tinygrad_gpt.recipes.generate import Completion, GenerateConfig, Piece, generate, stream
 from tinygrad_gpt.recipes.saved import SavedModel
 
-__all__ = ["conversation_prompt", "respond", "responses", "style_name"]
+__all__ = ["conversation_prompt", "respond", "responses", "settled_style", "style_name"]
 
 
 def style_name(saved: SavedModel) -> str | None:
     """The prompt style that a model was tuned with; None if it was not tuned on instructions."""
     return saved.provenance.get("config", {}).get("style")
+
+
+def settled_style(saved: SavedModel, style: str | None) -> str:
+    """The style to speak with a model: what was asked for, else what it was tuned with, else alpaca."""
+    return style or style_name(saved) or "alpaca"
 
 
 def conversation_prompt(saved: SavedModel, style: Style, requests: Sequence[str], responses: Sequence[str],

@@ -22,6 +22,7 @@ from tinygrad_gpt.files import run_lock, write_atomic
 from tinygrad_gpt.models.gpt2 import GPT2, seed_dropout
 from tinygrad_gpt.models.lora import apply_lora, merge_lora, save_adapter, uniform_by_inputs
 from tinygrad_gpt.optim import AdamW, warmup_cosine
+from tinygrad_gpt.recipes.respond import settled_style
 from tinygrad_gpt.recipes.run_folder import Log, States, holds_run, read_run, run_digest, write_run
 from tinygrad_gpt.recipes.saved import SavedModel, file_digest, load_model, model_file, origin, save_model
 from tinygrad_gpt.recipes.tuning_config import TuningConfig
@@ -88,7 +89,9 @@ def start(make: MakeTask, config: TuningConfig, out: str | Path, *, report: Call
     """
     out = Path(out)
     _refuse_second_run(out)
-    model, tokenizer, task = _prepare(make, config)
+    base = load_model(config.base)
+    config = replace(config, style=settled_style(base, config.style))
+    model, task = _prepare(make, config, base)
     before = task.scores()
     config = replace(config, data=_absolute(config.data), base=_absolute(config.base))
     out.mkdir(parents=True, exist_ok=True)
@@ -96,7 +99,7 @@ def start(make: MakeTask, config: TuningConfig, out: str | Path, *, report: Call
         _refuse_second_run(out)  # which may have begun while the data were read
         notes = {"version": __version__, "recipe": task.recipe, "config": asdict(config),
                  "sha256": _digests(config), "before": before}
-        run = _Run(out, notes, config, model, tokenizer, task)
+        run = _Run(out, notes, config, model, base.tokenizer, task)
         run.save_state()
         write_run(out, notes)  # the last: what is there now can be resumed
         ready()
@@ -130,9 +133,10 @@ def resume(make: MakeTask, kind: type[TuningConfig], out: str | Path, given: Map
         changed = [name for name in notes["sha256"] if found.get(name) != notes["sha256"][name]]
         raise CheckpointError(f"cannot resume ({out}): {' and '.join(changed)} changed since it was started; put the "
                               "file back, or start a new run in another folder")
-    model, tokenizer, task = _prepare(make, config)
+    base = load_model(config.base)
+    model, task = _prepare(make, config, base)
     with run_lock(out):
-        run = _Run(out, notes, config, model, tokenizer, task)
+        run = _Run(out, notes, config, model, base.tokenizer, task)
         run.restore()
         ready()
         return _train(run, report)
@@ -163,25 +167,18 @@ def _digests(config: TuningConfig) -> dict[str, str]:
     return {Path(file).name: file_digest(file) for file in (config.data, model_file(config.base))}
 
 
-def _prepare(make: MakeTask, config: TuningConfig) -> tuple[GPT2, Tokenizer, Task]:
-    """Model, vocabulary and task before the first step, if there is memory to train it."""
-    model, tokenizer = _starting_model(config)
-    task = make(config, model, tokenizer)
-    check_memory(memory_estimate(
-        model.config, task.texts * config.batch_size, int(task.lengths.max()),
-        blocks=None if config.train == "all" else model.config.n_layer, trained=sum(p.size for p in model.trainable()),
-        accumulate=config.accumulate > 1), "LoRA")
-    return model, tokenizer, task
-
-
-def _starting_model(config: TuningConfig) -> tuple[GPT2, Tokenizer]:
-    """The base with the run's dropout, of which the right parameters are trained, and its vocabulary."""
-    base = load_model(config.base)
+def _prepare(make: MakeTask, config: TuningConfig, base: SavedModel) -> tuple[GPT2, Task]:
+    """The model before the first step, of which the right parameters are trained, and the task, if there is memory."""
     model = GPT2(replace(base.transformer.config, dropout=config.dropout), seed=None)
     model.load_state_dict(base.transformer.state_dict())
     if config.train == "lora":
         apply_lora(model, config.rank, config.alpha, config.targets.split(","), uniform_by_inputs(config.seed))
-    return model, base.tokenizer
+    task = make(config, model, base.tokenizer)
+    check_memory(memory_estimate(
+        model.config, task.texts * config.batch_size, int(task.lengths.max()),
+        blocks=None if config.train == "all" else model.config.n_layer, trained=sum(p.size for p in model.trainable()),
+        accumulate=config.accumulate > 1), "LoRA")
+    return model, task
 
 
 class _Run:

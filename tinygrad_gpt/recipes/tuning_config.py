@@ -20,7 +20,7 @@ class TuningConfig:
     Args:
         data: entries in one file; 85 % are trained on, see `split_in_order`.
         base: any model that `load_model` takes; of a classifier the language model.
-        style: how an entry becomes text, one of `STYLES`.
+        style: how an entry becomes text, one of `STYLES`; None: as the base was tuned, or "alpaca".
         train: "all" layers, or "lora".
         rank, alpha, targets: of LoRA, as in `apply_lora`, the targets with commas between.
         epochs: passes over the training entries.
@@ -37,7 +37,7 @@ class TuningConfig:
 
     data: str
     base: str = SHIPPED_BASE
-    style: str = "alpaca"
+    style: str | None = None
     train: str = "all"
     rank: int = 16
     alpha: float = 16.0
@@ -61,11 +61,11 @@ class TuningConfig:
 
 
 def check_choices(config: TuningConfig, choices: Mapping[str, tuple[str, ...]]) -> None:
-    """Refuse a value that is not among its choices.
+    """Refuse a value that is neither None nor among its choices.
 
     Raises:
         UsageError: "train is 'some'; choose one of all, lora".
     """
     for name, allowed in choices.items():
-        if getattr(config, name) not in allowed:
+        if getattr(config, name) not in (None, *allowed):
             raise UsageError(f"{name} is {getattr(config, name)!r}; choose one of {', '.join(allowed)}")
