@@ -12,7 +12,7 @@ from tinygrad_gpt.backend import use_backend
 from tinygrad_gpt.data.instructions import collate
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.files import write_atomic
-from tinygrad_gpt.recipes import tuning
+from tinygrad_gpt.recipes import preferences, tuning
 from tinygrad_gpt.recipes.preferences import (
     PreferenceConfig,
     PreferenceTask,
@@ -56,7 +56,15 @@ def test_before_training_the_loss_is_the_logarithm_of_two(task):
     assert f"{loss:.4f}" == "0.6931"  # as the notebook of the book's author prints
     scores = task.scores()
     assert scores["training_loss"] == scores["validation_loss"] == pytest.approx(log(2))
-    assert scores["training_margin"] == scores["validation_margin"] == 0
+    assert scores["training_margin"] == scores["validation_margin"] == scores["training_preferred"] == 0
+
+
+def test_all_pairs_are_asked_before_training(config, task, monkeypatch):
+    monkeypatch.setattr(preferences, "EVALUATED", 5)
+    again = PreferenceTask(config, task.model, task.tokenizer)
+    assert (again.train.before < 0).all()
+    np.testing.assert_allclose(again.train.before, task.train.before, rtol=1e-5)
+    assert again.scores()["training_margin"] == 0
 
 
 def test_the_loss_is_that_of_the_article():

@@ -8,7 +8,7 @@ that of the ops below.
 Source: Rafailov et al. 2023, arXiv:2305.18290, equation 7.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,8 +130,9 @@ class PreferenceTask:
         self.counts = (f"{parts}; {left_out:,} left out because their prompt fills the context, "
                        f"{self.train.truncated + self.validation.truncated:,} responses truncated")
         for pairs in (self.train, self.validation):
-            for rows, values in self._evaluated(pairs, len(pairs.lengths)):
-                pairs.before[rows] = values
+            for part in (slice(EVALUATED), slice(EVALUATED, None)):  # the first in the batches of `scores`: then the
+                for rows, values in self._evaluated(pairs, part):  # margins before training are exactly 0
+                    pairs.before[rows] = values
 
     def loss(self, rows: np.ndarray) -> Tensor:
         """`dpo_loss` of some pairs."""
@@ -148,7 +149,7 @@ class PreferenceTask:
         figures = {}
         for name, pairs in (("training", self.train), ("validation", self.validation)):
             gains = np.concatenate([values - pairs.before[rows]
-                                    for rows, values in self._evaluated(pairs, EVALUATED)]).astype(np.float64)
+                                    for rows, values in self._evaluated(pairs, slice(EVALUATED))]).astype(np.float64)
             margins = gains[:, 0] - gains[:, 1]
             figures[f"{name}_loss"] = float(np.logaddexp(0, -self.config.beta * margins).mean())
             figures[f"{name}_margin"] = float(margins.mean())
@@ -168,10 +169,12 @@ class PreferenceTask:
         targets[targets == self.tokenizer.eot_id] = IGNORED
         return log_probabilities(self.model, ids, targets, mean=self.config.log_probability == "mean")
 
-    def _evaluated(self, pairs: _Pairs, most: int):
-        """Rows of the first pairs, batch by batch, with the log-probabilities (B, 2) of their responses now."""
+    def _evaluated(self, pairs: _Pairs, part: slice) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Rows of a part of the pairs, batch by batch, with the log-probabilities (B, 2) of their responses now."""
         self.model.eval()
-        for rows in length_batches(pairs.lengths[:most], EVALUATION_BATCH, seed=0, epoch=0, shuffle=False):
+        numbers = np.arange(len(pairs.lengths))[part]
+        for batch in length_batches(pairs.lengths[part], EVALUATION_BATCH, seed=0, epoch=0, shuffle=False):
+            rows = numbers[batch]
             with no_grad():
                 values = self._log_probabilities(pairs, rows).numpy()
             yield rows, values.reshape(2, -1).T
