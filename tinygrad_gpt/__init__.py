@@ -13,6 +13,7 @@ _MODULES = ("backend", "nn", "ops", "optim", "study", "text")
 _NAMES = {
     "GPT2": "tinygrad_gpt.models.gpt2",
     "GPT2Config": "tinygrad_gpt.models.gpt2",
+    "GPTClassifier": "tinygrad_gpt.estimator",
     "OPS": "tinygrad_gpt.autograd",
     "Tensor": "tinygrad_gpt.autograd",
     "TinygradError": "tinygrad_gpt.errors",

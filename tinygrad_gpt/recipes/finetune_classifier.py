@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,10 @@ import numpy as np
 from tinygrad_gpt import ops
 from tinygrad_gpt.data.batches import book_batches, length_batches
 from tinygrad_gpt.data.book_splits import divide
-from tinygrad_gpt.data.classification import read_labelled
+from tinygrad_gpt.data.classification import Split, read_labelled
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.files import append_line, run_lock, write_atomic
+from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.models.gpt2 import seed_dropout
 from tinygrad_gpt.models.lora import merge_lora, save_adapter
 from tinygrad_gpt.optim import AdamW, warmup_cosine
@@ -25,11 +26,12 @@ from tinygrad_gpt.recipes.inputs import Texts, inputs_of
 from tinygrad_gpt.recipes.saved import SavedModel, model_file, origin, save_model
 from tinygrad_gpt.recipes.starting_model import load_base, with_head
 from tinygrad_gpt.tensor import Tensor
+from tinygrad_gpt.text import Tokenizer
 from tinygrad_gpt.train import Progress, Report, judge, train_step
 from tinygrad_gpt.train.memory import check_memory, memory_estimate
 from tinygrad_gpt.train.pictures import draw_confusion, draw_curves
 
-__all__ = ["FinetuneConfig", "FinetuneResult", "finetune_classifier"]
+__all__ = ["FinetuneConfig", "FinetuneResult", "finetune_classifier", "memory_needed", "train_on_texts"]
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,7 @@ def finetune_classifier(config: FinetuneConfig, out: str | Path,
     base, tokenizer = load_base(config, [data.texts[i] for i in split.train])
     model, tokens, truncated = with_head(base, tokenizer, data.texts, split.train, len(data.classes), config)
     trained = sum(parameter.size for parameter in model.trainable())
-    check_memory(_memory(model, trained, [len(tokens[i]) for i in split.train], config),
-                 "train fewer blocks")
+    check_memory(memory_needed(model, [len(tokens[i]) for i in split.train], config), "train fewer blocks")
     inputs = inputs_of(model, tokens)
     out.mkdir(parents=True, exist_ok=True)
     with run_lock(out):
@@ -98,9 +99,40 @@ def finetune_classifier(config: FinetuneConfig, out: str | Path,
         return result
 
 
-def _memory(model, trained, lengths, config) -> int:
-    """Bytes of the weights and of a step on the longest texts."""
-    sizes = model.transformer.config
+def train_on_texts(texts: Sequence[str], labels: np.ndarray, config: FinetuneConfig,
+                   report: Callable[[Progress], None] = lambda progress: None) -> tuple[GPT2Classifier, Tokenizer]:
+    """Train on all of some texts; nothing is read but the base, nothing is written.
+
+    Args:
+        texts: N of them.
+        labels: (N,) integers, the class of each from 0 on.
+        config: the run; what it says of data, split and storage does not count.
+        report: called after each step.
+
+    Returns:
+        The model, LoRA's updates merged, and its vocabulary.
+
+    Raises:
+        UsageError, CheckpointError, NonFiniteError, ResourceError: one line that says what to do.
+    """
+    everything, nothing = np.arange(len(texts)), np.arange(0)
+    base, tokenizer = load_base(config, list(texts))
+    model, tokens, _ = with_head(base, tokenizer, list(texts), everything, int(labels.max()) + 1, config)
+    check_memory(memory_needed(model, [len(ids) for ids in tokens], config), "train fewer blocks")
+    for progress in _train(model, inputs_of(model, tokens), labels, Split(everything, nothing, nothing), config):
+        report(progress)
+    if config.train == "lora":
+        merge_lora(model)
+    return model.eval(), tokenizer
+
+
+def memory_needed(model: GPT2Classifier, lengths: Sequence[int], config: FinetuneConfig) -> int:
+    """Bytes of the weights and of a step on the longest texts.
+
+    Args:
+        lengths: of the training texts, in tokens.
+    """
+    sizes, trained = model.transformer.config, sum(parameter.size for parameter in model.trainable())
     longest = model.context if model.reading.filled else max(lengths)
     return memory_estimate(sizes, min(config.batch_size, len(lengths)), longest, trained=trained,
                            blocks=TRAINED.get(config.train, sizes.n_layer), accumulate=config.accumulate > 1,
@@ -133,6 +165,7 @@ def _train(model, inputs, labels, split, config) -> Iterator[Progress]:
     total = sum(map(len, epochs))
     weights = _class_weights(labels[split.train], inputs) if config.class_weights == "balanced" else None
     loss_of = partial(_loss, fed, labels, weights, config.trains_language)
+    computed = np.full_like(inputs.lengths, model.context) if model.reading.filled else inputs.lengths
     started, seen, step = time.monotonic(), 0, 0
     for steps in epochs:
         for number, batches in enumerate(steps, start=1):
@@ -141,7 +174,7 @@ def _train(model, inputs, labels, split, config) -> Iterator[Progress]:
                 optimizer.lr = warmup_cosine(step, total, peak=config.lr, warmup=total // 10)
             loss, norm = train_step([partial(loss_of, split.train[positions]) for positions in batches],
                                     optimizer, config.max_norm, f"step {step + 1}", model)
-            step, seen = step + 1, seen + int(inputs.lengths[split.train[np.concatenate(batches)]].sum())
+            step, seen = step + 1, seen + int(computed[split.train[np.concatenate(batches)]].sum())
             scores = _scores(inputs, labels, split.validation) if number == len(steps) else {}
             yield Progress(step, total, loss, norm, optimizer.lr, seen, time.monotonic() - started, scores)
 
@@ -181,6 +214,8 @@ def next_tokens(ids, ends):
 
 
 def _scores(inputs, labels, part):
+    if not len(part):
+        return {}
     probabilities = predict(inputs, part)
     figures = judge(probabilities, labels[part], [str(k) for k in range(probabilities.shape[1])])
     return {"validation_loss": figures.log_loss, "validation_accuracy": figures.accuracy, "validation_f1": figures.f1}

@@ -96,6 +96,11 @@ class FinetuneConfig:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}")
+        for name in ("epochs", "batch_size", "accumulate"):
+            if not (isinstance(getattr(self, name), int) and getattr(self, name) > 0):
+                raise UsageError(f"{name} is {getattr(self, name)!r}; give a whole number from 1 on")
+        if not 0 < self.lr < float("inf"):
+            raise UsageError(f"lr is {self.lr!r}; give a number above 0")
         if self.context not in ("longest", "model") and not (self.context.isascii() and self.context.isdecimal()
                                                              and int(self.context) > 0):
             raise UsageError(f"context is {self.context!r}; choose longest, model, or a number of tokens")

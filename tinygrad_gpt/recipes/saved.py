@@ -4,9 +4,10 @@ In one native checkpoint, which is what this package writes, or as others publis
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from tinygrad_gpt.text.vocabulary import has_merges
 
 __all__ = [
     "SHIPPED_BASE", "SHIPPED_CLASSIFIER", "SavedModel", "file_digest", "load_model", "model_file", "origin",
-    "save_model", "weights_folder",
+    "packed", "save_model", "unpacked", "weights_folder",
 ]
 
 SHIPPED_BASE = "storyteller"
@@ -124,16 +125,21 @@ def model_file(path: str | Path) -> Path:
 
 def save_model(path: str | Path, saved: SavedModel, dtype: type = np.float32) -> None:
     """Write a model as a native checkpoint; ``dtype`` float16 halves the file."""
+    native.save(path, *packed(saved, dtype))
+
+
+def packed(saved: SavedModel, dtype: type = np.float32) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """A model as plain arrays and JSON values, all that `unpacked` needs."""
     weights: dict[str, np.ndarray] = {name: array.astype(dtype) for name, array in saved.model.state_dict().items()}
     vocabulary = {_VOCABULARY + name: array for name, array in saved.tokenizer.to_arrays().items()}
     reading = {"reading": asdict(saved.classifier.reading)} if saved.labels else {}
-    native.save(path, weights | vocabulary, {
+    return weights | vocabulary, {
         "kind": "classifier" if saved.labels else "gpt2",
         "config": saved.transformer.config.to_dict(),
         "labels": list(saved.labels),
         "provenance": saved.provenance,
         **reading,
-    })
+    }
 
 
 def load_model(path: str | Path) -> SavedModel:
@@ -146,7 +152,10 @@ def load_model(path: str | Path) -> SavedModel:
         CheckpointError: a file is missing, damaged, foreign, or its parts do not fit together.
     """
     file = model_file(path)
-    return _load_native(file) if native.is_native(file) else _load_published(file)
+    if not native.is_native(file):
+        return _load_published(file)
+    checkpoint = native.load(file)
+    return unpacked(checkpoint.tensors, checkpoint.metadata, file)
 
 
 def _load_published(file: Path) -> SavedModel:
@@ -161,9 +170,15 @@ def _load_published(file: Path) -> SavedModel:
     return SavedModel(model, tokenizer, (), {"recipe": "published", "file": file.name})
 
 
-def _load_native(path: Path) -> SavedModel:
-    checkpoint = native.load(path)
-    metadata = checkpoint.metadata
+def unpacked(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any], path: str | Path) -> SavedModel:
+    """The model that `packed` took apart; it may keep the arrays.
+
+    Args:
+        path: where they come from, for messages.
+
+    Raises:
+        CheckpointError: "cannot load model (model.h5): its metadata lack or misname a field (…); …".
+    """
     try:
         config = GPT2Config(**metadata["config"])
         labels, provenance = tuple(metadata["labels"]), metadata["provenance"]
@@ -171,18 +186,18 @@ def _load_native(path: Path) -> SavedModel:
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"cannot load model ({path}): its metadata lack or misname a field ({error}); "
                               "give a file that finetune or pretrain wrote") from error
-    vocabulary = {name.removeprefix(_VOCABULARY): array for name, array in checkpoint.tensors.items()
+    vocabulary = {name.removeprefix(_VOCABULARY): array for name, array in tensors.items()
                   if name.startswith(_VOCABULARY)}
     tokenizer = tokenizer_from_arrays(vocabulary)
     _check_vocabulary(path, tokenizer, config)
     base = GPT2(config, seed=None)
     model = GPT2Classifier(base, len(labels), seed=None, reading=reading) if labels else base
-    model.adopt_state_dict({name: array for name, array in checkpoint.tensors.items()
+    model.adopt_state_dict({name: array for name, array in tensors.items()
                             if not name.startswith(_VOCABULARY)})
     return SavedModel(model.eval(), tokenizer, labels, provenance)
 
 
-def _check_vocabulary(path: Path, tokenizer: Tokenizer, config: GPT2Config) -> None:
+def _check_vocabulary(path: str | Path, tokenizer: Tokenizer, config: GPT2Config) -> None:
     if tokenizer.vocab_size > config.vocab_size:
         raise CheckpointError(f"cannot load model ({path}): its vocabulary has {tokenizer.vocab_size} tokens but the "
                               f"model {config.vocab_size}; it was put together wrongly")
