@@ -16,6 +16,7 @@ COMMANDS = {
     "classify": ("tinygrad_gpt.cli.classify", "Say which class a text belongs to."),
     "evaluate": ("tinygrad_gpt.cli.evaluate", "Measure a finetuned model."),
     "finetune": ("tinygrad_gpt.cli.finetune", "Train a pretrained model for a task."),
+    "experiments": ("tinygrad_gpt.cli.experiments", "Repeat the book author's experiments on finetuning."),
     "respond": ("tinygrad_gpt.cli.respond", "Answer an instruction."),
     "chat": ("tinygrad_gpt.cli.chat", "Talk with a model, a line at a time."),
     "generate": ("tinygrad_gpt.cli.generate", "Continue a text."),

@@ -1,10 +1,15 @@
-"""How much memory a training run takes, known before it starts."""
+"""How much memory a training run takes, known before it starts, and measured while it runs."""
+
+import ctypes
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from tinygrad_gpt.backend import default_backend
 from tinygrad_gpt.errors import ResourceError
 from tinygrad_gpt.models.gpt2 import GPT2Config
 
-__all__ = ["check_memory", "memory_estimate"]
+__all__ = ["check_memory", "memory_estimate", "peak_memory"]
 
 FLOAT = 4  # bytes of a float32
 
@@ -78,3 +83,39 @@ def check_memory(needed: int, remedy: str = "--recompute") -> None:
     if default_backend().on_host and needed > free:
         raise ResourceError(f"cannot train (memory): it takes about {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are "
                             f"free; use a smaller batch and accumulate more of them, a shorter context, or {remedy}")
+
+
+@contextmanager
+def peak_memory(every: float = 0.02) -> Iterator[Callable[[], int]]:
+    """Watch the memory of the process while the block lasts.
+
+    What earlier work has freed is given back to the system first, so that it does not count.
+
+    Args:
+        every: seconds between two looks.
+
+    Returns:
+        A function that gives the most that was seen, in bytes; on a device, the most that its pool has taken so far.
+    """
+    import psutil
+
+    with suppress(AttributeError, OSError, TypeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
+    process, done, most = psutil.Process(), threading.Event(), 0
+
+    def look() -> int:
+        nonlocal most
+        most = max(most, process.memory_info().rss)
+        return most if default_backend().on_host else default_backend().memory()
+
+    def watch() -> None:
+        while not done.wait(every):
+            look()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield look
+    finally:
+        done.set()
+        thread.join()

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from tinygrad_gpt.files import write_atomic
 
-__all__ = ["Curve", "draw_confusion", "draw_curves"]
+__all__ = ["Curve", "Point", "draw_confusion", "draw_curves", "draw_intervals"]
 
 MANY_POINTS = 300
 
 Curve = tuple[Sequence[float], Sequence[float]]  # x values, y values
+Point = tuple[float, float, float]  # a value, and the ends of its interval
 
 
 def draw_curves(path: str | Path, panels: dict[str, dict[str, Curve]], x: str,
@@ -65,11 +66,34 @@ def draw_confusion(path: str | Path, confusion: Sequence[Sequence[int]], names: 
     _write(figure, path)
 
 
-def _figure(panels, width=5.0):
+def draw_intervals(path: str | Path, names: Sequence[str],
+                   series: dict[str, Sequence[Point | None]], x: str) -> None:
+    """A point with its interval for each name, from top to bottom, in one colour for each series.
+
+    Args:
+        names: of the rows.
+        series: name -> the points of the first rows, None where there is none.
+        x: label of the axis.
+    """
+    figure, (axis,) = _figure(1, width=8.0, height=1.2 + 0.3 * len(names))
+    for number, (label, values) in enumerate(series.items()):
+        shift = 0.25 * (number - (len(series) - 1) / 2)
+        points = [(value, row + shift) for row, value in enumerate(values) if value]
+        centres = [value[0] for value, _ in points]
+        ends = [[value[0] - value[1] for value, _ in points], [value[2] - value[0] for value, _ in points]]
+        axis.errorbar(centres, [row for _, row in points], xerr=ends, fmt="o", markersize=4, capsize=2, label=label)
+    axis.set(xlabel=x, yticks=range(len(names)), yticklabels=names)
+    axis.invert_yaxis()
+    axis.grid(alpha=0.3)
+    axis.legend()
+    _write(figure, path)
+
+
+def _figure(panels, width=5.0, height=None):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width * panels, max(4.0, 0.8 * width)), layout="constrained")
+    figure = Figure(figsize=(width * panels, height or max(4.0, 0.8 * width)), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(1, panels, squeeze=False)[0]
 
