@@ -55,6 +55,7 @@ GENERATE = ["generate", "--model", "language.h5"]
 INSTRUCT = ["finetune", "instructions", "--base", "language.h5", "--out", "new", "--data"]
 PREFER = ["finetune", "preferences", "--base", "language.h5", "--out", "new", "--data"]
 RESPOND = ["respond", "--model", "language.h5"]
+EXPERIMENTS = ["experiments", "--base", "language.h5", "--out", "new", "--data"]
 SCORE = ["evaluate", "instructions", "--model", "language.h5", "--output", "new.jsonl", "--data"]
 
 CASES = [  # arguments, exit code, part of the line
@@ -180,6 +181,22 @@ CASES = [  # arguments, exit code, part of the line
     ([*GENERATE, "a", "--stop", ""], 2, "stop has an empty string"),
     ([*GENERATE, "--file", "absent.txt"], 1, "cannot read (absent.txt)"),
     ([*GENERATE, "--file", "latin.txt"], 1, "byte 0xe9 is not utf-8"),
+    # arguments: experiments
+    (["experiments"], 2, "Missing option '--data'"),
+    (["experiments", "--data", "good.csv"], 2, "Missing option '--out'"),
+    *[([*EXPERIMENTS, "good.csv", *more], 2, part) for part, *more in [
+        ("rows has '20'; give numbers from 1 to 19", "--rows", "1,20"), ("rows has 'x'", "--rows", "x"),
+        ("rows has ''", "--rows", ""), ("rows has '3-1'", "--rows", "3-1"), ("seeds has 'a'", "--seeds", "1,a"),
+        ("seeds has '-1'", "--seeds", "-1"), ("'0' is not a whole number from 1", "--epochs", "0"),
+        ("'nan' is not a number above 0", "--lr", "nan"), ("'0' is not a number above 0", "--lr", "0")]],
+    *[([*EXPERIMENTS, name], 1, part) for name, part in [
+        ("absent.csv", "cannot read (absent.csv)"), ("folder.csv", "cannot read (folder.csv)"),
+        ("good.csv", "3 classes (good.csv): the book's split is for two"), ("oneclass.csv", "1 class")]],
+    ([*EXPERIMENTS, "good.csv", "--dry-run"], 1, "3 classes (good.csv)"),
+    ([*EXPERIMENTS, "foreign.csv", "--base", "absent.h5"], 1, "cannot load (absent.h5): no such file"),
+    ([*EXPERIMENTS, "foreign.csv", "--base", "folder.csv"], 1, "folder.csv"),
+    ([*EXPERIMENTS, "foreign.csv", "--out", "good.txt"], 1, "good.txt"),
+    ([*EXPERIMENTS, "foreign.csv", "--out", "/dev/null/new"], 1, "/dev/null/new"),
     # arguments: instructions
     *[(["finetune", command, *more], 2, part) for command in ("instructions", "preferences") for part, *more in [
         ("Missing option '--data'", "--out", "new"), ("Missing option '--out'", "--data", "tasks.json"),

@@ -4,15 +4,18 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import psutil
 import pytest
 
 import tinygrad_gpt
 from tinygrad_gpt.errors import ResourceError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
-from tinygrad_gpt.train.memory import check_memory, memory_estimate
+from tinygrad_gpt.train.memory import check_memory, memory_estimate, peak_memory
 
 # A process that takes two steps and saves, and prints the growth of its peak memory since all libraries were loaded.
 CHILD = """
@@ -105,3 +108,27 @@ def test_a_run_that_does_not_fit_is_refused_in_one_line(monkeypatch):
     assert str(caught.value) == ("cannot train (memory): it takes about 12.3 GB, and 7.1 GB are free; use a smaller "
                                  "batch and accumulate more of them, a shorter context, or --recompute")
     assert caught.value.exit_code == 4
+
+
+def test_the_peak_is_seen_although_nobody_asks(monkeypatch):
+    sizes, looked = iter([5, 100, 7]), threading.Event()
+
+    def look():
+        size = next(sizes, 6)
+        if size == 6:
+            looked.set()
+        return SimpleNamespace(rss=size)
+
+    monkeypatch.setattr(psutil, "Process", lambda: SimpleNamespace(memory_info=look))
+    with peak_memory(every=0.001) as peak:
+        assert looked.wait(30)
+        assert peak() == 100
+
+
+def test_what_was_freed_before_does_not_count():
+    with peak_memory() as first:
+        block = np.ones(40_000_000)  # 320 MB
+        most = first()
+        del block
+    with peak_memory() as second:
+        assert second() < most - 200e6

@@ -2,7 +2,7 @@ import struct
 
 import pytest
 
-from tinygrad_gpt.train.pictures import draw_confusion, draw_curves
+from tinygrad_gpt.train.pictures import draw_confusion, draw_curves, draw_intervals
 
 
 def size(path):
@@ -34,3 +34,13 @@ def test_a_confusion_matrix_is_drawn_for_few_and_many_classes(tmp_path, n):
     confusion[0] = [0] * n  # a class that never occurs divides by no zero
     draw_confusion(tmp_path / "confusion.png", confusion, [f"class {i}" for i in range(n)])
     assert min(size(tmp_path / "confusion.png")) >= 400
+
+
+def test_intervals_take_a_line_for_each_name(tmp_path):
+    points = [(90.0, 85.0, 94.0), None, (50.0, 50.0, 50.0)]
+    draw_intervals(tmp_path / "three.png", ["a", "b", "c"], {"here": points, "there": points[:1]}, "%")
+    draw_intervals(tmp_path / "six.png", list("abcdef"), {"here": [*points, *points]}, "%")
+    draw_intervals(tmp_path / "none.png", ["a"], {"here": [None]}, "%")
+    (width, height), six = size(tmp_path / "three.png"), size(tmp_path / "six.png")
+    assert six[0] == width
+    assert six[1] > height > size(tmp_path / "none.png")[1]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from tinygrad_gpt.files import write_atomic
 from tinygrad_gpt.recipes.experiments import ExperimentsConfig, Result
-from tinygrad_gpt.recipes.saved import model_file
 from tinygrad_gpt.train.pictures import Point, draw_intervals
 
 __all__ = ["REPORT_FILES", "Picture", "Table", "bag_of_words", "result_table", "to_html", "to_markdown", "write_report"]
@@ -94,21 +93,24 @@ def _interval(interval: tuple[float, float]) -> str:
 def _introduction(config: ExperimentsConfig, results: Sequence[Result]) -> list[Piece]:
     machines = sorted({run.machine for result in results for run in result.runs})
     seeds = ", ".join(map(str, config.seeds))
-    base = "random" if all(result.row.model == "random" for result in results) else Path(model_file(config.base)).name
+    base = Path(config.base).name
+    others = [str(result.row.number) for result in results if result.row.model not in ("random", base)]
     return [
         "# The reference's experiments on finetuning",
         f"{Path(config.data).name}, split as in the reference's experiments. Base: {base}. Seeds: {seeds}. "
-        f"{config.epochs} epochs at a learning rate of {config.lr:g}. "
+        f"Epochs: {config.epochs}. Learning rate: {config.lr:g}. "
         f"Computed on: {'; '.join(machines) or 'nothing yet'}.",
-        "The reference's figures are those of its own table: one seed, on an A100. They are to be compared with ours "
-        "where the model is the same.",
+        "The reference's figures are those of its own table: one seed, on an A100." + (
+            f" Of row {', '.join(others)} they are of another model than {base}, and not to be compared with ours."
+            if others else ""),
     ]
 
 
 def _intervals(config: ExperimentsConfig) -> str:
     if len(config.seeds) == 1:
         return "Wilson's, for one run, over the texts."
-    return f"Student's t over {len(config.seeds)} seeds, of which the accuracies are the means."
+    return (f"Student's t over {len(config.seeds)} seeds, of which the accuracies are the means; it tells how much the "
+            "seed matters, not how few the texts are.")
 
 
 def _remarks(results: Sequence[Result]) -> list[Piece]:
@@ -116,8 +118,8 @@ def _remarks(results: Sequence[Result]) -> list[Piece]:
     items = []
     for result in results:
         texts = [result.row.remark] if result.row.remark else []
-        if result.same_as:
-            texts.append(f"On one base it is the same run as row {result.same_as}.")
+        if result.first is not result.row:
+            texts.append(f"On one base it is the same run as row {result.first.number}.")
         items += [f"Row {result.row.number}: {' '.join(texts)}"] if texts else []
     return ["## Remarks", items] if items else []
 

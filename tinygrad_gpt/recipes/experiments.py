@@ -4,7 +4,7 @@ import functools
 import json
 import math
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -91,14 +91,14 @@ class Result:
 
     Args:
         row: of the reference's table.
+        first: the first row of the table that is the same run on this model; the row itself, if none before it is.
         runs: the figures.
-        same_as: the row of the table that is the same run on this model, if an earlier one is.
         failures: why seeds could not be run.
     """
 
     row: Row
+    first: Row
     runs: list[Measured]
-    same_as: int | None
     failures: list[TinygradError]
 
     def average(self, figure: str) -> float:
@@ -127,6 +127,16 @@ class Planned:
     memory: int = 0
     context: int = 0
     failure: str = ""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One row with one seed: its settings, its folder, and what a finished run must have noted to be this one."""
+
+    row: Row
+    config: FinetuneConfig
+    folder: Path
+    notes: dict[str, Any]
 
 
 Shown = Callable[[str], AbstractContextManager[Callable[[Progress], None]]]
@@ -158,23 +168,22 @@ def experiments(config: ExperimentsConfig, out: str | Path, *, resume: bool = Fa
     """
     out = Path(out)
     divide(_read(config), BOOK.split, BOOK.split_seed)  # refuses what no run could be done on
-    digest = functools.cache(file_digest)
-    runs = {(row.number, seed): run_config(config, row, seed) for row in config.rows for seed in config.seeds}
-    notes = {key: _notes(run, digest) for key, run in runs.items()}
+    results = {row.number: Result(row, _first(config, row), [], []) for row in config.rows}
+    runs = list(_runs(config, out, results))
     if not resume and any(out.glob(f"*/{RUN_FILE}")):
         raise UsageError(f"cannot start ({out}): experiments are already there; add --resume, or choose another folder")
+    for run in runs:
+        _finished(run)  # refuses to mix runs of other settings with these
     out.mkdir(parents=True, exist_ok=True)
     with run_lock(out):
-        results: dict[int, Result] = {row.number: Result(row, [], _twin(config, row), []) for row in config.rows}
-        for count, ((number, seed), run) in enumerate(runs.items(), start=1):
-            result = results[number]
-            folder = out / f"{result.same_as or number:02d}-{ROWS[(result.same_as or number) - 1].name}-seed-{seed}"
-            title = f"run {count} of {len(runs)}: row {number}, {result.row.title}, seed {seed}"
+        for count, run in enumerate(runs, start=1):
+            result = results[run.row.number]
+            title = f"run {count} of {len(runs)}: row {run.row.number}, {run.row.title}, seed {run.config.seed}"
             try:
-                result.runs.append(_measured(folder, notes[number, seed], run, title, shown))
+                result.runs.append(_finished(run) or _done(run, title, shown))
             except TinygradError as error:
                 result.failures.append(error)
-        return list(results.values())
+    return list(results.values())
 
 
 def run_config(config: ExperimentsConfig, row: Row, seed: int) -> FinetuneConfig:
@@ -221,55 +230,72 @@ def _read(config: ExperimentsConfig):
     return read_labelled(config.data, quotes=True)  # as the reference does
 
 
-def _twin(config: ExperimentsConfig, row: Row) -> int | None:
-    """The first row of the table that is the same run; rows of larger models are, on one base."""
-    first = next(other for other in ROWS if run_config(config, other, 0) == run_config(config, row, 0))
-    return first.number if first is not row else None
+def _first(config: ExperimentsConfig, row: Row) -> Row:
+    """The first row that is the same run: on one base, the rows of larger models are those of the smallest."""
+    return next((other for other in ROWS if run_config(config, other, 0) == run_config(config, row, 0)), row)
 
 
-def _notes(run: FinetuneConfig, digest: Callable[..., str]) -> dict[str, Any]:
-    """What a finished run must have been, to count as this one."""
-    names = {name: Path(str(getattr(run, name))).name for name in ("data", "base", "vocabulary")}
-    files = [run.data] if run.base == "random" else [run.data, model_file(run.base)]
-    return {"config": asdict(run) | names, "sha256": [digest(file) for file in files]}
+def _runs(config: ExperimentsConfig, out: Path, results: Mapping[int, Result]) -> Iterator[_Run]:
+    digest = functools.cache(_digest)
+    for result in results.values():
+        first = result.first
+        for seed in config.seeds:
+            run = run_config(config, result.row, seed)
+            names = {name: Path(str(getattr(run, name))).name for name in ("data", "base", "vocabulary")}
+            files = [run.data] if run.base == "random" else [run.data, model_file(run.base)]
+            notes = {"config": asdict(run) | names, "sha256": [digest(file) for file in files]}
+            yield _Run(result.row, run, out / f"{first.number:02d}-{first.name}-seed-{seed}", notes)
 
 
-def _measured(folder: Path, notes: dict[str, Any], run: FinetuneConfig, title: str, shown: Shown) -> Measured:
-    """The figures of a run, which is done unless they are there."""
-    if (folder / RUN_FILE).exists():
-        return _finished(folder, notes)
+def _digest(file: str | Path) -> str:
+    if not Path(file).is_file():
+        raise CheckpointError(f"cannot load ({file}): no such file; give a model, or the name of one")
+    return file_digest(file)
+
+
+def _done(run: _Run, title: str, shown: Shown) -> Measured:
+    """Do a run, and leave its figures."""
+    folder = run.folder
     (folder / "model.h5").unlink(missing_ok=True)  # of a run that was killed before its figures were written
     with shown(title) as report, peak_memory() as memory:
-        result = finetune_classifier(run, folder, report)
+        result = finetune_classifier(run.config, folder, report)
         peak = memory()
     last = json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
     words = result.baseline
     measured = Measured(
-        run.seed, result.training.accuracy, result.validation.accuracy, result.test.accuracy,
+        run.config.seed, result.training.accuracy, result.validation.accuracy, result.test.accuracy,
         result.test.accuracy_interval, last["seconds"], last["tokens"], peak, result.trained,
         (words.accuracy, words.accuracy_interval) if words else None, _machine())
-    write_atomic(folder / RUN_FILE, json.dumps({"run": notes, "measured": asdict(measured)}, indent=1).encode())
+    write_atomic(folder / RUN_FILE, json.dumps({"run": run.notes, "measured": asdict(measured)}, indent=1).encode())
     for name in ("model.h5", "adapter.h5"):
         (folder / name).unlink(missing_ok=True)
     return measured
 
 
-def _finished(folder: Path, notes: dict[str, Any]) -> Measured:
-    """The figures of a finished run, if it was this one."""
+def _finished(run: _Run) -> Measured | None:
+    """The figures of a run, if it is finished.
+
+    Raises:
+        CheckpointError: "cannot read (out/01-last-block-seed-123/run.json): the file is damaged; …".
+        UsageError: "cannot resume (out/01-last-block-seed-123): epochs changed since it was run; …".
+    """
+    file = run.folder / RUN_FILE
+    if not file.exists():
+        return None
     try:
-        content = json.loads((folder / RUN_FILE).read_bytes())
-        found, measured = content["run"], content["measured"]
-        words = measured["bag_of_words"]
-        measured |= {"interval": tuple(measured["interval"]),
-                     "bag_of_words": words and (words[0], tuple(words[1]))}
-        measured = Measured(**measured)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"cannot read ({folder / RUN_FILE}): the file is damaged; remove the folder to run it "
+        content = json.loads(file.read_bytes())
+        found, figures = content["run"], content["measured"]
+        settings = found["config"].items()
+        words = figures["bag_of_words"]
+        measured = Measured(**figures | {"interval": tuple(figures["interval"]),
+                                         "bag_of_words": words and (words[0], tuple(words[1]))})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"cannot read ({file}): the file is damaged; remove it, and the run is done "
                               "again") from error
-    if found != notes:
-        names = [name for name, value in notes["config"].items() if found["config"].get(name) != value]
-        raise UsageError(f"cannot resume ({folder}): {', '.join(names) or 'data or base'} changed since it was run; "
-                         "choose another folder")
+    if found != run.notes:
+        names = [name for name, value in settings if run.notes["config"].get(name) != value]
+        raise UsageError(f"cannot resume ({run.folder}): {', '.join(names) or 'the data or the base'} changed since it "
+                         "was run; choose another folder")
     return measured
 
 
