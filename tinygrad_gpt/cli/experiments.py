@@ -33,7 +33,7 @@ __all__ = ["command"]
 @click.option("--dry-run", is_flag=True, help="List the rows, what they train and the memory they take, and stop.")
 @common_options
 def command(out: Path | None, resume: bool, dry_run: bool, rows: str, seeds: str, **settings: Any) -> None:
-    """Repeat the experiments of the book's author on finetuning, and compare."""
+    """Repeat the book author's experiments on finetuning."""
     from tinygrad_gpt.recipes.experiment_rows import rows_named, seeds_named
     from tinygrad_gpt.recipes.experiments import ExperimentsConfig
 
