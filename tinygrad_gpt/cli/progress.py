@@ -90,14 +90,10 @@ def _memory() -> str:
     """What the process takes now, and the most it took."""
     import psutil
 
-    info = psutil.Process().memory_info()
-    peak = getattr(info, "peak_wset", None)  # on Windows
-    if peak is None:
-        import resource
+    from tinygrad_gpt.backend import get_backend
 
-        unit = 1 if sys.platform == "darwin" else 1024
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return f"{info.rss / 1e6:,.0f} MB (peak {max(peak, info.rss) / 1e6:,.0f})"
+    now, peak = psutil.Process().memory_info().rss, get_backend("numpy").memory()
+    return f"{now / 1e6:,.0f} MB (peak {max(peak, now) / 1e6:,.0f})"
 
 
 def _duration(seconds: float) -> str:
