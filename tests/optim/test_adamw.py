@@ -75,6 +75,10 @@ def test_decay_is_decoupled_and_for_matrices_only():
     assert np.array_equal(matrix.numpy(), before[0] * (1 - 0.5 * 0.1))
     assert np.array_equal(vector.numpy(), before[1])
     assert np.array_equal(scalar.numpy(), before[2])
+    everything = AdamW([matrix, vector, scalar], lr=0.5, weight_decay=0.1, decayed_axes=0)
+    everything.step()
+    for p, start, steps in zip(everything.parameters, before, (2, 1, 1), strict=True):
+        np.testing.assert_allclose(p.numpy(), start * 0.95**steps, rtol=1e-12)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3])

@@ -35,8 +35,9 @@ def test_row_ten_is_the_reference_s():
         "random", "gpt2", "book", "all", 123, "book-experiments", "book")
     assert (run.n_ctx, run.n_embd, run.n_layer, run.n_head) == (1024, 768, 12, 12)
     assert (run.context, run.padding, run.read, run.no_start) == ("longest", "fixed", "last", True)
-    assert (run.epochs, run.batch_size, run.lr, run.schedule, run.weight_decay, run.dropout, run.lm_weight) == (
-        5, 8, 5e-5, "constant", 0.1, 0, 0)
+    assert (run.epochs, run.batch_size, run.lr, run.schedule, run.weight_decay, run.decay) == (
+        5, 8, 5e-5, "constant", 0.1, "all")
+    assert (run.dropout, run.lm_weight) == (0, 0)
 
 
 def test_what_is_asked_for_reaches_every_run():

@@ -7,13 +7,16 @@ from dataclasses import replace
 import pytest
 import tiny
 
+from tinygrad_gpt.data.book_splits import book_experiments_split
+from tinygrad_gpt.data.classification import read_labelled
 from tinygrad_gpt.errors import CheckpointError, DataError, UsageError
 from tinygrad_gpt.files import run_lock
 from tinygrad_gpt.recipes import experiments as recipe
 from tinygrad_gpt.recipes.experiment_report import bag_of_words
 from tinygrad_gpt.recipes.experiment_rows import ROWS, rows_named
-from tinygrad_gpt.recipes.experiments import ExperimentsConfig, Measured, Result, experiments, plan
+from tinygrad_gpt.recipes.experiments import ExperimentsConfig, Measured, Result, experiments, plan, run_config
 from tinygrad_gpt.recipes.saved import save_model
+from tinygrad_gpt.recipes.starting_model import load_base
 
 RANDOM = replace(ROWS[9], change=ROWS[9].change | {"n_ctx": 24, "n_embd": 8, "n_layer": 1, "n_head": 2})
 
@@ -185,3 +188,49 @@ def test_the_interval_over_seeds_is_student_s():
     assert Result(ROWS[0], ROWS[0], runs[:1], []).interval == (0, 1)
     sure = [replace(run, test=1.0 - run.seed / 100) for run in runs]
     assert Result(ROWS[0], ROWS[0], sure, []).interval[1] == 1.0
+
+
+def books_losses(torch, run):
+    """Training losses as the reference's script computes them: its loaders, looks and optimiser, in torch."""
+    from torch.utils.data import DataLoader
+    from torch_gpt2 import GPT2, copy_weights
+
+    data = read_labelled(run.data, quotes=True)
+    base, tokenizer = load_base(run, [])
+    split = book_experiments_split(data)
+    tokens = [tokenizer.encode(text) for text in data.texts]
+    longest = max(len(tokens[row]) for row in split.train)
+    padded = [(ids + [tokenizer.eot_id] * longest)[:longest] for ids in tokens]
+    parts = [[(torch.tensor(padded[row]), int(data.labels[row])) for row in part] for part in (split.train,
+                                                                                             split.validation)]
+    model = copy_weights(base, GPT2(base.config))
+    model.lm_head = torch.nn.Identity()  # what the last norm gives
+    torch.manual_seed(run.seed)
+    head = torch.nn.Linear(base.config.n_embd, 2)
+    train = DataLoader(parts[0], batch_size=run.batch_size, shuffle=True, drop_last=True)
+    validation = DataLoader(parts[1], batch_size=run.batch_size)
+    torch.manual_seed(run.seed)
+    optimizer = torch.optim.AdamW([*model.parameters(), *head.parameters()], lr=run.lr, weight_decay=0.1)
+    losses = []
+    for _ in range(run.epochs):
+        for ids, labels in train:
+            loss = torch.nn.functional.cross_entropy(head(model(ids))[:, -1], labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+            if (len(losses) - 1) % 50 == 0:
+                next(iter(train)), next(iter(validation))
+        next(iter(train)), next(iter(validation))
+    return losses
+
+
+def test_a_small_row_ten_is_the_reference_s_training_loss_by_loss(config, tmp_path):
+    torch = pytest.importorskip("torch", reason="torch, the oracle, is not installed")
+    small = replace(config, rows=(RANDOM,), epochs=20, lr=1e-3)
+    experiments(small, tmp_path)
+    log = (tmp_path / "10-random-seed-123" / "log.jsonl").read_text().splitlines()
+    losses = [json.loads(line)["loss"] for line in log]
+    assert len(losses) == 60  # three batches an epoch; the looks at step 50 and at the ends of epochs move the order
+    assert losses == pytest.approx(books_losses(torch, run_config(small, RANDOM, 123)), rel=1e-5)
+    assert losses[-1] < losses[0] - 0.1  # it has learnt by then

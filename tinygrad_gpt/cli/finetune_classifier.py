@@ -32,7 +32,7 @@ data, start, model, reading, training, folder = map(_section, (
 @data("--split", type=click.Choice(["by-text", "book", "book-experiments"]), default="by-text",
       help="No text in two parts, or one of the two splits of the book's author.")
 @data("--split-seed", type=NonNegativeInt(), default=123, help="Seed of the split by text.")
-@start("--base", default="sms-spam", metavar="MODEL",
+@start("--base", default="storyteller", metavar="MODEL",
        help="A checkpoint, a folder, a shipped model, or 'random' for a new one.")
 @start("--vocabulary", metavar="PATH", help="Vocabulary of a new model.  [default: one made of the training texts]")
 @start("--vocab-size", type=PositiveInt(1_000_000), default=2048, help="Tokens of the vocabulary to make.")
@@ -64,6 +64,8 @@ data, start, model, reading, training, folder = map(_section, (
 @training("--schedule", type=click.Choice(["cosine", "constant"]), default="cosine",
           help="Course of the learning rate; the cosine has a warm-up.")
 @training("--weight-decay", type=UnitInterval(), default=0.1, help="Weight decay of AdamW.")
+@training("--decay", type=click.Choice(["matrices", "all"]), default="matrices",
+          help="What decays: biases and norms too, as in the book, or not.")
 @training("--max-norm", type=PositiveFloat(), default=1.0, help="Gradients are clipped to it.")
 @training("--dropout", type=UnitInterval(), default=0.2, help="Dropout while training.")
 @training("--lm-weight", type=UnitInterval(), default=1.0, help="Weight of the language-model loss on the texts.")

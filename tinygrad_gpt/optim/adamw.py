@@ -15,7 +15,7 @@ CHUNK = 1 << 14  # elements: with their gradient and both moments they stay in a
 
 
 class AdamW:
-    """Adam with decoupled weight decay, which is applied to matrices only (biases and norms keep their size).
+    """Adam with decoupled weight decay, by default of matrices only (biases and norms keep their size).
 
         m ← β₁ m + (1 − β₁) g,   v ← β₂ v + (1 − β₂) g²
         p ← p − lr · λ p − lr · (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε)
@@ -25,18 +25,19 @@ class AdamW:
         lr: step size; assign to ``lr`` to follow a schedule.
         betas: decay rates of the moments.
         eps: added to the root.
-        weight_decay: λ, for tensors with two axes or more.
+        weight_decay: λ, for tensors with at least ``decayed_axes`` axes.
+        decayed_axes: 2 for matrices only, as GPT-2's successors were trained; 0 for all, as torch does by itself.
 
     Source: Loshchilov & Hutter 2019, arXiv:1711.05101; torch.optim.AdamW.
     """
 
     def __init__(self, parameters: Iterable[Tensor], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
-                 eps: float = 1e-8, weight_decay: float = 0.01):
+                 eps: float = 1e-8, weight_decay: float = 0.01, decayed_axes: int = 2):
         self.parameters = list(parameters)
         if not self.parameters:
             raise UsageError("AdamW: no parameters; is the whole model frozen?")
         self.lr, self.betas, self.eps, self.weight_decay = lr, betas, eps, weight_decay
-        self.steps = 0
+        self.steps, self.decayed_axes = 0, decayed_axes
         self.moments = [(backend_of(p.data).xp.zeros_like(p.data), backend_of(p.data).xp.zeros_like(p.data))
                         for p in self.parameters]
 
@@ -52,7 +53,7 @@ class AdamW:
             if parameter.grad is None:
                 continue
             backend = backend_of(parameter.data)
-            decay = self.weight_decay if parameter.ndim >= 2 else 0.0
+            decay = self.weight_decay if parameter.ndim >= self.decayed_axes else 0.0
             shape = parameter.shape or (1,)
             arrays = [a.reshape(shape) for a in (parameter.data, parameter.grad.data, m, v)]  # views, never copies
             chunk = max(1, CHUNK * shape[0] // max(1, parameter.size)) if backend.on_host else shape[0]  # rows

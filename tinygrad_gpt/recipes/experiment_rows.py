@@ -17,7 +17,7 @@ __all__ = ["BOOK", "ROWS", "SIZES", "Row", "rows_named", "seeds_named"]
 
 BOOK = FinetuneConfig(  # what all rows share, unless they say otherwise
     data="", split="book-experiments", init="book", train="last-block", read="last", no_start=True, context="longest",
-    padding="fixed", epochs=5, batch_size=8, order="book", lr=5e-5, schedule="constant", weight_decay=0.1,
+    padding="fixed", epochs=5, batch_size=8, order="book", lr=5e-5, schedule="constant", weight_decay=0.1, decay="all",
     max_norm=1e6,  # that is never: the reference does not clip
     dropout=0.0, lm_weight=0.0, seed=123)
 SIZES: dict[str, Any] = {"n_ctx": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12}  # of the 124M model
@@ -76,9 +76,9 @@ ROWS = (
     Row(13, "model-context", "padded to the model's context", "gpt2", 83.08, 87.92, 78.33, 2.46,
         {"context": "model"}),
     Row(14, "no-padding", "no padding, batches of one", "gpt2", 100.00, 98.66, 98.00, 1.75,
-        {"padding": "none", "batch_size": 1}),
+        {"padding": "none", "batch_size": 1, "context": "model"}),
     Row(15, "accumulated", "no padding, eight texts accumulated", "gpt2", 99.33, 98.66, 98.33, 1.70,
-        {"padding": "none", "batch_size": 1, "accumulate": 8}),
+        {"padding": "none", "batch_size": 1, "accumulate": 8, "context": "model"}),
     Row(16, "last-real-token", "read at the last real token", "gpt2", 99.42, 98.66, 98.33, 0.30,
         {"read": "last-real"}),
     Row(17, "no-causal-mask", "no causal mask", "gpt2", 99.23, 98.66, 95.33, 0.29, {"no_causal_mask": True}),

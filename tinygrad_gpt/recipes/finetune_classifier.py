@@ -159,7 +159,8 @@ def _provenance(config, tokenizer, test):
 
 def _train(model, inputs, labels, split, config) -> Iterator[Progress]:
     """Train, yielding after each step; the order of the texts is a function of (seed, epoch)."""
-    optimizer = AdamW(model.trainable(), config.lr, weight_decay=config.weight_decay)
+    optimizer = AdamW(model.trainable(), config.lr, weight_decay=config.weight_decay,
+                      decayed_axes=2 if config.decay == "matrices" else 0)
     fed = inputs if config.dropout == 0 else Texts(model, inputs.token_lists)  # what is random cannot be kept
     epochs = [_steps(batches, config.accumulate) for batches in _epochs(inputs.lengths[split.train], config)]
     total = sum(map(len, epochs))

@@ -6,7 +6,7 @@ from tinygrad_gpt.data.book_splits import SPLITS
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.models.classifier import READS
 from tinygrad_gpt.models.lora import BLOCK_LAYERS
-from tinygrad_gpt.recipes.saved import SHIPPED_CLASSIFIER
+from tinygrad_gpt.recipes.saved import SHIPPED_BASE
 
 __all__ = ["CHOICES", "TRAINED", "FinetuneConfig"]
 
@@ -14,7 +14,7 @@ TRAINED = {"head": 0, "last-block": 1, "last-two-blocks": 2, "all": None}  # how
 CHOICES = {
     "split": tuple(SPLITS), "train": (*TRAINED, "lora"), "read": READS, "padding": ("none", "dynamic", "fixed"),
     "class_weights": ("none", "balanced"), "init": ("gpt2", "book"), "order": ("length", "book"),
-    "schedule": ("cosine", "constant"),
+    "schedule": ("cosine", "constant"), "decay": ("matrices", "all"),
 }
 
 
@@ -46,6 +46,7 @@ class FinetuneConfig:
         lr, schedule: AdamW's peak rate, and its course: "cosine" (a tenth of the run is warm-up, then down to 0) or
             "constant".
         weight_decay, max_norm: AdamW's decay, and the global norm to which gradients are clipped.
+        decay: what decays: "matrices", or "all", biases and norms too, as in the book.
         dropout: of the model while it is finetuned.
         lm_weight: weight of the language-model loss on the training texts, added to the classification loss
             (Radford et al. 2018, section 3.2).
@@ -61,7 +62,7 @@ class FinetuneConfig:
     skip_malformed: bool = False
     split: str = "by-text"
     split_seed: int = 123
-    base: str = SHIPPED_CLASSIFIER
+    base: str = SHIPPED_BASE
     vocabulary: str | None = None
     vocab_size: int = 2048
     n_ctx: int = 256
@@ -85,6 +86,7 @@ class FinetuneConfig:
     lr: float = 5e-4
     schedule: str = "cosine"
     weight_decay: float = 0.1
+    decay: str = "matrices"
     max_norm: float = 1.0
     dropout: float = 0.2
     lm_weight: float = 1.0
