@@ -163,7 +163,7 @@ def test_the_plan_is_what_is_trained(finished, config):
     _, results, _ = finished
     planned = plan(config)
     assert [p.trained for p in planned] == [result.runs[0].trained for result in results]
-    assert [p.context for p in planned] == [8, 8, 8]
+    assert [p.context for p in planned] == [8, 8, 24]
     assert all(p.memory > 4 * p.trained for p in planned)
     random, wide = plan(replace(config, rows=rows_named("10,13"), vocabulary="absent"))
     assert wide.context == 24
