@@ -11,6 +11,7 @@ import pytest
 import tiny
 
 from tinygrad_gpt import GPTClassifier
+from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.cli import main
 from tinygrad_gpt.errors import CheckpointError, DataError, UsageError
 from tinygrad_gpt.recipes.finetune_config import FinetuneConfig
@@ -125,6 +126,14 @@ def test_a_failed_fit_keeps_the_model_before(fitted):
     with pytest.raises(DataError):
         fitted.fit(TEXTS, LABELS[:-1])
     assert fitted.predict_proba(TEXTS).tobytes() == before.tobytes()
+
+
+def test_every_backend_gives_arrays_of_the_host(backend, untrained):
+    model = untrained.set_params(epochs=1).fit(TEXTS, LABELS)
+    assert backend_of(model.saved_.classifier.score.weight.data) is backend
+    probabilities = model.predict_proba(TEXTS)
+    assert type(probabilities) is np.ndarray
+    assert pickle.loads(pickle.dumps(model)).predict_proba(TEXTS).tobytes() == probabilities.tobytes()
 
 
 def test_pickle_and_copy_keep_the_model(fitted, untrained):
