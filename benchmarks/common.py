@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["machine", "median", "table", "write_section"]
+__all__ = ["machine", "median", "peak_mib", "table", "write_section"]
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 HEADER = "# Benchmarks\n\nEach section is written by the script it names, run with `--write`.\n"
@@ -25,6 +25,11 @@ def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     named = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
     return named[1].strip() if named else platform.processor() or platform.machine()
+
+
+def peak_mib() -> float:
+    """The most memory that this process has held, in MiB; Linux alone tells it without that of the parent."""
+    return int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
 
 
 def median(values: Iterable[float]) -> float:

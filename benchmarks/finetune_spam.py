@@ -12,7 +12,6 @@ A second table says where the difference comes from: the seconds of the first st
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -146,6 +145,8 @@ class Ours:
 def work(which, epochs, n_texts, first_steps, whole):
     """One run, in a process of its own: prints its figures as a line of JSON."""
     sys.path.insert(0, str(REPOSITORY))
+    from common import peak_mib
+
     from tinygrad_gpt.data.batches import book_batches
 
     texts, labels, parts, longest = data(n_texts)
@@ -175,7 +176,7 @@ def work(which, epochs, n_texts, first_steps, whole):
                       "accuracy": accuracy,
                       "epochs": [sum(in_steps[i:i + len(batches[0])]) for i in range(0, len(steps), len(batches[0]))],
                       "first_loss": first_loss, "last_loss": loss, "longest": longest,
-                      "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}), flush=True)
+                      "mib": peak_mib()}), flush=True)
 
 
 def measure(which, options, whole):

@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import re
-import resource
 import struct
 import subprocess
 import sys
@@ -21,7 +20,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from common import machine, median, table, write_section
+from common import machine, median, peak_mib, table, write_section
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 IDS = [[464, 2068, 7586, 21831]]
@@ -88,7 +87,7 @@ def child(reader: str, folder: Path) -> None:
     seconds = {"ours": ours, "torch": torchs}[reader](folder)
     status = Path("/proc/self/status")
     anonymous = re.search(r"RssAnon:\s+(\d+)", status.read_text()) if status.exists() else None
-    print(json.dumps({"seconds": seconds, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    print(json.dumps({"seconds": seconds, "peak": peak_mib(),
                       "own": int(anonymous[1]) / 1024 if anonymous else float("nan")}))
 
 

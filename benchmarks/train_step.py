@@ -9,7 +9,6 @@ two alternate, so that whatever else the machine does hits both. torch: the mode
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -78,6 +77,8 @@ def torch_step(config):
 def work(which, name):
     """The measuring process: run a block for each line on stdin, print its figures as a line of JSON."""
     sys.path.insert(0, str(REPOSITORY))
+    from common import peak_mib
+
     from tinygrad_gpt.models.gpt2 import GPT2Config
 
     settings = dict(MODELS[name])
@@ -89,8 +90,7 @@ def work(which, name):
         start = time.perf_counter()
         losses = [step(ids, targets) for ids, targets in data]
         seconds = (time.perf_counter() - start) / STEPS
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"ms": 1000 * seconds, "mib": peak, "loss": losses[-1]}), flush=True)
+        print(json.dumps({"ms": 1000 * seconds, "mib": peak_mib(), "loss": losses[-1]}), flush=True)
 
 
 def measure(name, threads):
