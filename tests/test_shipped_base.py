@@ -12,7 +12,7 @@ from tinygrad_gpt.recipes.saved import SHIPPED_BASE, load_model, model_file
 from tinygrad_gpt.train import measure_perplexity
 
 ENGLISH = ("The old man sat down by the fire and looked at his children. 'There was a time,' he said, 'when I could "
-           "walk to the village and back before the sun was up.' They laughed, for they had heard it many times before.")
+           "walk to the village and back before the sun was up.' They laughed, for they had heard it many times.")
 
 
 @pytest.fixture(scope="module")
