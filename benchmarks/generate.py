@@ -10,8 +10,6 @@ mode. Limit: each weight times one vector, nothing else; the memory can deliver 
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -155,27 +153,11 @@ def work(which, batch):
         print(json.dumps(1000 * (time.process_time() - start) / tokens), flush=True)
 
 
-def measure(batch):
-    """Milliseconds of a token for every row, a list of blocks for each worker."""
-    one = {key: "1" for key in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    workers = {which: subprocess.Popen([sys.executable, __file__, "--worker", which, str(batch)], text=True,
-                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | one)
-               for which in WORKERS}
-    blocks = {which: [] for which in WORKERS}
-    for _ in range(BLOCKS):
-        for which, worker in workers.items():
-            print(file=worker.stdin, flush=True)
-            blocks[which].append(json.loads(worker.stdout.readline()))
-    for worker in workers.values():
-        worker.communicate()
-    return blocks
-
-
 def rows():
-    from common import median
+    from common import median, take_turns
 
     for batch in (1, 8):
-        blocks = measure(batch)
+        blocks = take_turns(__file__, {which: (which, str(batch)) for which in WORKERS}, BLOCKS, threads=1)
 
         def ratio(a, b, blocks=blocks):
             return f"{median(x / y for x, y in zip(blocks[a], blocks[b], strict=True)):.2f}"

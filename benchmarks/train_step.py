@@ -9,7 +9,6 @@ two alternate, so that whatever else the machine does hits both. torch: the mode
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -93,28 +92,12 @@ def work(which, name):
         print(json.dumps({"ms": 1000 * seconds, "mib": peak_mib(), "loss": losses[-1]}), flush=True)
 
 
-def measure(name, threads):
-    """Figures of ours and of torch, a list of blocks each."""
-    one = {key: str(threads) for key in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    workers = {which: subprocess.Popen([sys.executable, __file__, "--worker", which, name], text=True,
-                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | one)
-               for which in ("ours", "torch")}
-    figures = {which: [] for which in workers}
-    for _ in range(BLOCKS):
-        for which, worker in workers.items():
-            print(file=worker.stdin, flush=True)
-            figures[which].append(json.loads(worker.stdout.readline()))
-    for worker in workers.values():
-        worker.communicate()
-    return figures
-
-
 def rows():
-    from common import median
+    from common import median, take_turns
 
     for name in MODELS:
         for threads in (1, 2):
-            figures = measure(name, threads)
+            figures = take_turns(__file__, {which: (which, name) for which in ("ours", "torch")}, BLOCKS, threads)
             ours, torchs = ([block["ms"] for block in figures[which]] for which in ("ours", "torch"))
             memory = [max(block["mib"] for block in figures[which]) for which in ("ours", "torch")]
             ratio = median(a / b for a, b in zip(ours, torchs, strict=True))

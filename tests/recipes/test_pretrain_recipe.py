@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+from run_folders import assert_same_run, log_of
 
 from tinygrad_gpt.backend import backend_of, use_backend
 from tinygrad_gpt.data.pretraining import consecutive_batch
@@ -53,21 +54,6 @@ def plain_pictures():
         patch.setattr(pretrain_run, "draw_curves",
                       lambda path, *args, **settings: write_atomic(path, repr((args, settings)).encode()))
         yield
-
-
-def log_of(folder):
-    """The log without the clock."""
-    return [{**json.loads(line), "seconds": 0} for line in (folder / "log.jsonl").read_text().splitlines()]
-
-
-def assert_same_run(folder, other):
-    assert {path.name for path in folder.iterdir()} == {path.name for path in other.iterdir()}
-    for path in other.iterdir():
-        if path.name not in ("log.jsonl", "state-a.h5", "state-b.h5"):
-            assert (folder / path.name).read_bytes() == path.read_bytes(), path.name
-    states = [{path.read_bytes() for path in sorted(part.glob("state-*"))} for part in (folder, other)]
-    assert states[0] & states[1]  # the last; the one before may be of a step at which only one was stopped
-    assert log_of(folder) == log_of(other)
 
 
 def test_a_run_learns_and_leaves_its_files(run, config):

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import json
 import os
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+from run_folders import log_of
 
 from tinygrad_gpt import files
 from tinygrad_gpt.checkpoints import native
@@ -41,7 +41,7 @@ def contents(folder):
     """Everything in a folder but the clock in the log; the two states by their steps."""
     apart = {"log.jsonl", ".lock", *STATES}
     found = {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in apart}
-    found["log"] = [{**json.loads(line), "seconds": 0} for line in (folder / "log.jsonl").read_text().splitlines()]
+    found["log"] = log_of(folder)
     found["states"] = {native.load_metadata(folder / name)["step"]: (folder / name).read_bytes() for name in STATES
                        if (folder / name).exists()}
     return found

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from tinygrad_gpt.cli.options import common_options, echo, print_json
+from tinygrad_gpt.cli.options import check_source, common_options, echo, print_json
 from tinygrad_gpt.cli.show import columns, note, shortened
 from tinygrad_gpt.errors import DataError, UsageError
 
@@ -35,7 +35,8 @@ EXTENSIONS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".
 def command(texts: Sequence[str], file: str | None, text_column: str | None, encoding: str, skip_malformed: bool,
             model: str | None, output: Path | None, as_json: bool) -> None:
     """Say which class a text belongs to."""
-    _check_arguments(texts, file, text_column, output, as_json)
+    check_source("classify", "text", texts, file, text_column)
+    _check_output(output, as_json)
     from tinygrad_gpt.recipes.classify import classify
     from tinygrad_gpt.recipes.saved import SHIPPED_CLASSIFIER, load_model
 
@@ -62,14 +63,7 @@ def command(texts: Sequence[str], file: str | None, text_column: str | None, enc
              "model reads; their ends were not read")
 
 
-def _check_arguments(texts, file, text_column, output, as_json):
-    if bool(texts) == bool(file):
-        why = "both texts and --file are given; use one of them" if file else "no text; give TEXT... or --file"
-        raise UsageError(f"cannot classify (arguments): {why}")
-    if file == "-" and sys.stdin is None:
-        raise UsageError("--file - (arguments): standard input is closed; name a file")
-    if text_column and not file:
-        raise UsageError("--text-column (arguments): there is no --file that it could be a column of; leave it out")
+def _check_output(output, as_json):
     if output and as_json:
         raise UsageError("--output, --json (arguments): two places for the answers; use one of them")
     if output and output.suffix.lower() not in EXTENSIONS:

@@ -13,12 +13,12 @@ from tinygrad_gpt.cli.options import (
     PositiveFloat,
     PositiveInt,
     UnitInterval,
+    check_source,
     common_options,
     echo,
     print_json,
 )
 from tinygrad_gpt.cli.show import note
-from tinygrad_gpt.errors import UsageError
 
 if TYPE_CHECKING:
     from tinygrad_gpt.recipes.generate import Piece
@@ -57,7 +57,7 @@ def command(prompts: Sequence[str], file: str | None, text_column: str | None, e
 
     A text is read whole up to the model's context; beyond it, by its last tokens.
     """
-    _check_arguments(prompts, file, text_column)
+    check_source("generate", "prompt", prompts, file, text_column)
     from tinygrad_gpt.recipes.generate import GenerateConfig, completions, stream
     from tinygrad_gpt.recipes.saved import SHIPPED_BASE, load_model
 
@@ -82,16 +82,6 @@ def command(prompts: Sequence[str], file: str | None, text_column: str | None, e
     if truncated:
         note(f"{truncated:,} of {number + 1:,} texts follow a prompt longer than the {saved.n_ctx} tokens that the "
              "model reads; its beginning was not read")
-
-
-def _check_arguments(prompts, file, text_column):
-    if bool(prompts) == bool(file):
-        why = "both prompts and --file are given; use one of them" if file else "no prompt; give PROMPT... or --file"
-        raise UsageError(f"cannot generate (arguments): {why}")
-    if file == "-" and sys.stdin is None:
-        raise UsageError("--file - (arguments): standard input is closed; name a file")
-    if text_column and not file:
-        raise UsageError("--text-column (arguments): there is no --file that it could be a column of; leave it out")
 
 
 def _shown(prompt: str, pieces: Iterator["Piece"]) -> Iterator["Piece"]:

@@ -6,16 +6,29 @@ import os
 import re
 import reprlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from tinygrad_gpt.errors import UsageError
+
 __all__ = [
-    "NonNegativeFloat", "NonNegativeInt", "PositiveFloat", "PositiveInt", "Settings", "UnitInterval",
-    "common_options", "echo", "one_line", "print_json", "printable", "settings_options",
+    "NonNegativeFloat",
+    "NonNegativeInt",
+    "PositiveFloat",
+    "PositiveInt",
+    "Settings",
+    "UnitInterval",
+    "check_source",
+    "common_options",
+    "echo",
+    "one_line",
+    "print_json",
+    "printable",
+    "settings_options",
 ]
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -163,6 +176,24 @@ def common_options(function: Callable) -> Callable:
             return function(*args, **kwargs)
 
     return settings_options(with_settings)
+
+
+def check_source(command: str, what: str, given: Sequence[str], file: str | None, text_column: str | None) -> None:
+    """Refuse a command whose texts come from nowhere or from two places.
+
+    Args:
+        command: its name.
+        what: one of its arguments, such as "text".
+        given, file, text_column: the arguments, and the values of `--file` and `--text-column`.
+    """
+    if bool(given) == bool(file):
+        why = (f"both {what}s and --file are given; use one of them" if file else
+               f"no {what}; give {what.upper()}... or --file")
+        raise UsageError(f"cannot {command} (arguments): {why}")
+    if file == "-" and sys.stdin is None:
+        raise UsageError("--file - (arguments): standard input is closed; name a file")
+    if text_column and not file:
+        raise UsageError("--text-column (arguments): there is no --file that it could be a column of; leave it out")
 
 
 def printable(text: str, *, keep: str = "") -> str:
