@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import published
 import pytest
+from faults import flip_what_is_written
 from safetensors.numpy import load_file
 from soak import times
 
@@ -369,16 +370,7 @@ def test_weights_of_another_config_are_not_written(tmp_path):
 
 
 def test_a_disk_that_changes_a_bit_is_noticed(tmp_path, monkeypatch):
-    from tinygrad_gpt import files
-
-    write = os.write
-
-    def flipping(file, data):
-        image = bytearray(data)
-        image[len(image) // 2] ^= 1
-        return write(file, image)
-
-    monkeypatch.setattr(files.system, "write", flipping)
+    flip_what_is_written(monkeypatch)
     with pytest.raises(TinygradError, match="the disk gives back other bytes"):
         write_gpt2(tmp_path, {**CONFIG, "dropout": 0.0}, published.weights())
     assert os.listdir(tmp_path) == []

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
+from faults import flip_what_is_written
 from soak import times
 
 from tinygrad_gpt import files
@@ -175,14 +176,7 @@ def test_a_full_disk_keeps_the_old_checkpoint(path, monkeypatch):
 
 def test_a_disk_that_changes_a_bit_is_noticed_before_the_old_checkpoint_is_replaced(path, monkeypatch):
     save(path, some_tensors(), METADATA)
-    write = os.write
-
-    def flipping(file, data):
-        image = bytearray(data)
-        image[len(image) // 2] ^= 1
-        return write(file, image)
-
-    monkeypatch.setattr(files.system, "write", flipping)
+    flip_what_is_written(monkeypatch)
     with pytest.raises(CheckpointError, match="damaged"):
         save(path, some_tensors(), {"new": True})
     assert_same(load(path), some_tensors())

@@ -16,19 +16,8 @@ import click
 from tinygrad_gpt.errors import UsageError
 
 __all__ = [
-    "NonNegativeFloat",
-    "NonNegativeInt",
-    "PositiveFloat",
-    "PositiveInt",
-    "Settings",
-    "UnitInterval",
-    "check_source",
-    "common_options",
-    "echo",
-    "one_line",
-    "print_json",
-    "printable",
-    "settings_options",
+    "NonNegativeFloat", "NonNegativeInt", "PositiveFloat", "PositiveInt", "Settings", "UnitInterval",
+    "check_source", "common_options", "echo", "one_line", "print_json", "printable", "settings_options",
 ]
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
