@@ -6,7 +6,7 @@ import pytest
 from tinygrad_gpt import no_grad, ops
 from tinygrad_gpt.autograd import composed_ops
 from tinygrad_gpt.backend import use_backend
-from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.errors import ShapeError, UsageError
 from tinygrad_gpt.models.classifier import READS, GPT2Classifier, Reading
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
 from tinygrad_gpt.study import view_tape
@@ -146,3 +146,10 @@ def test_what_cannot_be_read_is_refused(settings, message):
 def test_the_longest_text_leaves_room_for_the_start_token():
     assert classifier().longest_text == 11
     assert classifier(Reading(context=7, start=False)).longest_text == 7
+
+
+@pytest.mark.parametrize(("shape", "length"), [((2, 13), 13), ((7,), 7), ((1, 2, 3), 3)])
+def test_ids_that_the_model_cannot_read_are_refused_in_its_own_words(shape, length):
+    with pytest.raises(ShapeError, match=rf"^GPT2Classifier: {length} tokens \(ids are .*\), but the model's context "
+                                         r"is 12; give ids of shape \(B, T\), truncated to that$"):
+        classifier()(np.zeros(shape, int), np.array([1]))

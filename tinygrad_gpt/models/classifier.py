@@ -6,7 +6,7 @@ import numpy as np
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.backend import backend_of
-from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.errors import ShapeError, UsageError
 from tinygrad_gpt.models.gpt2 import GPT2
 from tinygrad_gpt.nn import Block, Linear, Module
 from tinygrad_gpt.nn.recompute import recomputed
@@ -99,8 +99,16 @@ class GPT2Classifier(Module):
         return self.scores(self.blocks(self.embed(ids), lengths), lengths)
 
     def embed(self, ids) -> Tensor:
-        """ids (B, T) -> what goes into the first block, (B, T, C)."""
-        return self.transformer.drop(self.transformer.wte(ids) + self.transformer.wpe.weight[:ids.shape[1]])
+        """ids (B, T) -> what goes into the first block, (B, T, C).
+
+        Raises:
+            ShapeError: "GPT2Classifier: 300 tokens, but the model's context is 256…".
+        """
+        length, n_ctx = ids.shape[-1], self.transformer.config.n_ctx
+        if len(ids.shape) != 2 or length > n_ctx:
+            raise ShapeError(f"GPT2Classifier: {length} tokens (ids are {ids.shape}), but the model's context is "
+                             f"{n_ctx}; give ids of shape (B, T), truncated to that")
+        return self.transformer.drop(self.transformer.wte(ids) + self.transformer.wpe.weight[:length])
 
     def blocks(self, x: Tensor, lengths, start: int = 0, stop: int | None = None) -> Tensor:
         """Blocks ``start`` to ``stop`` − 1: (B, T, C) -> (B, T, C), or (B, 1, C), what is read, behind the last one."""
