@@ -7,9 +7,11 @@ from tinygrad_gpt import no_grad, ops
 from tinygrad_gpt.autograd import composed_ops
 from tinygrad_gpt.backend import use_backend
 from tinygrad_gpt.errors import ShapeError, UsageError
-from tinygrad_gpt.models.classifier import READS, GPT2Classifier, Reading
+from tinygrad_gpt.models.classifier import READS, GPT2Classifier, Reading, block_at, block_over
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
+from tinygrad_gpt.models.lora import apply_lora
 from tinygrad_gpt.study import view_tape
+from tinygrad_gpt.tensor import Tensor
 
 CONFIG = GPT2Config(vocab_size=23, n_ctx=12, n_embd=16, n_layer=3, n_head=2)
 IDS, LENGTHS = np.random.default_rng(1).integers(0, 23, (4, 12)), np.array([3, 5, 8, 12])
@@ -99,9 +101,32 @@ def test_the_last_block_is_computed_where_it_is_read():
     model.transformer.h[-1].freeze(False)
     view = view_tape(model.scores(model.blocks(x, LENGTHS, 2), LENGTHS).sum(), model.named_parameters())
     shapes = {node.op: node.shape for node in view.nodes if node.op}
-    assert (shapes["attention"], shapes["gelu"]) == ((4, 2, 1, 8), (4, 1, 64))
+    assert (shapes["attention"], shapes["gelu"]) == ((4, 1, 2, 16), (4, 1, 64))  # two heads over x, one row
     whole_view = view_tape(whole_last(model, x).sum(), model.named_parameters())
     assert view.bytes < 0.5 * whole_view.bytes
+
+
+@pytest.mark.parametrize("lora", [(), ("k", "v"), ("q", "attn.c_proj")])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_block_at_one_position_needs_no_keys_and_values(bias, lora):
+    model, r = classifier(qkv_bias=bias), np.random.default_rng(5)
+    block = model.transformer.h[-1]
+    if lora:
+        apply_lora(block, 2, 3.0, lora)
+        for _, parameter in block.named_parameters():
+            parameter.data = r.standard_normal(parameter.shape)
+    x = Tensor(r.standard_normal((4, 6, 16)), requires_grad=True)
+    visible = np.arange(6) < np.array([[3], [6], [1], [4]])
+    found = []
+    for computed in (block_over, block_at):
+        block.zero_grad()
+        x.grad = None
+        y = computed(block, x[:, 2:3], x, visible)
+        (y * y).sum().backward()
+        grads = {name: p.grad.numpy() for name, p in block.named_parameters() if p.requires_grad}
+        found.append({"y": y.numpy(), "x": x.grad.numpy()} | grads)
+    for name in found[0]:
+        np.testing.assert_allclose(found[1][name], found[0][name], rtol=1e-10, atol=1e-10, err_msg=name)
 
 
 def whole_last(model, x):

@@ -15,7 +15,7 @@ from tinygrad_gpt.recipes.starting_model import set_trained
 CONFIG = GPT2Config(vocab_size=23, n_ctx=12, n_embd=16, n_layer=3, n_head=2)
 RANDOM = np.random.default_rng(3)
 TOKENS = [RANDOM.integers(0, 23, n).tolist() for n in (3, 12, 7, 1, 5, 9)]
-LABELS = np.array([0, 1, 2, 0, 1, 2])
+LABELS = np.array([0, 1, 2, 0, 1, 2, 2, 1])
 
 
 def classifier(reading=None, train="last-block"):
@@ -71,6 +71,20 @@ def test_each_text_goes_through_the_frozen_blocks_once(monkeypatch):
         step(inputs, [2, 3])
         predict(inputs)
     assert sum(computed) == len(TOKENS)
+
+
+def test_what_is_prepared_is_not_computed_again_and_twins_are_computed_once(monkeypatch):
+    model, tokens = classifier(), [*TOKENS, TOKENS[2], TOKENS[4]]
+    first, computed = model.transformer.h[0], []
+    monkeypatch.setattr(first, "forward", lambda x, forward=first.forward: computed.append(len(x.data)) or forward(x))
+    inputs = inputs_of(model, tokens)
+    inputs.prepare(np.array([6, 2, 0, 5]))
+    assert (sum(computed), inputs.known.sum()) == (3, 3)
+    step(inputs, [0, 2, 5])
+    assert sum(computed) == 3
+    twin, fresh = step(inputs_of(model, tokens), [6, 1]), step(Texts(model, tokens), [6, 1])
+    np.testing.assert_allclose(twin[0], fresh[0], rtol=1e-5, atol=1e-6)
+    assert len(inputs.values) == sum(map(len, TOKENS))
 
 
 def test_a_temporary_file_holds_the_same_bits():

@@ -1,5 +1,6 @@
 """GPT-2 with a head that classifies."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +67,7 @@ class Reading:
 class GPT2Classifier(Module):
     """A GPT-2 whose language head is replaced by one that scores classes.
 
-    Of the last block only the positions that are read are computed. `forward` is `embed`, `blocks` and `scores`; who
+    Of the last block only the position that is read is computed. `forward` is `embed`, `blocks` and `scores`; who
     trains the last blocks alone computes what goes into them once, and goes on from there.
 
     Args:
@@ -118,8 +119,9 @@ class GPT2Classifier(Module):
             return self.whole_blocks(x, lengths, start, stop)
         x = self.whole_blocks(x, lengths, start, n_layer - 1)
         lengths, width = raw(lengths), x.shape[1]
-        rows = _take(x, self.reading.position(lengths, width))[:, None]  # (B, 1, C)
-        return block_over(self.transformer.h[-1], rows, x, self.reading.visible(lengths, width))
+        row = _take(x, self.reading.position(lengths, width))[:, None]  # (B, 1, C)
+        block, visible = self.transformer.h[-1], self.reading.visible(lengths, width)
+        return (block_over if block.attn.attn_dropout.active else block_at)(block, row, x, visible)
 
     def whole_blocks(self, x: Tensor, lengths, start: int = 0, stop: int | None = None) -> Tensor:
         """The same at every position: (B, T, C) -> (B, T, C)."""
@@ -163,7 +165,33 @@ def block_over(block: Block, rows: Tensor, x: Tensor, visible) -> Tensor:
     keep = attn.attn_dropout.mask(x, (*q.shape[:3], k.shape[2]))
     y = ops.attention(q, k, v, visible, keep, causal=False, p=attn.attn_dropout.p)
     y = ops.reshape(ops.transpose(y, axes=(0, 2, 1, 3)), shape=rows.shape)  # heads side by side again
-    rows = rows + block.resid_dropout(attn.c_proj(y))
+    return _residual(block, rows, y)
+
+
+def block_at(block: Block, row: Tensor, x: Tensor, visible) -> Tensor:
+    """`block_over` at one position, (B, 1, C), and without attention dropout: there no keys and values are made.
+
+    The product of a query with a key is q · (W_kᵀ x + b_k) = (W_k q) · x + q · b_k, and the last term, the same for
+    all keys, changes no softmax. The weights a add up to 1, so Σ a (W_vᵀ x + b_v) = W_vᵀ (Σ a x) + b_v. The heads
+    can attend to x itself.
+    """
+    attn, width = block.attn, x.shape[-1]
+    w_k, w_v = (_by_head(attn.c_attn.weight_of(i * width, (i + 1) * width), attn.n_head) for i in (1, 2))  # (H, C, D)
+    q = _by_head(attn.c_attn.columns(block.ln_1(row), 0, width)[:, 0], attn.n_head)  # (H, B, D)
+    q = ops.matmul(q, ops.transpose(w_k, axes=(0, 2, 1)))  # (H, B, C)
+    q = ops.transpose(q, axes=(1, 0, 2))[:, None] * math.sqrt(attn.n_head)  # (B, 1, H, C): √(C/D), as C is its D
+    seen = block.ln_1(x)[:, None]  # (B, 1, T, C)
+    seen = ops.attention(q, seen, seen, visible, causal=False)[:, 0]  # (B, H, C)
+    y = ops.matmul(ops.transpose(seen, axes=(1, 0, 2)), w_v)  # (H, B, D)
+    y = ops.reshape(ops.transpose(y, axes=(1, 0, 2)), shape=row.shape)  # heads side by side again
+    if attn.c_attn.bias is not None:
+        y = y + attn.c_attn.bias[2 * width:]
+    return _residual(block, row, y)
+
+
+def _residual(block: Block, rows: Tensor, y: Tensor) -> Tensor:
+    """The rest of a block: what goes into it and what its heads give, (B, n, C) each -> (B, n, C)."""
+    rows = rows + block.resid_dropout(block.attn.c_proj(y))
     return rows + block.resid_dropout(block.mlp(block.ln_2(rows)))
 
 
@@ -171,6 +199,11 @@ def _heads(x: Tensor, n_head: int) -> Tensor:
     """(B, T, C) -> (B, H, T, D)"""
     batch, length, width = x.shape
     return ops.transpose(ops.reshape(x, shape=(batch, length, n_head, width // n_head)), axes=(0, 2, 1, 3))
+
+
+def _by_head(x: Tensor, n_head: int) -> Tensor:
+    """(n, C) -> (H, n, D)"""
+    return _heads(x[None], n_head)[0]
 
 
 def _take(x: Tensor, position) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 from tinygrad_gpt import ops
 from tinygrad_gpt.data.batches import book_batches, length_batches
 from tinygrad_gpt.data.book_splits import divide
-from tinygrad_gpt.data.classification import Split, read_labelled
+from tinygrad_gpt.data.classification import LabelledTexts, Split, read_labelled, split_for_test
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.files import append_line, run_lock, write_atomic
 from tinygrad_gpt.models.classifier import GPT2Classifier
@@ -72,9 +72,7 @@ def finetune_classifier(config: FinetuneConfig, out: str | Path,
     out = Path(out)
     if (out / "model.h5").exists():
         raise UsageError(f"cannot start ({out}): a finished run is there; choose another folder")
-    data = read_labelled(config.data, config.text_column, config.label_column, encoding=config.encoding,
-                         skip_malformed=config.skip_malformed, quotes=config.split != "by-text")
-    split = divide(data, config.split, config.split_seed)
+    data, split = _read(config)
     base, tokenizer = load_base(config, [data.texts[i] for i in split.train])
     model, tokens, truncated = with_head(base, tokenizer, data.texts, split.train, len(data.classes), config)
     trained = sum(parameter.size for parameter in model.trainable())
@@ -97,6 +95,16 @@ def finetune_classifier(config: FinetuneConfig, out: str | Path,
         _write(out, result, log)
         save_model(out / "model.h5", saved, np.float16 if config.float16 else np.float32)
         return result
+
+
+def _read(config: FinetuneConfig) -> tuple[LabelledTexts, Split]:
+    """All texts of the run, and their parts."""
+    read = partial(read_labelled, text_column=config.text_column, label_column=config.label_column,
+                   encoding=config.encoding, skip_malformed=config.skip_malformed, quotes=config.split != "by-text")
+    data = read(config.data)
+    if config.test is None:
+        return data, divide(data, config.split, config.split_seed)
+    return split_for_test(data, read(config.test), seed=config.split_seed)
 
 
 def train_on_texts(texts: Sequence[str], labels: np.ndarray, config: FinetuneConfig,
@@ -152,7 +160,8 @@ def _as_saved(inputs: Texts, config: FinetuneConfig, out: Path) -> Texts:
 
 
 def _provenance(config, tokenizer, test):
-    files = [config.data] if config.base == "random" else [config.data, str(model_file(config.base))]
+    files = [config.data, *([config.test] if config.test else [])]
+    files += [] if config.base == "random" else [str(model_file(config.base))]
     return origin("finetune classifier", config, files) | {
         "base_vocabulary": tokenizer.digest, "test_accuracy": test.accuracy, "test_f1": test.f1}
 
@@ -168,6 +177,7 @@ def _train(model, inputs, labels, split, config) -> Iterator[Progress]:
     loss_of = partial(_loss, fed, labels, weights, config.trains_language)
     computed = np.full_like(inputs.lengths, model.context) if model.reading.filled else inputs.lengths
     started, seen, step = time.monotonic(), 0, 0
+    fed.prepare(split.train)
     for steps in epochs:
         for number, batches in enumerate(steps, start=1):
             seed_dropout(model.train(), config.seed, step)

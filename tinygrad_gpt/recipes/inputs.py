@@ -8,13 +8,14 @@ import numpy as np
 
 from tinygrad_gpt.autograd import no_grad
 from tinygrad_gpt.backend import backend_of
-from tinygrad_gpt.data.batches import pad
+from tinygrad_gpt.data.batches import length_batches, pad
 from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.tensor import Tensor
 
 __all__ = ["IN_MEMORY", "FrozenPrefix", "Texts", "frozen_blocks", "inputs_of"]
 
 IN_MEMORY = 2**30  # bytes of activations; more than that go into a temporary file
+PREPARED_TOGETHER = 32  # texts; about a thousand tokens fill a matrix product
 
 
 class Texts:
@@ -29,6 +30,9 @@ class Texts:
         self.model, self.token_lists = model, token_lists
         self.lengths = np.array([len(tokens) for tokens in token_lists], np.int64)
         self.start = 0  # the block that `batch` goes into
+
+    def prepare(self, rows: np.ndarray) -> None:
+        """Compute now what is kept of some texts; here nothing is."""
 
     def ids(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Padded ids (B, T) of some texts and their lengths (B), on the host."""
@@ -51,7 +55,8 @@ class Texts:
 
 
 class FrozenPrefix(Texts):
-    """The same, where the first ``start`` blocks are frozen: each text goes through them once, when it is first needed.
+    """The same, where the first ``start`` blocks are frozen: each text goes through them once, when it is first needed,
+    or by `prepare`; a text that is there twice, once for both.
 
     The activations are kept on the host, up to 1 GiB of them in memory, more in a temporary file that is
     mapped into memory. They are those of a model without dropout.
@@ -61,20 +66,28 @@ class FrozenPrefix(Texts):
         super().__init__(model, token_lists)
         self.start = start
         config, reading = model.transformer.config, model.reading
+        first: dict[tuple[int, ...], int] = {}
+        self.same_as = np.array([first.setdefault(tuple(ids), i) for i, ids in enumerate(token_lists)])
         if start == config.n_layer and reading.read != "mean":
             sizes = np.ones_like(self.lengths)  # behind the last block only what is read is left
         else:
             sizes = np.full_like(self.lengths, model.context) if reading.filled else self.lengths
+        sizes = np.where(self.same_as == np.arange(len(sizes)), sizes, 0)  # a text that is there twice is kept once
         self.ends = np.cumsum(sizes)
         self.known = np.zeros(len(sizes), bool)
         dtype = np.dtype(str(model.score.weight.dtype))
         self.values = _storage((int(sizes.sum()), config.n_embd), dtype, in_memory)
 
+    def prepare(self, rows: np.ndarray) -> None:
+        """Send those texts that have not been there through the frozen blocks, texts of like length together."""
+        rows = np.unique(self.same_as[rows])
+        rows = rows[~self.known[rows]]
+        for places in length_batches(self.lengths[rows], PREPARED_TOGETHER, seed=0, epoch=0, shuffle=False):
+            self._compute(rows[places])
+
     def batch(self, rows: np.ndarray) -> tuple[Tensor, np.ndarray]:
-        rows = np.asarray(rows)
-        if not self.known[rows].all():
-            self._compute(rows[~self.known[rows]])
-        kept = [self._kept(i) for i in rows]
+        self.prepare(rows)
+        kept = [self._kept(i) for i in self.same_as[rows]]
         x = np.zeros((len(rows), max(map(len, kept)), self.values.shape[1]), self.values.dtype)  # (B, T, C)
         for row, values in zip(x, kept, strict=True):
             row[:len(values)] = values
