@@ -20,11 +20,15 @@ __all__ = ["load_base", "set_trained", "with_head"]
 
 
 def load_base(config: FinetuneConfig, train_texts: list[str]) -> tuple[GPT2, Tokenizer]:
-    """The language model to start from, with the run's dropout, and its vocabulary."""
+    """The language model to start from, with the run's dropout, and its vocabulary.
+
+    Weights of a mapped file are not copied. What is trained, is in place: the system then gives the process a page of
+    its own, and the file stays as it is.
+    """
     if config.base != "random":
         loaded = load_model(config.base)
         base = GPT2(replace(loaded.transformer.config, dropout=config.dropout), seed=None)
-        base.load_state_dict(loaded.transformer.state_dict())
+        base.adopt_state_dict(loaded.transformer.state_dict())
         return base, loaded.tokenizer
     tokenizer = load_vocabulary(config.vocabulary) if config.vocabulary else Tokenizer.train(train_texts,
                                                                                              config.vocab_size)
@@ -34,7 +38,7 @@ def load_base(config: FinetuneConfig, train_texts: list[str]) -> tuple[GPT2, Tok
     base = GPT2(sizes, seed=None)
     kept = {name: value for name, value in asdict(sizes).items() if name in (
         "vocab_size", "n_ctx", "n_embd", "n_layer", "qkv_bias", "tied_head")}
-    base.load_state_dict(init.book(TorchStream(config.seed), **kept))
+    base.adopt_state_dict(init.book(TorchStream(config.seed), **kept))
     return base, tokenizer
 
 

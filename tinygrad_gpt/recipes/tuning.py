@@ -170,7 +170,7 @@ def _digests(config: TuningConfig) -> dict[str, str]:
 def _prepare(make: MakeTask, config: TuningConfig, base: SavedModel) -> tuple[GPT2, Task]:
     """The model before the first step, of which the right parameters are trained, and the task, if there is memory."""
     model = GPT2(replace(base.transformer.config, dropout=config.dropout), seed=None)
-    model.load_state_dict(base.transformer.state_dict())
+    model.adopt_state_dict(base.transformer.state_dict())
     if config.train == "lora":
         apply_lora(model, config.rank, config.alpha, config.targets.split(","), uniform_by_inputs(config.seed))
     task = make(config, model, base.tokenizer)
@@ -214,7 +214,7 @@ class _Run:
         if missing := set(self.trained) - set(model):
             raise CheckpointError(f"cannot resume ({self.folder}): the state lacks {', '.join(sorted(missing))}; "
                                   "start a new run in another folder")
-        self.model.load_state_dict(self.model.state_dict() | model)
+        self.model.adopt_state_dict(self.model.state_dict() | model)
         self.optimizer.load_state_dict(optimizer)
 
     def finish(self, log: list[Progress]) -> SavedModel:
