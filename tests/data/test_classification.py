@@ -15,6 +15,7 @@ from tinygrad_gpt.data.classification import (
     read_texts,
     shared_texts,
     split_by_text,
+    split_for_test,
 )
 from tinygrad_gpt.errors import DataError, UsageError
 
@@ -236,6 +237,39 @@ def test_fractions_that_are_none_are_refused(fractions):
         split_by_text(many(), fractions, seed=1)
 
 
+# -- a test file
+
+
+def test_a_test_file_is_the_test_part_whole_and_its_texts_are_not_trained_on():
+    data = many()
+    data.texts[3] = "TEXT 2"  # ham; text 2, too: one duplicate
+    test = labelled(["text 5", " Text 6", "new", "text 5", "other"], ["ham", "ham", "spam", "ham", "spam"])
+    data.counts.lines, test.counts.lines = 100, 5
+    joined, split = split_for_test(data, test, seed=1)
+    assert joined.texts[100:] == test.texts
+    assert split.test.tolist() == [100, 101, 102, 103, 104]
+    assert [joined.classes[k] for k in joined.labels[split.test]] == ["ham", "ham", "spam", "ham", "spam"]
+    assert sorted([*split.train, *split.validation]) == [row for row in range(100) if row not in (3, 5, 6)]
+    assert len(split.validation) == 9  # 7 of 72, 2 of 25
+    assert (split.in_test, split.duplicates, joined.counts.lines) == (2, 1, 105)
+    assert str(split) == ("2 texts of the test file, 1 duplicates and 0 texts with two labels left out; "
+                          "88 training, 9 validation, 5 test texts")
+
+
+def test_labels_of_a_test_file_are_matched_by_name():
+    data = labelled([f"text {i}" for i in range(30)], ["a", "b", "c"] * 10)
+    joined, split = split_for_test(data, labelled(["x", "y"], ["c", "b"]), seed=1)
+    assert joined.labels[split.test].tolist() == [2, 1]
+    with pytest.raises(DataError, match=r"unknown labels \(.*\): 'd', 'e' do not stand in .*; rename them"):
+        split_for_test(data, labelled(["x", "y"], ["d", "e"]), seed=1)
+
+
+def test_a_test_file_that_holds_all_texts_of_a_class_is_refused():
+    data = many(20)
+    with pytest.raises(DataError, match=r"class 'spam'.*0 different texts are too few"):
+        split_for_test(data, labelled([f"text {i}" for i in range(0, 20, 4)] + ["x"], ["spam"] * 5 + ["ham"]), seed=1)
+
+
 # -- real files
 
 
@@ -256,6 +290,14 @@ def test_banking_questions(shared_data):
     assert str(data.counts) == "10,017 lines read, 10,003 records, 0 skipped (1 header, 13 inside quoted cells)"
     assert len(data.classes) == 77
     assert len(split_by_text(data, seed=123).train) == 6999
+
+
+def test_banking_questions_with_their_own_test_file(shared_data):
+    train, test = (read_labelled(shared_data / "classify" / "banking77" / f"{name}.csv") for name in ("train", "test"))
+    joined, split = split_for_test(train, test, seed=123)
+    parts = [split.train, split.validation, split.test]
+    assert shared_texts(*([joined.texts[i] for i in part] for part in parts)) == 0
+    assert (len(split.test), split.in_test) == (3080, 7)
 
 
 def test_movie_reviews(shared_data):

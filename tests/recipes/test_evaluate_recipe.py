@@ -57,6 +57,13 @@ def test_a_part_is_refused_for_another_file(data, tmp_path):
     assert evaluate(other, data).report.count == 60
 
 
+def test_a_part_is_refused_where_there_was_a_test_file(data):
+    saved = tiny.classifier(config={"split_seed": 5, "test": "judged.csv"})
+    with pytest.raises(UsageError, match=r"no train part: .* a test file of its own, 'judged.csv'; evaluate all rows"):
+        evaluate(saved, data, "train")
+    assert evaluate(saved, data).report.count == 60
+
+
 def test_labels_may_be_a_subset_and_are_matched_by_name(tmp_path):
     data = read_labelled(tiny.labelled_file(tmp_path / "a.csv", classes=("sun", "code")))
     saved = tiny.classifier(labels=("sun", "snow", "code"))

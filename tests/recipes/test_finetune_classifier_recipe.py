@@ -112,6 +112,21 @@ def test_a_finished_run_is_kept_and_an_interrupted_one_is_started_afresh(run, co
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 24
 
 
+def test_a_test_file_of_its_own_is_judged_whole(config, tmp_path):
+    judged = tiny.labelled_file(tmp_path / "judged.csv", 20)  # the first 20 of the 60 texts
+    result = finetune_classifier(replace(config, test=str(judged), epochs=1), tmp_path / "run")
+    assert result.test.count == result.baseline.count == 20
+    assert result.counts == (
+        "82 lines read, 80 records, 0 skipped (2 header); 20 texts of the test file, 0 duplicates and 0 texts with two "
+        "labels left out; 37 training, 3 validation, 20 test texts")
+    saved = load_model(tmp_path / "run")
+    assert evaluate(saved, read_labelled(judged)).report == result.test
+    assert set(saved.provenance["sha256"]) == {"three.csv", "judged.csv", "base.h5"}
+    assert saved.provenance["config"]["test"] == "judged.csv"
+    with pytest.raises(UsageError, match="split 'book' makes its own test part; give it no test file"):
+        replace(config, test="judged.csv", split="book")
+
+
 @pytest.mark.parametrize("base", ["random", "classifier"])
 def test_other_bases(base, config, tmp_path):
     name = base

@@ -29,6 +29,7 @@ data, start, model, reading, training, folder = map(_section, (
 @data("--label-column", metavar="COLUMN", help="Column of the labels, by name or number from 1.")
 @data("--encoding", default="utf-8", help="Encoding of the file.")
 @data("--skip-malformed", is_flag=True, help="Count malformed rows instead of refusing the file.")
+@data("--test", metavar="FILE", help="Labelled texts to judge on.  [default: a fifth of the others]")
 @data("--split", type=click.Choice(["by-text", "book", "book-experiments"]), default="by-text",
       help="No text in two parts, or one of the two splits of the book's author.")
 @data("--split-seed", type=NonNegativeInt(), default=123, help="Seed of the split by text.")

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,10 @@ from tinygrad_gpt.data.tables import Counts, Table, read_table
 from tinygrad_gpt.data.text_files import Source, read_text
 from tinygrad_gpt.errors import DataError, UsageError
 
-__all__ = ["LabelledTexts", "Split", "normalise", "read_labelled", "read_texts", "shared_texts", "split_by_text"]
+__all__ = [
+    "LabelledTexts", "Split", "normalise", "read_labelled", "read_texts", "shared_texts", "split_by_text",
+    "split_for_test",
+]
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Split:
     conflicts: int = 0  # rows left out: their text, normalised, has two different labels
     undersampled: int = 0  # rows left out so that the classes are of one size
     leaked: int = 0  # test texts that stand, letter for letter, in the training part as well
+    in_test: int = 0  # rows left out: their text, normalised, stands in the test file
 
     @property
     def left_out(self) -> str:
@@ -47,7 +51,8 @@ class Split:
         if self.undersampled:
             return (f"{self.undersampled:,} rows left out to balance the classes; "
                     f"{self.leaked:,} of the test texts stand in the training part, too")
-        return f"{self.duplicates:,} duplicates and {self.conflicts:,} texts with two labels left out"
+        known = f"{self.in_test:,} texts of the test file, " if self.in_test else ""
+        return f"{known}{self.duplicates:,} duplicates and {self.conflicts:,} texts with two labels left out"
 
     def __str__(self) -> str:
         """The same, and `70 training, 10 validation, 20 test texts`."""
@@ -233,6 +238,37 @@ def split_by_text(
         raise DataError(f"split ({data.file}): a text is in two parts; please report this file")
     conflicts = sum(len(same) for text, same in rows.items() if text not in agreed)
     return Split(train, validation, test, sum(len(same) - 1 for same in agreed.values()), conflicts)
+
+
+def split_for_test(data: LabelledTexts, test: LabelledTexts, *, seed: int) -> tuple[LabelledTexts, Split]:
+    """Join two files; all of the second is the test part, the first is divided by text, 90 % to 10 %.
+
+    Texts of the first file that stand in the second are left out, so that no test text was seen in training.
+
+    Args:
+        data: to train on and to validate with.
+        test: to judge on, every row of it; its classes are among those of ``data``.
+        seed: of the division, as in `split_by_text`.
+
+    Returns:
+        The texts of both files with the sum of their counts, and the split of them.
+
+    Raises:
+        DataError: `unknown labels (test.csv): 'ad' do not stand in mail.csv; …`, and as `split_by_text`.
+    """
+    if unknown := [name for name in test.classes if name not in data.classes]:
+        raise DataError(f"unknown labels ({test.file}): {', '.join(map(repr, unknown[:10]))} do not stand in "
+                        f"{data.file}; rename them, or add texts with them there")
+    asked = {normalise(text) for text in test.texts}
+    kept = np.array([row for row, text in enumerate(data.texts) if normalise(text) not in asked], np.int64)
+    others = replace(data, texts=[data.texts[row] for row in kept], labels=data.labels[kept])
+    split = split_by_text(others, (0.9, 0.1, 0.0), seed=seed)
+    labels = np.array([data.classes.index(name) for name in test.classes])[test.labels]
+    counts = Counts(*map(sum, zip(astuple(data.counts), astuple(test.counts), strict=True)))
+    joined = replace(data, texts=data.texts + test.texts, labels=np.concatenate([data.labels, labels]), counts=counts)
+    return joined, replace(
+        split, train=kept[split.train], validation=kept[split.validation],
+        test=np.arange(len(data.texts), len(joined.texts)), in_test=len(data.texts) - len(kept))
 
 
 def _hash(seed: int, text: str) -> bytes:

@@ -84,7 +84,11 @@ def _rows(saved: SavedModel, data: LabelledTexts, part: str) -> tuple[np.ndarray
     """Which rows belong to the part, and the line that reconciles them with the file."""
     if part == "all":
         return np.arange(len(data.texts)), f"{data.counts}; all {len(data.texts):,} judged"
-    seed = saved.provenance.get("config", {}).get("split_seed")
+    config = saved.provenance.get("config", {})
+    if config.get("test"):
+        raise UsageError(f"no {part} part: the model was finetuned with a test file of its own, {config['test']!r}; "
+                         "evaluate all rows of that")
+    seed = config.get("split_seed")
     if seed is None:
         raise UsageError(f"no {part} part: the model does not say how its data were split; evaluate all rows")
     files = saved.provenance.get("sha256", {})

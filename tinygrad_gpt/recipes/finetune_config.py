@@ -24,8 +24,10 @@ class FinetuneConfig:
 
     Args:
         data, text_column, label_column, encoding, skip_malformed: the labelled texts, as in `read_labelled`.
+        test: texts to judge on, in a file of their own that is read alike; 90 % of the others are trained on, 10 %
+            validate, as in `split_for_test`. None: a part of ``data``.
         split: "by-text" shares no text between the parts; "book" and "book-experiments" are those of the reference.
-        split_seed: of the division by text into 70 % training, 10 % validation and 20 % test texts.
+        split_seed: of the division by text, without a test file into 70 % training, 10 % validation, 20 % test texts.
         base: any model that `load_model` takes, or "random" for a new one.
         vocabulary, vocab_size, n_ctx, n_embd, n_layer, n_head: of a new model: a vocabulary as in `load_vocabulary`, or
             the tokens of one to train on the training texts, and sizes.
@@ -60,6 +62,7 @@ class FinetuneConfig:
     label_column: str | None = None
     encoding: str = "utf-8"
     skip_malformed: bool = False
+    test: str | None = None
     split: str = "by-text"
     split_seed: int = 123
     base: str = SHIPPED_BASE
@@ -98,6 +101,8 @@ class FinetuneConfig:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}")
+        if self.test is not None and self.split != "by-text":
+            raise UsageError(f"split {self.split!r} makes its own test part; give it no test file")
         for name in ("epochs", "batch_size", "accumulate"):
             if not (isinstance(getattr(self, name), int) and getattr(self, name) > 0):
                 raise UsageError(f"{name} is {getattr(self, name)!r}; give a whole number from 1 on")
