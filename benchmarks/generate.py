@@ -1,100 +1,78 @@
-"""Decoding with GPT-2 124M beside torch: milliseconds a token, each in a process of its own, turn by turn.
+"""Decoding with GPT-2 124M beside torch: milliseconds for one token more of every text.
 
-    python benchmarks/generate.py [--write]
+    python benchmarks/generate.py [--threads 1 2] [--write]
 
-Random weights, a prompt of 64 tokens, one thread. A block is 8 tokens for every row (1 without the cache); blocks
-alternate, so that whatever else the machine does hits all. Time is the CPU time of the process, which on an idle
-machine is the time that passes. torch: the model of tests/torch_gpt2.py with a preallocated cache, SDPA, inference
-mode. Limit: each weight times one vector, nothing else; the memory can deliver the weights no faster.
+Random weights, prompts of 64 tokens; a block is 8 tokens for every text (1 without the cache). torch: the model of
+tests/torch_gpt2.py with a preallocated cache, SDPA, inference mode. Limit: each weight times one vector, nothing else;
+the memory can deliver the weights no faster.
 """
 
-import argparse
-import json
-import sys
-import time
-from pathlib import Path
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-PROMPT, TOKENS, BLOCKS = 64, 8, 5
-WORKERS = ("ours", "decode", "no cache", "torch", "limit")
+from common import GPT2_124M, Against, Benchmark, Case, tokens
 
 
-def config():
-    from tinygrad_gpt.models.gpt2 import GPT2Config
-
-    return GPT2Config(n_ctx=PROMPT + TOKENS)
-
-
-def prompts(batch):
-    import numpy as np
-
-    return np.random.default_rng(0).integers(0, 50257, (batch, PROMPT))
-
-
-def our_block(batch):
+def our_block(batch, prompt, new, **sizes):
     """The model with its cache, greedy."""
     from tinygrad_gpt import no_grad
-    from tinygrad_gpt.models.gpt2 import GPT2
+    from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 
-    model = GPT2(config()).eval()
+    model = GPT2(GPT2Config(n_ctx=prompt + new, **sizes)).eval()
     cache = model.new_cache(batch)
     with no_grad():
-        first = model.next_logits(prompts(batch), cache).numpy().argmax(axis=-1)
+        first = model.next_logits(tokens(sizes["vocab_size"], batch, prompt), cache).numpy().argmax(axis=-1)
 
     def block():
-        ids, cache.lengths[:] = first, PROMPT
+        ids, cache.lengths[:] = first, prompt
         with no_grad():
-            for _ in range(TOKENS):
+            for _ in range(new):
                 ids = model.next_logits(ids[:, None], cache).numpy().argmax(axis=-1)
-        return TOKENS
+        return new
 
     return block
 
 
-def decode_block(batch):
+def sampling_block(batch, prompt, new, **sizes):
     """All that `generate` does for a token: the model, log-probabilities, top-p, the draw, the text."""
     from tinygrad_gpt.generate.decode import decode
     from tinygrad_gpt.generate.sampling import Sampling
-    from tinygrad_gpt.models.gpt2 import GPT2
+    from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
     from tinygrad_gpt.text import Tokenizer
 
-    model = GPT2(config())
+    model = GPT2(GPT2Config(n_ctx=prompt + new, **sizes))
     model.ln_f.weight.data[...] *= 10  # logits that differ about as much as a trained model's
     tokenizer = Tokenizer([bytes([i]) for i in range(256)] + [b"%d" % i for i in range(10, 50_010)])
-    texts = decode(model, tokenizer, prompts(batch).tolist(), Sampling(0.8, top_p=0.95), max_new_tokens=10**9)
+    prompts = tokens(sizes["vocab_size"], batch, prompt).tolist()
+    texts = decode(model, tokenizer, prompts, Sampling(0.8, top_p=0.95), max_new_tokens=10**9)
 
     def block():
-        for _ in range(TOKENS * batch):
+        for _ in range(new * batch):
             next(texts)
-        return TOKENS
+        return new
 
     return block
 
 
-def uncached_block(batch):
+def uncached_block(batch, prompt, new, **sizes):
+    """One token, for which the whole text is read again."""
     from tinygrad_gpt import no_grad
-    from tinygrad_gpt.models.gpt2 import GPT2
+    from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 
-    model, ids = GPT2(config()).eval(), prompts(batch)
+    model = GPT2(GPT2Config(n_ctx=prompt + new, **sizes)).eval()
+    ids = tokens(sizes["vocab_size"], batch, prompt)
 
     def block():
         with no_grad():
             model.head(model.ln_f(model.hidden(ids)[:, -1])).numpy().argmax(axis=-1)
-        return 1
 
     return block
 
 
-def torch_block(batch):
-    sys.path.append(str(REPOSITORY / "tests"))
-    import torch
-    import torch_gpt2
-    from torch.nn import functional as F
+def torch_block(batch, prompt, new, **sizes):
+    import torch_side
+    from torch_side import F, torch
 
-    torch.set_num_threads(1)
-    model = torch_gpt2.GPT2(config()).eval()
+    model = torch_side.gpt2(prompt + new, **sizes).eval()
     heads = model.h[0].attn.n_head
-    caches = torch.zeros(len(model.h), 2, batch, heads, PROMPT + TOKENS, model.wte.embedding_dim // heads)
+    caches = torch.zeros(len(model.h), 2, batch, heads, prompt + new, model.wte.embedding_dim // heads)
 
     def attend(attn, x, cache, start):
         shape, end = (batch, x.shape[1], heads, -1), start + x.shape[1]
@@ -111,83 +89,54 @@ def torch_block(batch):
             x = x + layer.mlp(layer.ln_2(x))
         return F.linear(model.ln_f(x[:, -1:]), model.wte.weight).argmax(dim=-1)
 
-    first = next_ids(torch.from_numpy(prompts(batch)), 0)
+    first = next_ids(torch.from_numpy(tokens(sizes["vocab_size"], batch, prompt)), 0)
 
     def block():
         ids = first
-        for i in range(TOKENS):
-            ids = next_ids(ids, PROMPT + i)
-        return TOKENS
+        for i in range(new):
+            ids = next_ids(ids, prompt + i)
+        return new
 
     return block
 
 
-def limit_block(batch):
+def limit_block(batch, prompt, new, n_embd, n_layer, vocab_size, **_):
+    """The weights in the order in which the model uses them, each the way round that it has there."""
     import numpy as np
+    from limits import block_products
 
-    from tinygrad_gpt.models.gpt2 import GPT2
+    def normal(*shape):
+        return np.random.default_rng(0).standard_normal(shape, np.float32)
 
-    model = GPT2(config())
-    weights = [p.numpy() for name, p in model.named_parameters() if p.ndim == 2 and name != "wpe.weight"]
-    weights = [w.T if len(w) == 50257 else w for w in weights]  # as the head uses it
-    vectors = {n: np.ones(n, np.float32) for n in (768, 3072)}
+    weights = [normal(n_in, n_out) for _, n_in, n_out, _ in block_products(1, n_embd, trained=False) * n_layer]
+    weights.append(normal(vocab_size, n_embd).T)
+    vectors = {n: normal(n) for n in (n_embd, 4 * n_embd)}
 
     def block():
-        for _ in range(TOKENS):
+        for _ in range(new):
             for weight in weights:
                 vectors[len(weight)] @ weight
-        return TOKENS
+        return new
 
     return block
 
 
-def work(which, batch):
-    """The measuring process: run a block for each line on stdin, print the milliseconds of a token."""
-    sys.path.insert(0, str(REPOSITORY))
-    make = dict(zip(WORKERS, (our_block, decode_block, uncached_block, torch_block, limit_block), strict=True))
-    block = make[which](batch)
-    block()
-    for _ in sys.stdin:
-        start = time.process_time()
-        tokens = block()
-        print(json.dumps(1000 * (time.process_time() - start) / tokens), flush=True)
+def case(name, batch, goal, *more):
+    return Case(name, GPT2_124M | {"batch": batch, "prompt": 64, "new": 8},
+                (Against(goal), Against(figure="mib", note="memory"), *more,
+                 Against(None, "ours", "with sampling", note="with all that `generate` does, beside the model"),
+                 Against(None, "no cache", note="beside ours without the cache")))
 
 
-def rows():
-    from common import median, take_turns
-
-    for batch in (1, 8):
-        blocks = take_turns(__file__, {which: (which, str(batch)) for which in WORKERS}, BLOCKS, threads=1)
-
-        def ratio(a, b, blocks=blocks):
-            return f"{median(x / y for x, y in zip(blocks[a], blocks[b], strict=True)):.2f}"
-
-        yield [str(batch), *(f"{median(blocks[which]):.1f}" for which in ("ours", "torch")), ratio("ours", "torch"),
-               f"{median(blocks['limit']):.1f}", ratio("limit", "ours"), f"{median(blocks['decode']):.1f}",
-               f"{median(blocks['no cache']):.0f}", ratio("no cache", "ours")]
-
-
-def main():
-    from common import machine, table, write_section
-
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
-    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.worker:
-        return work(options.worker[0], int(options.worker[1]))
-    text = table(["rows", "ours ms", "torch ms", "ratio", "limit ms", "limit / ours", "with sampling ms", "no cache ms",
-                  "no cache / cache"], rows())
-    text = (f"`benchmarks/generate.py`, {machine()}\n\n{text}\n\nGPT-2 124M, float32, one thread: milliseconds for one "
-            f"token more of every row behind a prompt of {PROMPT} tokens. CPU time; medians of {BLOCKS} blocks of "
-            f"{TOKENS} tokens that take turns, and of the ratios of neighbouring blocks. torch: the same model with a "
-            "preallocated cache and SDPA. Limit: each weight times one vector, nothing else. With sampling: all that "
-            "`generate` does for a token, log-probabilities, top-p and the draw included.")
-    print(text)
-    if options.write:
-        write_section("Generation", text)
-    return None
-
+BENCHMARK = Benchmark(
+    "Generation", __file__,
+    {"ours": our_block, "with sampling": sampling_block, "no cache": uncached_block, "torch": torch_block,
+     "limit": limit_block},
+    [case("a token of one text", 1, 0.8, Against(1.11, "limit", note="beside the limit")),
+     case("a token of each of 8 texts", 8, 1.0)],
+    "GPT-2 124M, float32: milliseconds for one token more of every text behind a prompt of 64 tokens. torch: the same "
+    "model with a preallocated cache and SDPA. Limit: each weight times one vector, nothing else. All that `generate` "
+    "does: log-probabilities, top-p and the draw are counted.")
 
 if __name__ == "__main__":
-    main()
+    BENCHMARK.main()

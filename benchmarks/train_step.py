@@ -1,130 +1,95 @@
-"""One training step (forward, backward, AdamW) beside torch eager, each in a process of its own, turn by turn.
+"""One training step (forward, backward, AdamW) beside torch eager.
 
-    python benchmarks/train_step.py [--write]
+    python benchmarks/train_step.py [--threads 1 2] [--write]
 
-nanoGPT's configuration for CPUs and a small one, on characters of a real text. A block is 20 steps; blocks of the
-two alternate, so that whatever else the machine does hits both. torch: the model of tests/torch_gpt2.py (SDPA).
+GPT-2 124M, nanoGPT's configuration for CPUs and a small one, on random tokens. torch: the model of
+tests/torch_gpt2.py (SDPA); "as in the book": the model of torch_book.py. Limit: the matrix products of the linear
+layers, forward and backward, alone.
 """
 
-import argparse
-import json
-import os
-import sys
-import time
-from pathlib import Path
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-MODELS = {
-    "nanoGPT's CPU configuration": {"batch": 12, "n_ctx": 64, "n_layer": 4, "n_head": 4, "n_embd": 128},
-    "small": {"batch": 4, "n_ctx": 32, "n_layer": 2, "n_head": 4, "n_embd": 64},
-}
-STEPS, BLOCKS, WARM_UP = 20, 7, 5
+from common import GPT2_124M, Against, Benchmark, Case, tokens
 
 
-def batches(batch, length, n):
-    """``n`` pairs (ids, targets) (batch, length) of characters, and the number of different characters."""
-    import numpy as np
-
-    shared_data = Path(os.environ.get("TINYGRAD_GPT_DATA", REPOSITORY.parent / "shared" / "data"))
-    shakespeare = shared_data / "text" / "tinyshakespeare.txt"
-    text = (shakespeare if shakespeare.exists() else REPOSITORY / "README.md").read_text(encoding="utf-8")
-    characters, ids = np.unique(list(text), return_inverse=True)
-    starts = np.random.default_rng(0).integers(0, len(ids) - length, (n, batch, 1)) + np.arange(length)
-    return [(ids[rows], ids[rows + 1]) for rows in starts], len(characters)
+def batches(vocab_size, batch, length, steps):
+    """``steps`` pairs of ids and targets, (batch, length) each."""
+    drawn = tokens(vocab_size, steps, batch, length + 1)
+    return [(rows[:, :-1].copy(), rows[:, 1:].copy()) for rows in drawn]
 
 
-def our_step(config):
+def our_block(batch, length, steps, recompute=False, **sizes):
     from tinygrad_gpt import ops
-    from tinygrad_gpt.models.gpt2 import GPT2
+    from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
     from tinygrad_gpt.optim import AdamW
 
-    model = GPT2(config)
-    optimizer = AdamW(model.parameters(), lr=1e-3)
+    model = GPT2(GPT2Config(n_ctx=length, **sizes))
+    model.recompute = recompute
+    optimizer = AdamW(model.parameters(), lr=1e-4)
+    data = batches(sizes["vocab_size"], batch, length, steps)
 
-    def step(ids, targets):
-        optimizer.zero_grad()
-        loss = ops.cross_entropy(model(ids), targets)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
+    def block():
+        for ids, targets in data:
+            optimizer.zero_grad()
+            loss = ops.cross_entropy(model(ids), targets)
+            loss.backward()
+            optimizer.step()
+            loss.item()
+        return steps
 
-    return step
-
-
-def torch_step(config):
-    sys.path.append(str(REPOSITORY / "tests"))
-    import torch
-    import torch_gpt2
-
-    from tinygrad_gpt.models.gpt2 import GPT2
-
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    model = torch_gpt2.copy_weights(GPT2(config), torch_gpt2.GPT2(config))
-    optimizer = torch_gpt2.adamw(model, lr=1e-3, weight_decay=0.01)
-
-    def step(ids, targets):
-        optimizer.zero_grad()
-        logits = model(torch.from_numpy(ids)).flatten(0, 1)
-        loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(targets).flatten())
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return step
+    return block
 
 
-def work(which, name):
-    """The measuring process: run a block for each line on stdin, print its figures as a line of JSON."""
-    sys.path.insert(0, str(REPOSITORY))
-    from common import peak_mib
-
-    from tinygrad_gpt.models.gpt2 import GPT2Config
-
-    settings = dict(MODELS[name])
-    data, vocab_size = batches(settings.pop("batch"), settings["n_ctx"], STEPS)
-    step = {"ours": our_step, "torch": torch_step}[which](GPT2Config(vocab_size=vocab_size, **settings))
-    for ids, targets in data[:WARM_UP]:
-        step(ids, targets)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        losses = [step(ids, targets) for ids, targets in data]
-        seconds = (time.perf_counter() - start) / STEPS
-        print(json.dumps({"ms": 1000 * seconds, "mib": peak_mib(), "loss": losses[-1]}), flush=True)
+def recompute_block(**settings):
+    return our_block(recompute=True, **settings)
 
 
-def rows():
-    from common import median, take_turns
+def torch_block(batch, length, steps, written="sdpa", **sizes):
+    import torch_side
 
-    for name in MODELS:
-        for threads in (1, 2):
-            figures = take_turns(__file__, {which: (which, name) for which in ("ours", "torch")}, BLOCKS, threads)
-            ours, torchs = ([block["ms"] for block in figures[which]] for which in ("ours", "torch"))
-            memory = [max(block["mib"] for block in figures[which]) for which in ("ours", "torch")]
-            ratio = median(a / b for a, b in zip(ours, torchs, strict=True))
-            yield [name, str(threads), f"{median(ours):.1f}", f"{median(torchs):.1f}", f"{ratio:.2f}",
-                   *(f"{mib:.0f}" for mib in memory)]
+    model = (torch_side.gpt2(length, **sizes) if written == "sdpa" else
+             torch_side.book(length, sizes["vocab_size"], **sizes).requires_grad_())
+    optimizer = torch_side.adamw(model)
+    data = batches(sizes["vocab_size"], batch, length, steps)
+
+    def block():
+        for ids, targets in data:
+            optimizer.zero_grad()
+            loss = torch_side.cross_entropy(model(torch_side.torch.from_numpy(ids)), targets)
+            loss.backward()
+            optimizer.step()
+            loss.item()
+        return steps
+
+    return block
 
 
-def main():
-    from common import machine, table, write_section
+def book_block(**settings):
+    return torch_block(written="book", **settings)
 
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
-    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.worker:
-        return work(*options.worker)
-    sizes = "; ".join(f"{name}: " + ", ".join(f"{key} {value}" for key, value in model.items())
-                      for name, model in MODELS.items())
-    text = table(["model", "threads", "ours ms", "torch ms", "ratio", "ours MiB", "torch MiB"], rows())
-    text = (f"`benchmarks/train_step.py`, {machine()}\n\n{text}\n\nOne step is forward, backward and AdamW in float32. "
-            f"Medians of {BLOCKS} blocks of {STEPS} steps; the ratio is the median of ratios of neighbouring blocks; "
-            f"MiB is the peak of the whole process. {sizes}.")
-    print(text)
-    if options.write:
-        write_section("Training step", text)
-    return None
 
+def limit_block(batch, length, steps, n_head, **sizes):
+    from limits import model_products, products_block
+
+    return products_block(model_products(batch * length, trained=True, **sizes), steps)
+
+
+MEMORY = Against(0.8, figure="mib", note="memory")
+BENCHMARK = Benchmark(
+    "Training step", __file__,
+    {"ours": our_block, "ours, recompute": recompute_block, "torch": torch_block, "torch, book": book_block,
+     "limit": limit_block},
+    [Case("124M, B 4, T 256", GPT2_124M | {"batch": 4, "length": 256, "steps": 1},
+          (Against(1.0), MEMORY, Against(0.85, "torch, book", note="torch as in the book"),
+           Against(None, "torch, book", figure="mib", note="memory, torch as in the book"),
+           Against(None, of="ours, recompute", note="ours with --recompute"),
+           Against(0.5, of="ours, recompute", figure="mib", note="memory, ours with --recompute"))),
+     Case("124M, B 8, T 128", GPT2_124M | {"batch": 8, "length": 128, "steps": 1}, (Against(1.0), MEMORY)),
+     Case("nanoGPT's CPU configuration", {"vocab_size": 65, "n_layer": 4, "n_head": 4, "n_embd": 128, "batch": 12,
+                                          "length": 64, "steps": 20}, (Against(1.0), MEMORY), every_thread=True),
+     Case("small", {"vocab_size": 65, "n_layer": 2, "n_head": 4, "n_embd": 64, "batch": 4, "length": 32, "steps": 100},
+          (Against(0.8), MEMORY), every_thread=True)],
+    "One step is forward, backward and AdamW in float32. Limit: the matrix products of the linear layers, forward and "
+    "backward, alone. nanoGPT's CPU configuration: B 12, T 64, 4 layers, 4 heads, width 128, vocabulary 65; small: "
+    "B 4, T 32, 2 layers, 4 heads, width 64.")
 
 if __name__ == "__main__":
-    main()
+    BENCHMARK.main()
