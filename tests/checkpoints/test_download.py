@@ -180,7 +180,7 @@ def test_a_file_that_is_missing_there(mirror):
     (mirror / "merges.txt").unlink()
     with pytest.raises(DataError, match=r"merges.txt\): no such file; check --from$"):
         download("gpt2", source=str(mirror))
-    assert downloaded("gpt2") is None
+    assert not cache_folder().exists()
     (mirror / "merges.txt").write_bytes(stand_ins.FILES["merges.txt"])
     assert_complete(download("gpt2", source=str(mirror)))
 
@@ -194,6 +194,28 @@ def test_a_stopped_download_goes_on_from_another_place(server, mirror):
     server.asked.clear()
     assert_complete(download("gpt2", source=server.url + "/mirror"))
     assert server.asked[0] == ("/mirror/model.safetensors", "bytes=2000-")
+
+
+def test_a_failure_before_a_byte_has_arrived_leaves_no_folder(server, tmp_path):
+    server.plan += [("status", 404)] * 3
+    for folder in (None, tmp_path / "a" / "b"):
+        with pytest.raises(TinygradError, match="404"):
+            download("gpt2", folder=folder)
+    assert list(tmp_path.iterdir()) == []
+    own = tmp_path / "own"
+    own.mkdir()
+    with pytest.raises(TinygradError, match="404"):
+        download("gpt2", folder=own / "new")
+    assert list(tmp_path.rglob("*")) == [own]
+
+
+@pytest.mark.parametrize("source", ["ftp://127.0.0.1/x", "file:///etc", "https:x://y"])
+def test_an_address_of_another_kind_is_refused_before_anything_is_made(server, tmp_path, source):
+    with pytest.raises(TinygradError, match=r"^cannot download \(.*model.safetensors\): the address does not begin "
+                                            r"with http:// or https://; use another --from$"):
+        download("gpt2", source=source)
+    assert list(tmp_path.iterdir()) == []
+    assert server.asked == []
 
 
 @pytest.mark.parametrize("k", range(1, 58))

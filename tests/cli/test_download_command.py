@@ -90,7 +90,7 @@ def test_a_wrong_digest(server, capsys, monkeypatch):
     monkeypatch.setitem(server.files, "/gpt2/model.safetensors", bytes(4000))
     line = failure(capsys, ["gpt2", "--from", f"{server.url}/gpt2"], 1)
     assert f"expected {download.MODELS['gpt2'].sha256}; it was removed" in line
-    assert list((download.cache_folder() / "gpt2").iterdir()) == []
+    assert not download.cache_folder().exists()
 
 
 def test_a_full_disk(server, capsys, monkeypatch):
@@ -122,7 +122,7 @@ def test_an_interrupt_and_the_same_again(server, capsys, monkeypatch):
 @pytest.mark.parametrize(("args", "code", "text"), [
     ([], 2, "Missing argument 'MODEL'"), (["gpt3"], 2, "'gpt3' is not one of"), (["gpt2", "gpt2"], 2, "extra argument"),
     (["gpt2", "--from", "absent"], 1, "cannot read (absent): no such folder"), (["gpt2", "--from"], 2, "--from"),
-    (["gpt2", "--from", "ftp://x"], 1, "cannot download (ftp://x/model.safetensors)"),
+    (["gpt2", "--from", "ftp://x"], 1, "the address does not begin with http://"),
     (["gpt2", "--from", "http://127.0.0.1:1", "--to", "/dev/null/x"], 1, "cannot make the folder (/dev/null/x)"),
 ])
 def test_wrong_arguments(capsys, args, code, text):

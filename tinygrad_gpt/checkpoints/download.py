@@ -8,12 +8,12 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tinygrad_gpt.checkpoints.transfer import fetch, is_url, sha256_of
+from tinygrad_gpt.checkpoints.transfer import check_source, fetch, is_url, sha256_of
 from tinygrad_gpt.errors import CheckpointError, DataError, TinygradError, UsageError
 from tinygrad_gpt.files import run_lock, write_atomic
 from tinygrad_gpt.text.vocabulary import GPT2_IDS, GPT2_MERGES
@@ -106,7 +106,8 @@ def download(name: str, *, source: str | None = None, folder: Path | None = None
     Raises:
         CheckpointError: a file is not the published one: `wrong file (https://…): its sha256 is …, expected …; …`.
         ResourceError: the disk has no room.
-        TinygradError: the server or the folder cannot be used; what has arrived is kept for the next call.
+        TinygradError: the server or the folder cannot be used; what has arrived is kept for the next call. If that
+            is nothing, a folder that was made is gone again.
     """
     if name not in MODELS:
         raise UsageError(f"no such model ({name}): it is not one of {', '.join(MODELS)}; use one of these names")
@@ -118,8 +119,10 @@ def download(name: str, *, source: str | None = None, folder: Path | None = None
         source = HUB.format(name=name, revision=MODELS[name].revision)
     elif not is_url(source) and not os.path.isdir(source):
         raise DataError(f"cannot read ({source}): no such folder; check --from")
-    _make(folder)
-    with run_lock(folder):
+    for file, *_ in _files(name):
+        if not (folder / file).exists():
+            check_source(f"{source.rstrip('/')}/{file}")
+    with _made(folder), run_lock(folder):
         for file, sha256, size in _files(name):
             if not _is_there(folder / file, sha256):
                 fetch(f"{source.rstrip('/')}/{file}", folder / file, sha256, size=size, report=partial(report, file))
@@ -133,13 +136,22 @@ def _files(name: str) -> list[tuple[str, str, int | None]]:
     return [("model.safetensors", MODELS[name].sha256, MODELS[name].size), *VOCABULARY]
 
 
-def _make(folder: Path) -> None:
-    """Make the folder where it is missing, for its user only."""
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make the folder where it is missing, for its user only; a failure that leaves it empty leaves none."""
+    missing = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise TinygradError(f"cannot make the folder ({folder}): {(error.strerror or str(error)).lower()}; "
-                            f"set {CACHE_VARIABLE} to a folder you can write to") from error
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise TinygradError(f"cannot make the folder ({folder}): {(error.strerror or str(error)).lower()}; "
+                                f"set {CACHE_VARIABLE} to a folder you can write to") from error
+        yield
+    except BaseException:  # a Ctrl-C, too
+        with contextlib.suppress(OSError):  # it holds what has arrived
+            for path in missing:
+                path.rmdir()
+        raise
 
 
 def _is_there(path: Path, sha256: str) -> bool:

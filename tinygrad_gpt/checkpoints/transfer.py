@@ -15,7 +15,7 @@ from tinygrad_gpt.files import part_of, write_pieces
 if TYPE_CHECKING:
     from requests import Response
 
-__all__ = ["Report", "fetch", "is_url", "sha256_of"]
+__all__ = ["Report", "check_source", "fetch", "is_url", "sha256_of"]
 
 Report = Callable[[int, int], None]
 """Called with the bytes that are there and the bytes of the whole file, after every piece."""
@@ -27,6 +27,24 @@ PIECE = 2**18  # bytes; what has arrived of a piece is lost in a cut
 
 class _Cut(Exception):
     """What another try may cure: no connection, a lost one, a server that is busy."""
+
+
+def check_source(source: str) -> None:
+    """Refuse what cannot be fetched, before anything is made for it.
+
+    Args:
+        source: as in `fetch`.
+
+    Raises:
+        TinygradError: `cannot download (ftp://…): the address does not begin with http:// or https://; …`.
+        DataError: `cannot read (…): no such file; check --from`.
+    """
+    if is_url(source):
+        if not source.lower().startswith(("http://", "https://")):
+            raise TinygradError(f"cannot download ({source}): the address does not begin with http:// or https://; "
+                                "use another --from")
+    elif not os.path.isfile(source):
+        raise DataError(f"cannot read ({source}): no such file; check --from")
 
 
 def fetch(source: str, path: Path, sha256: str, *, size: int | None = None, report: Report) -> None:
@@ -49,6 +67,7 @@ def fetch(source: str, path: Path, sha256: str, *, size: int | None = None, repo
             raise CheckpointError(f"wrong file ({source}): its sha256 is {found}, expected {sha256}; "
                                   "it was removed, try again or another --from")
 
+    check_source(source)
     if is_url(source):
         _download(source, path, size, verify, report)
     else:
@@ -67,8 +86,6 @@ def sha256_of(path: Path) -> str:
 
 
 def _copy(source: str, path: Path, size: int | None, verify: Callable[[Path], None], report: Report) -> None:
-    if not os.path.isfile(source):
-        raise DataError(f"cannot read ({source}): no such file; check --from")
     total = os.path.getsize(source)
     _check(source, path, total, size, total)
     write_pieces(path, _pieces_of_file(source, total, report), verify=verify)
