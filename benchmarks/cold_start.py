@@ -1,54 +1,53 @@
 """How long a user waits for the first answer, beside what a bare Python and an `import torch` cost.
 
-    python benchmarks/cold_start.py [--model PATH] [--runs N] [--write]
+    python benchmarks/cold_start.py [--write]
 
-The commands take turns, so that a busy moment of the machine meets all of them. The first round is not counted: it
-brings the files into memory.
+Whole processes, which take turns. The first round is not counted: it brings the files into memory.
 """
 
-import argparse
+import os
 import subprocess
 import sys
 import time
 from importlib.util import find_spec
-from pathlib import Path
 
-from common import machine, median, table, write_section
+from common import REPOSITORY, Line, Options, command_line, finish, lines_table, median, thread_limits
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+PYTHON, TORCH = "python -c pass", "import torch"
+COMMANDS = {
+    PYTHON: ["-c", "pass"],
+    TORCH: ["-c", "import torch"],
+    'classify "text"': ["cli.py", "classify", "--model", "sms-spam", "You have won a prize, call now"],
+    "--help": ["cli.py", "--help"],
+}
+GOALS = {'classify "text"': 0.4}  # seconds
+
+
+def measure(options: Options) -> list[Line]:
+    """A line for each of our commands, beside `import torch`; the limit is a Python that does nothing."""
+    commands = {name: args for name, args in COMMANDS.items() if name != TORCH or find_spec("torch")}
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    environment = os.environ | thread_limits(options.threads[-1])
+    for _ in range(1 + options.blocks):
+        for name, args in commands.items():
+            started = time.perf_counter()
+            subprocess.run([sys.executable, *args], cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL,
+                           check=True)
+            seconds[name].append(time.perf_counter() - started)
+    counted = {name: values[1:] for name, values in seconds.items()}
+    rival = counted.get(TORCH)
+    return [Line(f"`cli.py {name}`", "s", median(values), median(rival) if rival else None,
+                 median(a / b for a, b in zip(values, rival, strict=True)) if rival else None,
+                 median(counted[PYTHON]), GOALS.get(name), options.threads[-1], absolute=True)
+            for name, values in counted.items() if name not in (PYTHON, TORCH)]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--model", default="sms-spam", help="classifier to use")
-    parser.add_argument("--runs", type=int, default=7, help="at least 5")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
-    settings = parser.parse_args()
-    commands = {
-        "`python -c pass`": ["-c", "pass"],
-        "`cli.py --help`": ["cli.py", "--help"],
-        '`cli.py classify "text"`': ["cli.py", "classify", "--model", settings.model, "You have won a prize, call now"],
-    }
-    if find_spec("torch"):
-        commands['`python -c "import torch"`'] = ["-c", "import torch"]
-    seconds: dict[str, list[float]] = {name: [] for name in commands}
-    for _ in range(1 + max(5, settings.runs)):
-        for name, args in commands.items():
-            started = time.perf_counter()
-            subprocess.run([sys.executable, *args], cwd=REPOSITORY, stdout=subprocess.DEVNULL, check=True)
-            seconds[name].append(time.perf_counter() - started)
-    medians = {name: median(values[1:]) for name, values in seconds.items()}
-    answer = medians['`cli.py classify "text"`']
-    markdown = "\n\n".join([
-        f"Whole processes, median of {len(seconds['`cli.py --help`']) - 1}, taking turns "
-        "(`benchmarks/cold_start.py`).",
-        table(("command", "seconds", "against classify"),
-              [(name, f"{value:.3f}", f"{value / answer:.2f}") for name, value in medians.items()]),
-        machine(),
-    ])
-    print(markdown)
-    if settings.write:
-        write_section("Cold start", markdown)
+    options, arguments = command_line(__doc__)
+    finish("Cold start", __file__, [
+        lines_table(measure(options)),
+        f"Whole processes, from the start to the end, medians of {options.blocks} that take turns; beside "
+        '`python -c "import torch"`. Limit: `python -c pass`.'], arguments)
 
 
 if __name__ == "__main__":

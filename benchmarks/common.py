@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
-    "Against", "Benchmark", "Case", "GPT2_124M", "Line", "Options", "add_options", "finish", "lines_table", "machine",
-    "machine_threads", "median", "peak_mib", "read_options", "table", "take_turns", "tiny", "tokens", "write_section",
+    "GPT2_124M", "REPOSITORY", "Against", "Benchmark", "Case", "Line", "Options", "command_line", "finish",
+    "lines_table", "machine", "median", "peak_mib", "table", "take_turns", "thread_limits", "tiny", "tokens",
+    "write_section",
 ]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -40,6 +41,11 @@ sys.path[1:1] = [str(REPOSITORY), str(REPOSITORY / "benchmarks")]  # a worker st
 def machine_threads() -> int:
     """Threads of the matrix products where nobody asks for another number: as many as this process may use cores."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def thread_limits(threads: int) -> dict[str, str]:
+    """The environment that gives NumPy and torch so many threads."""
+    return dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
 
 
 @dataclass(frozen=True)
@@ -95,16 +101,33 @@ class Case:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the tables: medians of ours and of what it is compared with, and the median ratio of neighbours."""
+    """A line of the tables: medians of ours and of what it is compared with, and the median ratio of neighbours.
+
+    The goal is for the ratio, or with ``absolute`` for ours. A line with nothing but ``work`` is a heading.
+    """
 
     work: str
-    unit: str
-    ours: float
+    unit: str = ""
+    ours: float | None = None
     rival: float | None = None
     ratio: float | None = None
     limit: float | None = None
-    goal: str = ""
+    goal: float | None = None
     threads: int | None = None
+    absolute: bool = False
+
+    @property
+    def met(self) -> bool:
+        """Is the goal reached?"""
+        value = self.ours if self.absolute else self.ratio
+        return self.goal is not None and value is not None and value <= self.goal
+
+    def cells(self) -> list[str]:
+        """As a row of `lines_table`."""
+        goal = "" if self.goal is None else f"≤ {self.goal:.3g}{f' {self.unit}' * self.absolute}"
+        return [self.work, _short(self.threads), self.unit, _short(self.ours), _short(self.rival),
+                "" if self.ratio is None else f"{self.ratio:.2f}", goal, "yes" * self.met or "no" * bool(goal),
+                _short(self.limit)]
 
 
 @dataclass(frozen=True)
@@ -135,12 +158,8 @@ class Benchmark:
                 for line in self._compare(case, threads, options)]
 
     def _compare(self, case: Case, threads: int, options: Options) -> list[Line]:
-        wanted = [name for against in case.against for name in (against.of, against.rival)]
-        names = [name for name in dict.fromkeys([*wanted, "limit"])
-                 if name in self.workers and ("torch" not in name or find_spec("torch"))]
-        settings = json.dumps(tiny(case.settings) if options.tiny else dict(case.settings))
-        figures = take_turns(self.script, {name: (name, settings) for name in names}, options.blocks, threads,
-                             fresh=self.fresh)
+        names = [name for against in case.against for name in (against.of, against.rival)] + ["limit"]
+        figures = self.figures(names, tiny(case.settings) if options.tiny else case.settings, threads, options)
         lines = []
         for against in case.against:
             ours, rival = ([block[against.figure] for block in figures.get(name, ())]
@@ -150,24 +169,27 @@ class Benchmark:
                 f"{case.name}{against.note and f': {against.note}'}", "ms" if against.figure == "ms" else "MiB",
                 median(ours), median(rival) if rival else None,
                 median(a / b for a, b in zip(ours, rival, strict=True)) if rival else None,
-                median(limit) if limit else None,
-                "" if against.goal is None else f"{against.goal:.2f}", threads))
+                median(limit) if limit else None, against.goal, threads))
         return lines
+
+    def figures(self, names: Iterable[str], settings: Mapping[str, Any], threads: int,
+                options: Options) -> dict[str, list[dict[str, float]]]:
+        """The figures of each block of the workers that there are: "ms", "mib" and "own_mib"."""
+        there = [name for name in dict.fromkeys(names)
+                 if name in self.workers and ("torch" not in name or find_spec("torch"))]
+        return take_turns(self.script, {name: (name, json.dumps(dict(settings))) for name in there}, options.blocks,
+                          threads, self.fresh)
 
     def main(self) -> None:
         """Measure and print the table, or be one of the workers."""
-        parser = argparse.ArgumentParser(description=self.title)
-        add_options(parser)
-        parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
-        arguments = parser.parse_args()
+        options, arguments = command_line(self.title)
         if arguments.worker:
             self._work(arguments.worker[0], json.loads(arguments.worker[1]))
             return
-        options = read_options(arguments)
-        text = "\n\n".join([f"`benchmarks/{Path(self.script).name}`, {machine()}", lines_table(self.measure(options)),
-                            f"{self.note} Medians of {options.blocks} blocks of each, which take turns, and of the "
-                            "ratios of neighbouring blocks; MiB is the peak of the whole process."])
-        finish(self.title, text, arguments)
+        finish(self.title, self.script, [
+            lines_table(self.measure(options)),
+            f"{self.note} Medians of {options.blocks} blocks of each, which take turns, and of the ratios of "
+            "neighbouring blocks; MiB is the peak of the whole process."], arguments)
 
     def _work(self, name: str, settings: dict[str, Any]) -> None:
         """Run a block for each line on stdin, and print its figures as a line of JSON."""
@@ -186,24 +208,26 @@ def tiny(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: min(value, TINY[name]) if name in TINY else value for name, value in settings.items()}
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of every benchmark."""
+def command_line(description: str | None, blocks: int = 7, quick: bool = False) -> tuple[Options, argparse.Namespace]:
+    """Read the options that every benchmark has; ``blocks`` is the default."""
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--threads", type=int, nargs="+", help="of the matrix products (default: 1, and all cores)")
-    parser.add_argument("--blocks", type=int, help="how often each is measured (default: 7)")
+    parser.add_argument("--blocks", type=int, help=f"how often each is measured (default: {blocks})")
     parser.add_argument("--tiny", action="store_true", help="small sizes and two blocks: does it run?")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
-
-
-def read_options(arguments: argparse.Namespace, blocks: int = 7, quick: bool = False) -> Options:
-    """What `add_options` has read; ``blocks`` is the default."""
+    parser.add_argument("--write", action="store_true", help="put the table into docs/")
+    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
     threads = arguments.threads or ([1] if arguments.tiny else sorted({1, machine_threads()}))
-    return Options(tuple(threads), arguments.blocks or (2 if arguments.tiny else blocks), quick, arguments.tiny)
+    options = Options(tuple(threads), arguments.blocks or (2 if arguments.tiny else blocks), quick, arguments.tiny)
+    arguments.write = arguments.write and not arguments.tiny
+    return options, arguments
 
 
-def finish(title: str, text: str, arguments: argparse.Namespace) -> None:
+def finish(title: str, script: str, parts: Iterable[str], arguments: argparse.Namespace) -> None:
     """Print a section, and put it into docs/benchmarks.md if that was asked for."""
+    text = "\n\n".join([f"`benchmarks/{Path(script).name}`, {machine()}", *parts])
     print(text)
-    if arguments.write and not arguments.tiny:
+    if arguments.write:
         write_section(title, text)
 
 
@@ -256,9 +280,8 @@ def take_turns(script: str, arguments: dict[str, Sequence[str]], blocks: int, th
         rounds = [{name: take_turns(script, {name: rest}, 1, threads)[name][0] for name, rest in arguments.items()}
                   for _ in range(blocks)]
         return {name: [figures[name] for figures in rounds] for name in arguments}
-    limits = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
     workers = {name: subprocess.Popen([sys.executable, script, "--worker", *rest], text=True, stdin=subprocess.PIPE,
-                                      stdout=subprocess.PIPE, env=os.environ | limits)
+                                      stdout=subprocess.PIPE, env=os.environ | thread_limits(threads))
                for name, rest in arguments.items()}
     figures: dict[str, list] = {name: [] for name in workers}
     for _ in range(blocks):
@@ -275,19 +298,15 @@ def median(values: Iterable[float]) -> float:
     return statistics.median(values)
 
 
-def figure(value: float | None) -> str:
+def _short(value: float | None) -> str:
     """A number with three digits that count, or nothing."""
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def lines_table(lines: Iterable[Line]) -> str:
     """The table of a benchmark."""
-    return table(("work", "threads", "unit", "ours", "beside", "ratio", "goal", "limit"),
-                 [(line.work, figure(line.threads), line.unit, figure(line.ours), figure(line.rival),
-                   "" if line.ratio is None else f"{line.ratio:.2f}", line.goal and f"≤ {line.goal}",
-                   figure(line.limit)) for line in lines])
+    return table(("work", "threads", "unit", "ours", "beside", "ratio", "goal", "met", "limit"),
+                 [line.cells() for line in lines])
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

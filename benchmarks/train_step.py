@@ -66,6 +66,15 @@ def book_block(**settings):
     return torch_block(written="book", **settings)
 
 
+def imports_block():
+    """What the process holds before there is a model."""
+    from tinygrad_gpt import ops
+    from tinygrad_gpt.models.gpt2 import GPT2
+    from tinygrad_gpt.optim import AdamW
+
+    return lambda: len((ops.__name__, GPT2, AdamW))
+
+
 def limit_block(batch, length, steps, n_head, **sizes):
     from limits import model_products, products_block
 
@@ -76,7 +85,7 @@ MEMORY = Against(0.8, figure="mib", note="memory")
 BENCHMARK = Benchmark(
     "Training step", __file__,
     {"ours": our_block, "ours, recompute": recompute_block, "torch": torch_block, "torch, book": book_block,
-     "limit": limit_block},
+     "limit": limit_block, "imports": imports_block},
     [Case("124M, B 4, T 256", GPT2_124M | {"batch": 4, "length": 256, "steps": 1},
           (Against(1.0), MEMORY, Against(0.85, "torch, book", note="torch as in the book"),
            Against(None, "torch, book", figure="mib", note="memory, torch as in the book"),

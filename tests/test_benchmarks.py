@@ -1,0 +1,102 @@
+"""Every benchmark runs, at sizes that measure nothing, and prints its table."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import classify_step
+import cold_start
+import common
+import generate
+import inference
+import load
+import scaling
+import train_step
+
+BENCHMARKS = Path(train_step.__file__).parent
+TINY = common.Options(threads=(1,), blocks=1, tiny=True)
+SCRIPTS = {module.__name__: module for module in (train_step, inference, classify_step, generate, load)}
+
+
+@pytest.fixture
+def one_process(monkeypatch):
+    """Workers run one after the other in this process, which saves the imports of torch."""
+
+    def turns(script, arguments, blocks, threads, fresh=False):
+        workers = SCRIPTS[Path(script).stem].BENCHMARK.workers
+        for name, settings in arguments.values():
+            times = workers[name](**json.loads(settings))()
+            assert times is None or times > 0
+        return {name: [{"ms": 2.0, "mib": 3.0, "own_mib": 1.0}] * blocks for name in arguments}
+
+    monkeypatch.setattr(common, "take_turns", turns)
+
+
+@pytest.mark.usefixtures("one_process")
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_case_runs_on_every_side(name):
+    pytest.importorskip("torch", reason="it is one of the sides")
+    lines = SCRIPTS[name].BENCHMARK.measure(TINY)
+    assert all(line.ratio == 1 for line in lines)
+    assert any(line.goal for line in lines)
+    rows = common.lines_table(lines).split("\n")
+    assert len(rows) == 2 + len(lines)
+    assert {row.count("|") for row in rows} == {10}
+
+
+@pytest.mark.usefixtures("one_process")
+def test_growth_is_measured_and_drawn(tmp_path):
+    points = scaling.points(TINY)
+    assert len(scaling.points_table(points).split("\n")) == 2 + len(points)
+    assert len(scaling.summary(points, TINY)) == 2 * len(scaling.AXES)
+    scaling.draw(tmp_path / "scaling.png", points)
+    assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_twice_the_work_is_predicted_to_take_twice_as_long():
+    sizes = scaling.SIZES
+    assert scaling.operations(**sizes | {"batch": 2}) == 2 * scaling.operations(**sizes)
+    assert 2 * scaling.operations(**sizes) < scaling.operations(**sizes | {"length": 256})  # attention
+    assert 2 * scaling.operations(**sizes) > scaling.operations(**sizes | {"n_layer": 12})  # the head
+
+
+def test_processes_take_turns_and_tell_their_own_figures():
+    """Two real processes, without torch."""
+    settings = common.tiny(inference.BENCHMARK.cases[0].settings)
+    blocks = inference.BENCHMARK.figures(("ours", "limit"), settings, 1, common.Options((1,), blocks=2))
+    assert list(blocks) == ["ours", "limit"]
+    for figures in blocks.values():
+        assert len(figures) == 2
+        assert all(block["ms"] > 0 for block in figures)
+
+
+def test_the_answer_to_a_user_is_timed(monkeypatch):
+    monkeypatch.setattr(cold_start, "COMMANDS", {name: ["-c", "pass"] for name in cold_start.COMMANDS})
+    lines = cold_start.measure(TINY)
+    assert [line.work for line in lines] == ['`cli.py classify "text"`', "`cli.py --help`"]
+    assert all(line.ours > 0 and line.limit > 0 for line in lines)
+
+
+def test_a_goal_is_met_by_the_ratio_or_by_the_figure_itself():
+    assert common.Line("work", "ms", 3, 4, 0.75, goal=0.8).cells()[5:8] == ["0.75", "≤ 0.8", "yes"]
+    assert common.Line("work", "s", 0.5, 4, 0.125, goal=0.4, absolute=True).cells()[5:8] == ["0.12", "≤ 0.4 s", "no"]
+    assert common.Line("heading").cells() == ["heading", *[""] * 8]
+
+
+def test_all_parts_stand_in_one_table():
+    code = f"""
+import sys
+sys.path.insert(0, {str(BENCHMARKS)!r})
+import all
+all.PARTS = {{title: lambda options: [all.Line("work", "ms", 1, 2, 0.5, goal=0.6, threads=1)] for title in all.PARTS}}
+all.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code, "--tiny"], capture_output=True, text=True, check=True)
+    assert done.stdout.count("| work | 1 | ms | 1 | 2 | 0.50 | ≤ 0.6 | yes |") == 9
+    assert "9 of 9 goals are met" in done.stdout
+    for title in ("Training step", "Generation", "Engine", "How cost grows"):
+        assert f"**{title}**" in done.stdout
