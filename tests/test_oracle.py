@@ -65,6 +65,8 @@ TORCH = {
     "concat": lambda *arrays, axis=0: torch.cat(arrays, axis),
     "stack": lambda *arrays, axis=0: torch.stack(arrays, axis),
     "broadcast_to": lambda x, shape: x.broadcast_to(shape),
+    "linear_cross_entropy": lambda x, weight, targets, **settings: F.cross_entropy(
+        x.reshape(-1, x.shape[-1]) @ weight.T, targets.reshape(-1), **settings),
     "cross_entropy": lambda logits, targets, weight=None, **settings: F.cross_entropy(
         logits.reshape(-1, logits.shape[-1]), targets.reshape(-1), weight, **settings),
 }

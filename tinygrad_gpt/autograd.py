@@ -37,6 +37,7 @@ class Op:
         self.__wrapped__ = function
         code = function.__code__
         self.arguments = code.co_varnames[1:code.co_argcount] or ("arrays",)
+        self.asks_for_needs = "needs_input_grad" in code.co_varnames
 
     def argument(self, i: int) -> str:
         """Name of the i-th array argument."""
@@ -51,6 +52,8 @@ class Op:
             return self.composed(*[Tensor(a) if hasattr(a, "strides") else a for a in args], **settings)
         arrays, backend = self._unwrapped(args)
         settings = {key: self._setting(key, value) for key, value in settings.items()}
+        if self.asks_for_needs:
+            settings["needs_input_grad"] = [mode.recording and isinstance(a, Tensor) and a.requires_grad for a in args]
         try:
             y, pullbacks = self.function(backend.xp, *arrays, **settings)
         except TinygradError:
@@ -129,6 +132,9 @@ class Op:
 
 def op(*, samples, errors=lambda r: [], composed=None, broadcasts=False):
     """Register a function ``f(xp, *arrays, **settings) -> (y, pullbacks)`` as an op of its name in `OPS`.
+
+    A function with a setting ``needs_input_grad`` is told there, for each argument, whether its gradient will be asked
+    for; so an op may compute gradients on the way forward.
 
     Args:
         samples: ``samples(r)`` lists argument tuples to check the op on, drawn from ``r``; a dict at the end

@@ -18,7 +18,10 @@ import numpy as np
 
 from tinygrad_gpt.errors import BackendError
 
-__all__ = ["Backend", "backend_of", "default_backend", "get_backend", "is_integer", "register_backend", "use_backend"]
+__all__ = [
+    "Backend", "backend_of", "blocks", "cached_blocks", "default_backend", "get_backend", "is_integer",
+    "register_backend", "use_backend",
+]
 
 Array = Any  # numpy.ndarray or cupy.ndarray: whatever `Backend.array_type` says
 
@@ -188,6 +191,20 @@ def use_backend(name: str) -> Backend:
     backend = get_backend(name)
     _default.set(backend)
     return backend
+
+
+def blocks(n: int, count: int) -> list[slice]:
+    """Slices of like size, at most ``count`` of them, that cover 0 … n − 1."""
+    step = max(1, -(-n // max(1, count)))
+    return [slice(i, i + step) for i in range(0, n, step)]
+
+
+def cached_blocks(array: Array, elements: int) -> list[slice]:
+    """Slices of the first axis with about so many elements each: all passes over one find it in a core's cache.
+
+    On a device, where a call costs more than a pass, it is one slice.
+    """
+    return blocks(len(array), -(-array.size // elements) if backend_of(array).on_host else 1)
 
 
 def is_integer(dtype) -> bool:

@@ -195,6 +195,22 @@ def test_fused_ops_and_composed_ops_are_the_same_model(settings):
         np.testing.assert_allclose(g, expected[name], rtol=1e-10, atol=1e-10, err_msg=name)
 
 
+@pytest.mark.parametrize("tied_head", [True, False])
+@pytest.mark.parametrize("logits", [1 << 24, 5 * 23])
+def test_the_loss_without_logits_is_that_of_the_logits(monkeypatch, tied_head, logits):
+    monkeypatch.setitem(ops.linear_cross_entropy.function.__globals__, "LOGITS", logits)  # 48 rows in 1 or 10 chunks
+    ids, targets = batch()
+    losses, gradients = [], []
+    for loss in (lambda model: model.loss(ids, targets), loss_of):
+        model = in_float64(small(tied_head=tied_head))
+        losses.append(loss(model))
+        losses[-1].backward()
+        gradients.append([p.grad.numpy() for p in model.parameters()])
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-13)
+    for ours, expected in zip(*gradients, strict=True):
+        assert np.abs(ours - expected).max() < 1e-13
+
+
 def test_every_gradient_is_the_slope_of_the_loss():
     model = in_float64(small())
     loss_of(model).backward()

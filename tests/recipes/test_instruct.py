@@ -24,7 +24,7 @@ from tinygrad_gpt.models.lora import load_adapter, merge_lora
 from tinygrad_gpt.recipes import tuning
 from tinygrad_gpt.recipes.instruct import (
     InstructConfig,
-    counted_logits,
+    counted_activations,
     encode,
     finetune_instructions,
     masked_tokens,
@@ -207,12 +207,12 @@ def test_every_backend_trains_alike(config, backend, tmp_path):
 def test_only_what_counts_is_computed_and_gives_the_same_loss():
     model = tiny.language_model().model
     ids, targets = collate([[1, 2, 3, 4, 5], [6, 7], [8, 9, 10]], 299, 16, masked=[3, 1, 2])
-    logits, picked, rows = counted_logits(model, ids, targets)
-    assert logits.shape == (len(picked), model.config.vocab_size)
+    x, picked, rows = counted_activations(model, ids, targets)
+    assert x.shape == (len(picked), model.config.n_embd)
     assert rows.tolist() == [0, 0, 0, 1, 1, 2, 2]
     assert picked.tolist() == [4, 5, 299, 7, 299, 10, 299]
     whole = ops.cross_entropy(model(ids), targets)
-    assert ops.cross_entropy(logits, picked).item() == pytest.approx(whole.item(), rel=1e-6)
+    assert model.head_loss(x, picked).item() == pytest.approx(whole.item(), rel=1e-6)
 
 
 def test_long_prompts_are_left_out_and_long_texts_cut():

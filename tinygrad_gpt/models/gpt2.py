@@ -169,6 +169,18 @@ class GPT2(Module):
         """Normalised residual stream (..., C) -> logits (..., vocab_size)."""
         return self.lm_head(x) if self.lm_head is not None else ops.linear(x, self.wte.weight.T)
 
+    def loss(self, ids, targets) -> Tensor:
+        """Mean negative log-likelihood () of targets (B, T) behind ids (B, T), in nats; −100 does not count."""
+        return self.head_loss(self.ln_f(self.hidden(ids)), targets)
+
+    def head_loss(self, x: Tensor, targets) -> Tensor:
+        """``cross_entropy(head(x), targets)`` of x (..., C) and targets (...), but the logits are never there whole."""
+        if self.lm_head is None:
+            return ops.linear_cross_entropy(x, self.wte.weight, targets)
+        if type(self.lm_head) is Linear:
+            return ops.linear_cross_entropy(x, self.lm_head.weight.T, targets)
+        return ops.cross_entropy(self.lm_head(x), targets)  # a layer that does more, such as one with LoRA
+
 
 def seed_dropout(model: Module, seed: int, step: int) -> None:
     """Make the dropout masks of this step a function of (seed, step, layer), so that a run can be resumed."""

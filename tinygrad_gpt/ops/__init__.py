@@ -20,6 +20,7 @@ from tinygrad_gpt.ops.elementwise import (
     where,
 )
 from tinygrad_gpt.ops.embedding import embedding
+from tinygrad_gpt.ops.linear_cross_entropy import linear_cross_entropy
 from tinygrad_gpt.ops.matmul import linear, matmul
 from tinygrad_gpt.ops.normalize import layer_norm
 from tinygrad_gpt.ops.reduce import logsumexp, max_, mean, sum_
@@ -28,7 +29,7 @@ from tinygrad_gpt.ops.softmax import cross_entropy, log_softmax, softmax
 
 __all__ = [
     "abs_", "add", "astype", "attention", "broadcast_to", "concat", "cross_entropy", "div", "dropout", "embedding",
-    "exp", "gelu", "gelu_exact", "keep_mask", "layer_norm", "linear", "log", "log_softmax", "logsumexp", "matmul",
-    "max_", "maximum", "mean", "mul", "neg", "pow_", "relu", "reshape", "self_attention", "sigmoid", "slice_",
-    "softmax", "sqrt", "stack", "sub", "sum_", "tanh", "transpose", "where",
+    "exp", "gelu", "gelu_exact", "keep_mask", "layer_norm", "linear", "linear_cross_entropy", "log", "log_softmax",
+    "logsumexp", "matmul", "max_", "maximum", "mean", "mul", "neg", "pow_", "relu", "reshape", "self_attention",
+    "sigmoid", "slice_", "softmax", "sqrt", "stack", "sub", "sum_", "tanh", "transpose", "where",
 ]

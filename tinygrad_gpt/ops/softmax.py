@@ -66,7 +66,7 @@ def log_softmax(xp, x, *, axis=-1):
     return y, (grad_x,)
 
 
-def _row_weights(xp, targets, class_weight, ignore_index, dtype):
+def row_weights(xp, targets, class_weight, ignore_index, dtype):
     """Weight of each row in the mean (0 where ignored), and targets that are safe to index with. Both (N,)."""
     counts = targets != ignore_index
     safe = xp.where(counts, targets, 0)
@@ -78,7 +78,7 @@ def _cross_entropy_composed(logits, targets, class_weight=None, *, ignore_index=
     n_classes = logits.shape[-1]
     logp = log_softmax(logits.reshape(-1, n_classes))
     xp, targets = backend_of(logp.data).xp, raw(targets).reshape(-1)
-    weights, safe = _row_weights(xp, targets, raw(class_weight), ignore_index, logp.dtype)
+    weights, safe = row_weights(xp, targets, raw(class_weight), ignore_index, logp.dtype)
     total = weights.sum()
     total = total + (total == 0)  # all ignored: 0 / 1
     loss = -sum_(logp[xp.arange(safe.size), safe] * weights) / total
@@ -114,10 +114,13 @@ def cross_entropy(xp, logits, targets, class_weight=None, *, ignore_index=-100, 
     Saves:    p, rows, safe, weights, counts, class_weight, c_sum, total
     Source:   Szegedy et al. 2016, arXiv:1512.00567, section 7; torch.nn.functional.cross_entropy
     """
-    _check_targets(logits, targets, class_weight, ignore_index)
+    check_targets("cross_entropy", "logits are", logits, targets, logits.shape[-1:], ignore_index)
+    if class_weight is not None and class_weight.shape != logits.shape[-1:]:
+        raise ShapeError(f"op 'cross_entropy': class_weight is {class_weight.shape} but there are {logits.shape[-1]} "
+                         "classes")
     shape, n_classes = logits.shape, logits.shape[-1]
     logits, targets = logits.reshape(-1, n_classes), targets.reshape(-1)
-    weights, safe = _row_weights(xp, targets, class_weight, ignore_index, logits.dtype)
+    weights, safe = row_weights(xp, targets, class_weight, ignore_index, logits.dtype)
     counts = (targets != ignore_index).astype(logits.dtype)
     total = weights.sum()
     total = total + (total == 0)  # all ignored: 0 / 1
@@ -153,19 +156,17 @@ def cross_entropy(xp, logits, targets, class_weight=None, *, ignore_index=-100, 
     return loss, (grad_logits, None, None)
 
 
-def _check_targets(logits, targets, class_weight, ignore_index):
+def check_targets(name, scored, x, targets, classes, ignore_index):
+    """Refuse targets that do not belong to the rows of x (..., C), or that name no class; ``scored`` is "x is"."""
     if targets.dtype.kind not in "iu":
-        raise DTypeError(f"op 'cross_entropy': targets are {targets.dtype}, expected integers (class ids)")
-    if logits.shape[:-1] != targets.shape or not logits.ndim:
-        raise ShapeError(f"op 'cross_entropy': logits are {logits.shape} but targets are {targets.shape}; "
-                         f"targets must be {logits.shape[:-1]}")
-    n_classes = logits.shape[-1]
-    if class_weight is not None and class_weight.shape != (n_classes,):
-        raise ShapeError(f"op 'cross_entropy': class_weight is {class_weight.shape} but there are {n_classes} classes")
+        raise DTypeError(f"op '{name}': targets are {targets.dtype}, expected integers (class ids)")
+    if x.shape[:-1] != targets.shape or not x.ndim:
+        raise ShapeError(f"op '{name}': {scored} {x.shape} but targets are {targets.shape}; "
+                         f"targets must be {x.shape[:-1]}")
     if values_are_checked(targets):
         counted = targets[targets != ignore_index]
-        if counted.size and not (counted.min() >= 0 and counted.max() < n_classes):
-            raise ShapeError(f"op 'cross_entropy': targets hold {counted.min()} … {counted.max()}, "
-                             f"outside 0 … {n_classes - 1} and not ignore_index={ignore_index}")
+        if counted.size and not (counted.min() >= 0 and counted.max() < classes[0]):
+            raise ShapeError(f"op '{name}': targets hold {counted.min()} … {counted.max()}, "
+                             f"outside 0 … {classes[0] - 1} and not ignore_index={ignore_index}")
         if not counted.size:
-            warnings.warn(f"op 'cross_entropy': all {targets.size} targets are ignored; the loss is 0", stacklevel=4)
+            warnings.warn(f"op '{name}': all {targets.size} targets are ignored; the loss is 0", stacklevel=4)

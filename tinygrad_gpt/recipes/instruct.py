@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_gpt import ops
 from tinygrad_gpt.autograd import no_grad
 from tinygrad_gpt.backend import Array, backend_of
 from tinygrad_gpt.data.batches import length_batches
@@ -24,7 +23,7 @@ from tinygrad_gpt.tensor import Tensor
 from tinygrad_gpt.text import Tokenizer
 from tinygrad_gpt.train import Progress
 
-__all__ = ["INSTRUCT_CHOICES", "InstructConfig", "Sequences", "answer_samples", "counted_logits", "encode",
+__all__ = ["INSTRUCT_CHOICES", "InstructConfig", "Sequences", "answer_samples", "counted_activations", "encode",
            "finetune_instructions", "masked_tokens", "resume_instructions"]
 
 INSTRUCT_CHOICES = {"loss_on": ("all", "response")}
@@ -92,19 +91,20 @@ def encode(tokenizer: Tokenizer, style: Style, entries: Sequence[Instruction], o
     return Sequences(tokens, prompts, len(entries) - len(tokens), truncated)
 
 
-def counted_logits(model: GPT2, ids: np.ndarray, targets: np.ndarray) -> tuple[Tensor, Array, np.ndarray]:
-    """Logits at the positions that count, and at no others.
+def counted_activations(model: GPT2, ids: np.ndarray, targets: np.ndarray) -> tuple[Tensor, Array, np.ndarray]:
+    """What the head scores at the positions that count, and at no others.
 
     Args:
         ids, targets: (B, T), as `collate` makes them.
 
     Returns:
-        logits (N, vocab_size), their targets (N) on the model's backend, and the row (N) of each, on the host.
+        Activations behind the last norm (N, C), their targets (N) on the model's backend, and the row (N) of each, on
+        the host.
     """
     device = backend_of(model.wte.weight.data)
     rows, places = np.nonzero(targets != IGNORED)
     x = model.hidden(device.from_numpy(ids))[device.from_numpy(rows), device.from_numpy(places)]  # (N, C)
-    return model.head(model.ln_f(x)), device.from_numpy(targets[rows, places]), rows
+    return model.ln_f(x), device.from_numpy(targets[rows, places]), rows
 
 
 def answer_samples(saved: SavedModel, style: Style, entries: Sequence[Instruction]) -> list[str]:
@@ -140,8 +140,8 @@ class InstructTask:
 
     def loss(self, rows: np.ndarray) -> Tensor:
         """Mean over the tokens that count."""
-        logits, targets, _ = counted_logits(self.model, *self._batch(self.train, rows))
-        return ops.cross_entropy(logits, targets)
+        x, targets, _ = counted_activations(self.model, *self._batch(self.train, rows))
+        return self.model.head_loss(x, targets)
 
     def scores(self) -> dict[str, float]:
         """Loss in nats per token that counts, on both parts."""
@@ -162,8 +162,8 @@ class InstructTask:
         lengths = [len(tokens) for tokens in part.tokens[:EVALUATED]]
         with no_grad():
             for rows in length_batches(lengths, EVALUATION_BATCH, seed=0, epoch=0, shuffle=False):
-                logits, targets, _ = counted_logits(self.model, *self._batch(part, rows))
-                total += ops.cross_entropy(logits, targets).item() * len(targets)
+                x, targets, _ = counted_activations(self.model, *self._batch(part, rows))
+                total += self.model.head_loss(x, targets).item() * len(targets)
                 count += len(targets)
         return total / count
 

@@ -24,7 +24,7 @@ from tinygrad_gpt.data.preferences import Preference, read_preferences
 from tinygrad_gpt.data.prompt_styles import find_style
 from tinygrad_gpt.errors import DataError, UsageError
 from tinygrad_gpt.models.gpt2 import GPT2
-from tinygrad_gpt.recipes.instruct import EVALUATED, EVALUATION_BATCH, answer_samples, counted_logits, encode
+from tinygrad_gpt.recipes.instruct import EVALUATED, EVALUATION_BATCH, answer_samples, counted_activations, encode
 from tinygrad_gpt.recipes.saved import SavedModel
 from tinygrad_gpt.recipes.tuning import nothing, resume, start
 from tinygrad_gpt.recipes.tuning_config import TuningConfig, check_choices
@@ -79,9 +79,9 @@ def log_probabilities(model: GPT2, ids: np.ndarray, targets: np.ndarray, *, mean
     Args:
         ids, targets: (B, T), as `collate` makes them; each row has a target that counts.
     """
-    logits, picked, rows = counted_logits(model, ids, targets)
-    device = backend_of(logits.data)
-    each = ops.log_softmax(logits)[device.xp.arange(len(rows)), picked]  # (N,)
+    x, picked, rows = counted_activations(model, ids, targets)
+    device = backend_of(x.data)
+    each = ops.log_softmax(model.head(x))[device.xp.arange(len(rows)), picked]  # (N,)
     adding = (rows == np.arange(len(ids))[:, None]).astype(str(each.dtype))  # (B, N), 1 where the row is the token's
     if mean:
         adding /= adding.sum(axis=1, keepdims=True)

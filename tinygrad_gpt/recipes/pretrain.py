@@ -11,7 +11,6 @@ from os.path import abspath
 from pathlib import Path
 from typing import Any
 
-from tinygrad_gpt import ops
 from tinygrad_gpt.backend import default_backend
 from tinygrad_gpt.data.pretraining import consecutive_batch, random_batch, steps_per_epoch
 from tinygrad_gpt.errors import DataError, UsageError
@@ -194,7 +193,7 @@ def _step(run: Run) -> tuple[float, float]:
                                      minimum=config.lr / 10 if config.min_lr is None else config.min_lr)
 
     def loss_of(rows: slice) -> Callable[[], Tensor]:
-        return lambda: ops.cross_entropy(run.model(ids[rows]), targets[rows])
+        return lambda: run.model.loss(ids[rows], targets[rows])
 
     return train_step([loss_of(slice(i, i + config.batch_size)) for i in range(0, len(ids), config.batch_size)],
                       run.optimizer, config.max_norm, f"step {step + 1}", run.model)

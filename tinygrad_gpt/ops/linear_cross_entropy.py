@@ -1,0 +1,98 @@
+"""The loss of a language model, from the activations that its logits are made of."""
+
+from tinygrad_gpt.autograd import op
+from tinygrad_gpt.backend import blocks, cached_blocks
+from tinygrad_gpt.errors import ShapeError
+from tinygrad_gpt.ops.matmul import linear
+from tinygrad_gpt.ops.shape import transpose
+from tinygrad_gpt.ops.softmax import check_targets, cross_entropy, row_weights
+
+__all__ = ["linear_cross_entropy"]
+
+LOGITS = 1 << 24  # that exist at a time
+CACHED = 1 << 18  # elements in a core's cache
+
+
+def _linear_cross_entropy_composed(x, weight, targets, *, ignore_index=-100):
+    return cross_entropy(linear(x, transpose(weight)), targets, ignore_index=ignore_index)
+
+
+def _linear_cross_entropy_samples(r):
+    x, weight, targets = r.normal(4, 3), r.normal(5, 3), r.integers(5, 4)
+    ignored = targets.copy()
+    ignored[1] = -100
+    return [(x, weight, targets), (x, weight, ignored), (r.normal(2, 3, 2), r.normal(5, 2), r.integers(5, 2, 3)),
+            (x, weight, targets, {"ignore_index": 2})]
+
+
+@op(samples=_linear_cross_entropy_samples,
+    errors=lambda r: [((r.normal(2, 4), r.normal(5, 3), r.integers(5, 2)),
+                       "x is (2, 4) but weight is (5, 3), expected (V, 4)"),
+                      ((r.normal(2, 3), r.normal(5, 3), r.integers(5, 4)), "x is (2, 3) but targets are (4,)"),
+                      ((r.normal(2, 3), r.normal(5, 3), r.integers(5, 2) + 5), "outside 0 … 4"),
+                      ((r.normal(2, 3), r.normal(5, 3), r.normal(2)), "targets are float64, expected integers")],
+    composed=_linear_cross_entropy_composed)
+def linear_cross_entropy(xp, x, weight, targets, *, ignore_index=-100, needs_input_grad=(True, True, False)):
+    """Cross-entropy of the logits x Wᵀ, of which only some rows exist at a time.
+
+    Forward:  y = −Σ_n s_n ln softmax(z_n)[t_n],  z = x Wᵀ,  s_n = 1 / number of rows that count, 0 where ignored
+    Gradient: x̄ = z̅ W,  W̄ = z̅ᵀ x,  z̅_nv = ȳ s_n (softmax(z_n)_v − [v = t_n])
+    Shapes:   x (..., C), weight (V, C), targets (...) integers -> y ()
+    Saves:    x, weight, safe, share
+    Source:   Wijmans et al. 2024, arXiv:2411.09009; Hsu et al. 2024, arXiv:2410.10989
+    """
+    if x.ndim == 0 or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
+        raise ShapeError(f"op 'linear_cross_entropy': x is {x.shape} but weight is {weight.shape}, expected "
+                         f"(V, {x.shape[-1] if x.ndim else 'C'})")
+    check_targets("linear_cross_entropy", "x is", x, targets, weight.shape, ignore_index)
+    shape = x.shape
+    x, targets = x.reshape(-1, shape[-1]), targets.reshape(-1)
+    counts, safe = row_weights(xp, targets, None, ignore_index, x.dtype)
+    total = counts.sum()
+    share = counts / (total + (total == 0))  # all ignored: 0 / 1
+    y, *made = _both_passes(xp, x, weight, safe, share, needs_input_grad)
+
+    # The logits are used up on the way forward, so the gradients are made there, for ȳ = 1.
+    def grads(g):
+        nonlocal made
+        x_grad, weight_grad = made or _both_passes(xp, x, weight, safe, share, needs_input_grad)[1:]
+        made = None  # given away, so that the largest array of the model is there once; a second pass makes them anew
+        if x_grad is not None:
+            x_grad *= g
+        if weight_grad is not None:
+            weight_grad *= g
+        return x_grad if x_grad is None else x_grad.reshape(shape), weight_grad, None
+
+    return y, grads
+
+
+def _both_passes(xp, x, weight, targets, share, needs_input_grad):
+    """Loss (), gradient of x (N, C) and of weight (V, C), None where not needed."""
+    losses = xp.empty(len(x), dtype=x.dtype)
+    x_grad = xp.empty(x.shape, dtype=x.dtype) if needs_input_grad[0] else None
+    weight_grad = xp.zeros(weight.shape, dtype=x.dtype) if needs_input_grad[1] else None
+    for rows in blocks(len(x), -(-len(x) * len(weight) // LOGITS)):
+        z = x[rows] @ weight.T  # (n, V)
+        losses[rows] = _softmax_minus_target(xp, z, targets[rows], share[rows])
+        if x_grad is not None:
+            x_grad[rows] = z @ weight
+        if weight_grad is not None:
+            for some in cached_blocks(weight, 16 * CACHED):  # each product is added while it is in the cache
+                weight_grad[some] += z[:, some].T @ x[rows]
+    return losses.sum(), x_grad, weight_grad
+
+
+def _softmax_minus_target(xp, z, targets, share):
+    """Turn logits z (n, V) in place into their gradient, share · (softmax(z) − [v = target]); the losses (n)."""
+    losses = xp.empty(len(z), dtype=z.dtype)
+    for rows in cached_blocks(z, CACHED):
+        p, s = z[rows], share[rows]
+        picked = xp.arange(len(p)), targets[rows]
+        p -= p.max(axis=-1, keepdims=True)
+        shifted = p[picked]
+        xp.exp(p, out=p)
+        sums = p.sum(axis=-1)
+        losses[rows] = s * (xp.log(sums) - shifted)
+        p *= (s / sums)[:, None]
+        p[picked] -= s
+    return losses
