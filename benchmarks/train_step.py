@@ -17,7 +17,6 @@ def batches(vocab_size, batch, length, steps):
 
 
 def our_block(batch, length, steps, recompute=False, **sizes):
-    from tinygrad_gpt import ops
     from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
     from tinygrad_gpt.optim import AdamW
 
@@ -29,7 +28,7 @@ def our_block(batch, length, steps, recompute=False, **sizes):
     def block():
         for ids, targets in data:
             optimizer.zero_grad()
-            loss = ops.cross_entropy(model(ids), targets)
+            loss = model.loss(ids, targets)
             loss.backward()
             optimizer.step()
             loss.item()
