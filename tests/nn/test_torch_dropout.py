@@ -1,8 +1,13 @@
 import numpy as np
+import pytest
 
+from tinygrad_gpt import ops
+from tinygrad_gpt.errors import NonFiniteError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.nn.torch_dropout import use_torch_dropout
 from tinygrad_gpt.nn.torch_stream import TorchStream
+from tinygrad_gpt.optim import AdamW
+from tinygrad_gpt.train import train_step
 
 IDS = np.array([[1, 2, 3], [4, 5, 6]])
 
@@ -45,3 +50,33 @@ def test_nothing_is_drawn_without_dropout():
         use_torch_dropout(gpt, stream)
         gpt(IDS)
         assert stream.shapes == []
+
+
+def test_recompute_draws_the_same_masks_again_and_the_stream_goes_on():
+    def gradients(recompute):
+        gpt, stream = model(0.25), TorchStream(7)
+        gpt.recompute = recompute
+        use_torch_dropout(gpt, stream)
+        for _ in range(2):  # the second step depends on where the first left the stream
+            gpt.zero_grad()
+            losses = [ops.cross_entropy(gpt(rows), rows) for rows in (IDS[:1], IDS[1:])]
+            for loss in reversed(losses):
+                loss.backward()
+        return [parameter.grad.numpy().tobytes() for parameter in gpt.parameters()]
+
+    assert gradients(True) == gradients(False)
+
+
+def test_a_step_that_fails_is_looked_into_with_its_own_masks():
+    gpt, stream = model(0.25), Recorder(7)
+    use_torch_dropout(gpt, stream)
+    seen = []
+
+    def loss():
+        seen.append(stream.place()[0][1].tobytes())
+        return ops.cross_entropy(gpt(IDS), IDS) * float("nan")
+
+    with pytest.raises(NonFiniteError, match="loss is nan"):
+        train_step([loss], AdamW(gpt.parameters()), 1.0, "step 1", gpt)
+    assert len(seen) > 1
+    assert len(set(seen)) == 1

@@ -118,3 +118,13 @@ def test_loader_order_over_several_passes_with_draws_between_them(streams):
         order = [i for batch in loaders[shuffle] for i in batch.tolist()]
         assert order == stream.loader_order(9, shuffle).tolist()
         assert np.array_equal(torch.rand(2).numpy(), stream.uniform(2))
+
+
+def test_a_stream_goes_back_to_a_place():
+    stream = TorchStream(5)
+    stream.normal(3)  # its twin waits
+    place = stream.place()
+    first = stream.normal(2), stream.keep(0.5, 700), stream.words(9)
+    stream.go_to(place)
+    for again, value in zip((stream.normal(2), stream.keep(0.5, 700), stream.words(9)), first, strict=True):
+        assert again.tobytes() == value.tobytes()

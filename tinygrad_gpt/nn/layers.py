@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from typing import Any
 
 import numpy as np
 
@@ -80,6 +81,14 @@ class Dropout(Module):
     def active(self) -> bool:
         """Does it do anything now?"""
         return self.training and self.p > 0
+
+    def state(self) -> dict[str, Any]:
+        """What the next masks depend on, for `turn_back`."""
+        return {"training": self.training, **vars(self)}
+
+    def turn_back(self, state: dict[str, Any]) -> None:
+        """Stand again where ``state`` was taken: the same masks follow."""
+        vars(self).update(state)
 
     def mask(self, like: Tensor, shape: tuple[int, ...]):
         """The next mask (shape), bool, on the backend of ``like``; None when not active."""

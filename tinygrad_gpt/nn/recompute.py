@@ -12,12 +12,11 @@ __all__ = ["dropout_state", "recomputed"]
 
 def dropout_state(module: Module) -> Callable[[], None]:
     """Remember where all dropout layers below stand; returns a function that turns them back to there."""
-    states = [(layer, {"training": layer.training, **vars(layer)}) for _, layer in module.named_modules()
-              if isinstance(layer, Dropout)]
+    states = [(layer, layer.state()) for _, layer in module.named_modules() if isinstance(layer, Dropout)]
 
     def turn_back():
         for layer, state in states:
-            vars(layer).update(state)
+            layer.turn_back(state)
 
     return turn_back
 

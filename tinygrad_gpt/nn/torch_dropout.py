@@ -1,5 +1,7 @@
 """Dropout with PyTorch's masks, to follow a run that somebody printed."""
 
+from typing import Any
+
 from tinygrad_gpt.nn.layers import Dropout
 from tinygrad_gpt.nn.module import Module
 from tinygrad_gpt.nn.torch_stream import TorchStream
@@ -15,6 +17,15 @@ class TorchDropout(Dropout):
         super().__init__(like.p)
         self.training = like.training
         self.torch_stream = torch_stream
+
+    def state(self) -> dict[str, Any]:
+        """As in `Dropout`, with the place in the stream, which all layers share."""
+        return super().state() | {"place": self.torch_stream.place()}
+
+    def turn_back(self, state: dict[str, Any]) -> None:
+        """As in `Dropout`; where all layers are turned back, they go back to the same place."""
+        super().turn_back({name: value for name, value in state.items() if name != "place"})
+        self.torch_stream.go_to(state["place"])
 
     def mask(self, like: Tensor, shape: tuple[int, ...]):
         """The next mask (shape), bool; None when not active, and then nothing is drawn."""

@@ -14,6 +14,7 @@ aten/src/ATen/native/cpu/DistributionTemplates.h of https://github.com/pytorch/p
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,15 @@ class TorchStream:
     def __init__(self, seed: int):
         self._state = np.random.RandomState(seed % 2**32)
         self._second_normal: float | None = None  # `normal` makes pairs; this waits for its turn
+
+    def place(self) -> tuple[Any, float | None]:
+        """Where the stream stands, for `go_to`."""
+        return self._state.get_state(), self._second_normal
+
+    def go_to(self, place: tuple[Any, float | None]) -> None:
+        """Draw from there on what was drawn before."""
+        state, self._second_normal = place
+        self._state.set_state(state)
 
     def words(self, n: int) -> np.ndarray:
         """The next n words of the Mersenne Twister, (n,) uint32."""
