@@ -70,6 +70,15 @@ def test_options_reach_the_run(args, tmp_path, capsys):
         True, "head", 0, 0, 0.01)
 
 
+def test_what_flatters_the_model_is_a_note(args, tmp_path, capsys):
+    rows = [f"{label}\t{text}\n" for text, label in tiny.texts(30, ("snow", "sun"))]
+    (tmp_path / "three.tsv").write_text("".join(rows * 2))
+    assert main([*args, "--data", str(tmp_path / "three.tsv"), "--split", "book", "--epochs", "1"]) == 0
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-1].startswith("new texts will fare worse than the test texts: ")
+    assert "new texts" not in out
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_leaves_nothing_but_its_log(number, code, args, tmp_path):

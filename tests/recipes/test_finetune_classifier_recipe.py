@@ -1,7 +1,9 @@
 """Finetuning from end to end, on a tiny model."""
 
 import json
+import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -15,12 +17,13 @@ from tinygrad_gpt.files import run_lock
 from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.models.lora import load_adapter, merge_lora
 from tinygrad_gpt.recipes import finetune_classifier as finetune_recipe
+from tinygrad_gpt.recipes import inputs
 from tinygrad_gpt.recipes.classify import classify
 from tinygrad_gpt.recipes.evaluate import evaluate, reads_quotes
 from tinygrad_gpt.recipes.finetune_classifier import _class_weights, _loss, finetune_classifier, next_tokens
 from tinygrad_gpt.recipes.finetune_config import TRAINED, FinetuneConfig
 from tinygrad_gpt.recipes.inputs import Texts
-from tinygrad_gpt.recipes.saved import load_model, save_model
+from tinygrad_gpt.recipes.saved import file_digest, load_model, save_model
 from tinygrad_gpt.recipes.starting_model import set_trained, with_head
 
 FILES = {"confusion.png", "curves.png", "log.jsonl", "model.h5", "report.json"}
@@ -221,6 +224,21 @@ def test_kept_activations_change_no_run(config, tmp_path, monkeypatch):
     assert [p.scores for p in kept] == [pytest.approx(p.scores, rel=1e-6, abs=1e-6) for p in fresh]
 
 
+def test_the_memory_of_kept_activations_is_asked_for_before_the_start(config, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(finetune_recipe, "check_memory", lambda needed, remedy: asked.append(needed))
+    plain = replace(config, **PLAIN, train="last-block", context="4")
+    tokenizer = finetune_classifier(plain, tmp_path / "kept").saved.tokenizer
+    different = {tuple(tokenizer.encode(text)[:3]) for text in read_labelled(config.data).texts}
+    monkeypatch.setattr(inputs, "IN_MEMORY", 0)
+    finetune_classifier(plain, tmp_path / "in a file")
+    assert asked[0] - asked[1] == len(different) * 4 * 16 * 4  # texts · tokens · width · bytes
+    monkeypatch.setattr(inputs.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10))
+    with pytest.raises(ResourceError, match="no room for temporary files"):
+        finetune_classifier(plain, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
 def test_texts_one_by_one_are_a_batch(config, tmp_path):
     plain = replace(config, **PLAIN, train="last-block", batch_size=42)
     together, alone = [], []
@@ -279,6 +297,20 @@ def test_the_splits_of_the_book(config, tmp_path):
         assert reads_quotes(result.saved, "test")
         assert evaluate(result.saved, data, "test").report == result.test
     assert results[0].test != results[1].test
+
+
+def test_what_flatters_a_model_is_said_with_its_figures(config, run, tmp_path):
+    assert run[1].caution == ""
+    rows = [f"{label}\t{text}\n" for text, label in tiny.texts(30, ("snow", "sun"))]
+    (tmp_path / "twice.tsv").write_text("".join(rows * 2))
+    save_model(tmp_path / "base.h5", tiny.classifier(sha256={"mail": file_digest(tmp_path / "twice.tsv")}, n_ctx=6))
+    flattered = replace(config, **PLAIN, data=str(tmp_path / "twice.tsv"), base=str(tmp_path / "base.h5"), split="book")
+    result = finetune_classifier(flattered, tmp_path / "run")
+    known, total = re.search(r": (\d+) of the (\d+) test texts", result.caution).groups()
+    assert 0 < int(known) <= int(total) == 12
+    assert result.caution == (f"new texts will fare worse than the test texts: {known} of the 12 test texts stand "
+                              "in the training part, too; the base was trained on texts of twice.tsv already")
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["caution"] == result.caution
 
 
 def test_balanced_classes_weigh_alike():

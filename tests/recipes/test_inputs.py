@@ -1,15 +1,21 @@
 """What is frozen is computed once, and gives the same."""
 
+import shutil
+import tempfile
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from tinygrad_gpt import ops
+from tinygrad_gpt.errors import ResourceError
 from tinygrad_gpt.models.classifier import READS, GPT2Classifier, Reading
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.models.lora import apply_lora
+from tinygrad_gpt.recipes import inputs as module
 from tinygrad_gpt.recipes.classify import predict
 from tinygrad_gpt.recipes.finetune_config import TRAINED
-from tinygrad_gpt.recipes.inputs import FrozenPrefix, Texts, frozen_blocks, inputs_of
+from tinygrad_gpt.recipes.inputs import FrozenPrefix, Texts, frozen_blocks, inputs_of, memory_kept
 from tinygrad_gpt.recipes.starting_model import set_trained
 
 CONFIG = GPT2Config(vocab_size=23, n_ctx=12, n_embd=16, n_layer=3, n_head=2)
@@ -96,6 +102,32 @@ def test_a_temporary_file_holds_the_same_bits():
         assert a.tobytes() == b.tobytes()
     assert predict(memory).tobytes() == predict(file).tobytes()
     assert file.values.tobytes() == memory.values.tobytes()
+
+
+def test_a_disk_without_room_for_the_temporary_file_is_refused_in_one_line(monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=2367))  # 37 tokens · 16 · 4 bytes
+    with pytest.raises(ResourceError) as caught:
+        FrozenPrefix(classifier(), TOKENS, 2, in_memory=100)
+    assert caught.value.exit_code == 4
+    assert str(caught.value) == (
+        f"no room for temporary files ({tempfile.gettempdir()}): what the frozen blocks make of the texts takes "
+        "0.0 GB, and 0.0 GB are free; free some space, set TMPDIR to a folder on another disk, or give a shorter "
+        "context")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=2368))
+    assert FrozenPrefix(classifier(), TOKENS, 2, in_memory=100).values.nbytes == 2368
+
+
+@pytest.mark.parametrize("train", TRAINED)
+@pytest.mark.parametrize("reading", [Reading(), Reading("mean"), Reading(context=12, filled=True)], ids=str)
+def test_the_memory_that_is_kept_is_known_before(reading, train, monkeypatch):
+    model, tokens, rows = classifier(reading, train), [*TOKENS, TOKENS[2], TOKENS[4]], np.array([6, 0, 3, 2])
+    inputs = inputs_of(model, tokens)
+    inputs.prepare(rows)
+    known = np.flatnonzero(inputs.known) if train != "all" else []
+    assert memory_kept(model, tokens, rows) == sum(inputs._kept(i).nbytes for i in known)
+    assert len(known) == (0 if train == "all" else 3)
+    monkeypatch.setattr(module, "IN_MEMORY", 0)  # all in a file
+    assert memory_kept(model, tokens, rows) == 0
 
 
 def test_only_what_is_read_is_kept_behind_the_last_block():

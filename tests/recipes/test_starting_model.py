@@ -11,8 +11,8 @@ from tinygrad_gpt.recipes.export import export
 from tinygrad_gpt.recipes.finetune_classifier import FinetuneConfig, train_on_texts
 from tinygrad_gpt.recipes.instruct import InstructConfig, InstructTask
 from tinygrad_gpt.recipes.pretrain import PretrainConfig, pretrain
-from tinygrad_gpt.recipes.saved import load_model
-from tinygrad_gpt.recipes.starting_model import load_base
+from tinygrad_gpt.recipes.saved import file_digest, load_model, save_model
+from tinygrad_gpt.recipes.starting_model import base_has_seen_test, load_base
 from tinygrad_gpt.recipes.tuning import start
 
 
@@ -74,3 +74,26 @@ def test_the_dropout_is_that_of_the_run(published):
     for rate in (0.3, 0.0):
         base, _ = load_base(replace(config, dropout=rate), [])
         assert {base.config.dropout, base.drop.p, base.h[1].attn.attn_dropout.p} == {rate}
+
+
+@pytest.mark.parametrize(("made_with", "change", "seen"), [
+    ({}, {}, True), ({"split_seed": 123}, {}, False), ({"split_seed": 123}, {"split_seed": 4}, True),
+    ({"split_seed": 123, "split": "by-text", "test": None}, {"split": "book"}, True),
+    ({"split_seed": 123, "split": "book", "test": None}, {"split": "book"}, False),
+    ({"split_seed": 123}, {"test": "three.csv", "data": "other.csv"}, True),
+    ({"split_seed": 123, "test": "three.csv"}, {"test": "three.csv", "data": "other.csv"}, False),
+    ({"split_seed": 123, "test": "other.csv"}, {}, True),
+    ({}, {"data": "other.csv"}, False), ({}, {"data": "other.csv", "test": "other.csv"}, False),
+], ids=str)
+def test_a_base_that_knows_the_test_texts_is_found_out(made_with, change, seen, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny.labelled_file(tmp_path / "three.csv")
+    tiny.labelled_file(tmp_path / "other.csv", 30)
+    save_model("base.h5", tiny.classifier(config=made_with, sha256={"renamed.csv": file_digest("three.csv")}))
+    config = replace(FinetuneConfig("three.csv", base="base.h5"), **change)
+    assert base_has_seen_test(config) == seen
+    assert not base_has_seen_test(replace(config, base="random"))
+
+
+def test_a_published_base_says_nothing_of_its_texts(published, tmp_path):
+    assert not base_has_seen_test(FinetuneConfig(str(tiny.labelled_file(tmp_path / "a.csv")), base=str(published)))

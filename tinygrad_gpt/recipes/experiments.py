@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_gpt.backend import default_backend
 from tinygrad_gpt.data.book_splits import divide
-from tinygrad_gpt.data.classification import read_labelled
+from tinygrad_gpt.data.classification import Split, read_labelled
 from tinygrad_gpt.errors import CheckpointError, TinygradError, UsageError
 from tinygrad_gpt.files import run_lock, write_atomic
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
@@ -201,18 +201,17 @@ def plan(config: ExperimentsConfig) -> list[Planned]:
         DataError: the data cannot be read or split.
     """
     data = _read(config)
-    texts = [data.texts[i] for i in divide(data, BOOK.split, BOOK.split_seed).train]
-    base = functools.cache(_sizes)
-    return [_planned(row, run_config(config, row, config.seeds[0]), texts, base) for row in config.rows]
+    split, base = divide(data, BOOK.split, BOOK.split_seed), functools.cache(_sizes)
+    return [_planned(row, run_config(config, row, config.seeds[0]), data.texts, split, base) for row in config.rows]
 
 
-def _planned(row: Row, run: FinetuneConfig, texts: list[str],
+def _planned(row: Row, run: FinetuneConfig, texts: list[str], split: Split,
              base: Callable[[str, str | None], tuple[GPT2Config, Tokenizer]]) -> Planned:
     try:
         sizes, tokenizer = base(run.base, run.vocabulary)
-        model, tokens, _ = with_head(GPT2(sizes, seed=None), tokenizer, texts, np.arange(len(texts)), 2, run)
+        model, tokens, _ = with_head(GPT2(sizes, seed=None), tokenizer, texts, split.train, 2, run)
         trained = sum(parameter.size for parameter in model.trainable())
-        return Planned(row, run.base, trained, memory_needed(model, [len(ids) for ids in tokens], run), model.context)
+        return Planned(row, run.base, trained, memory_needed(model, tokens, run, split), model.context)
     except TinygradError as error:
         return Planned(row, run.base, failure=str(error))
 

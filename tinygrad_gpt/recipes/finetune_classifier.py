@@ -22,9 +22,9 @@ from tinygrad_gpt.optim import AdamW, warmup_cosine
 from tinygrad_gpt.recipes.baselines import bag_of_words
 from tinygrad_gpt.recipes.classify import predict
 from tinygrad_gpt.recipes.finetune_config import TRAINED, FinetuneConfig
-from tinygrad_gpt.recipes.inputs import Texts, inputs_of
+from tinygrad_gpt.recipes.inputs import Texts, inputs_of, memory_kept
 from tinygrad_gpt.recipes.saved import SavedModel, model_file, origin, save_model
-from tinygrad_gpt.recipes.starting_model import load_base, with_head
+from tinygrad_gpt.recipes.starting_model import base_has_seen_test, load_base, with_head
 from tinygrad_gpt.tensor import Tensor
 from tinygrad_gpt.text import Tokenizer
 from tinygrad_gpt.train import Progress, Report, judge, train_step
@@ -45,6 +45,7 @@ class FinetuneResult:
         training, validation, test: figures on the three parts.
         baseline: figures of a bag of words on the test part, None without scikit-learn.
         truncated: texts of the file whose end was not read.
+        caution: why new texts will fare worse than the test texts, in one line; empty if nothing speaks for it.
     """
 
     saved: SavedModel
@@ -55,6 +56,7 @@ class FinetuneResult:
     test: Report
     baseline: Report | None
     truncated: int
+    caution: str
 
 
 def finetune_classifier(config: FinetuneConfig, out: str | Path,
@@ -76,7 +78,7 @@ def finetune_classifier(config: FinetuneConfig, out: str | Path,
     base, tokenizer = load_base(config, [data.texts[i] for i in split.train])
     model, tokens, truncated = with_head(base, tokenizer, data.texts, split.train, len(data.classes), config)
     trained = sum(parameter.size for parameter in model.trainable())
-    check_memory(memory_needed(model, [len(tokens[i]) for i in split.train], config), "train fewer blocks")
+    check_memory(memory_needed(model, tokens, config, split), "train fewer blocks")
     inputs = inputs_of(model, tokens)
     out.mkdir(parents=True, exist_ok=True)
     with run_lock(out):
@@ -91,7 +93,7 @@ def finetune_classifier(config: FinetuneConfig, out: str | Path,
                                       for part in (split.train, split.validation, split.test))
         saved = SavedModel(model, tokenizer, tuple(data.classes), _provenance(config, tokenizer, test))
         result = FinetuneResult(saved, f"{data.counts}; {split}", trained, training, validation, test,
-                                bag_of_words(data, split), truncated)
+                                bag_of_words(data, split), truncated, _caution(config, split))
         _write(out, result, log)
         save_model(out / "model.h5", saved, np.float16 if config.float16 else np.float32)
         return result
@@ -123,28 +125,31 @@ def train_on_texts(texts: Sequence[str], labels: np.ndarray, config: FinetuneCon
     Raises:
         UsageError, CheckpointError, NonFiniteError, ResourceError: one line that says what to do.
     """
-    everything, nothing = np.arange(len(texts)), np.arange(0)
+    everything = Split(np.arange(len(texts)), np.arange(0), np.arange(0))
     base, tokenizer = load_base(config, list(texts))
-    model, tokens, _ = with_head(base, tokenizer, list(texts), everything, int(labels.max()) + 1, config)
-    check_memory(memory_needed(model, [len(ids) for ids in tokens], config), "train fewer blocks")
-    for progress in _train(model, inputs_of(model, tokens), labels, Split(everything, nothing, nothing), config):
+    model, tokens, _ = with_head(base, tokenizer, list(texts), everything.train, int(labels.max()) + 1, config)
+    check_memory(memory_needed(model, tokens, config, everything), "train fewer blocks")
+    for progress in _train(model, inputs_of(model, tokens), labels, everything, config):
         report(progress)
     if config.train == "lora":
         merge_lora(model)
     return model.eval(), tokenizer
 
 
-def memory_needed(model: GPT2Classifier, lengths: Sequence[int], config: FinetuneConfig) -> int:
-    """Bytes of the weights and of a step on the longest texts.
+def memory_needed(model: GPT2Classifier, tokens: Sequence[list[int]], config: FinetuneConfig, split: Split) -> int:
+    """Bytes of the weights, of a step on the longest texts, and of what the frozen blocks make of all texts.
 
     Args:
-        lengths: of the training texts, in tokens.
+        tokens: ids of all texts.
+        split: their parts.
     """
     sizes, trained = model.transformer.config, sum(parameter.size for parameter in model.trainable())
-    longest = model.context if model.reading.filled else max(lengths)
-    return memory_estimate(sizes, min(config.batch_size, len(lengths)), longest, trained=trained,
-                           blocks=TRAINED.get(config.train, sizes.n_layer), accumulate=config.accumulate > 1,
-                           predicted=None if config.trains_language else 0, saves_state=False)
+    longest = model.context if model.reading.filled else max(len(tokens[row]) for row in split.train)
+    rows = np.concatenate([split.train, split.validation, split.test])
+    return memory_kept(model, tokens, rows) + memory_estimate(
+        sizes, min(config.batch_size, len(split.train)), longest, trained=trained,
+        blocks=TRAINED.get(config.train, sizes.n_layer), accumulate=config.accumulate > 1,
+        predicted=None if config.trains_language else 0, saves_state=False)
 
 
 def _as_saved(inputs: Texts, config: FinetuneConfig, out: Path) -> Texts:
@@ -157,6 +162,16 @@ def _as_saved(inputs: Texts, config: FinetuneConfig, out: Path) -> Texts:
     if config.float16:
         model.load_state_dict({name: array.astype(np.float16) for name, array in model.state_dict().items()})
     return Texts(model, inputs.token_lists) if config.train == "lora" or config.float16 else inputs
+
+
+def _caution(config: FinetuneConfig, split: Split) -> str:
+    """What is known to have been seen of the test texts, in one line."""
+    seen = []
+    if split.leaked:
+        seen.append(f"{split.leaked:,} of the {len(split.test):,} test texts stand in the training part, too")
+    if base_has_seen_test(config):
+        seen.append(f"the base was trained on texts of {Path(config.test or config.data).name} already")
+    return f"new texts will fare worse than the test texts: {'; '.join(seen)}" if seen else ""
 
 
 def _provenance(config, tokenizer, test):
@@ -216,7 +231,7 @@ def _loss(inputs: Texts, labels, class_weights, lm_weight: float, rows: np.ndarr
     h = model.transformer.ln_f(model.whole_blocks(x, lengths, inputs.start))  # (B, T, C): every position is needed
     following = inputs.on_device(next_tokens(*inputs.ids(rows)))
     loss = ops.cross_entropy(model.score(model.pooled(h, lengths)), targets, class_weights)
-    return loss + ops.cross_entropy(model.transformer.head(h), following) * lm_weight
+    return loss + model.transformer.head_loss(h, following) * lm_weight
 
 
 def next_tokens(ids, ends):
@@ -234,7 +249,8 @@ def _scores(inputs, labels, part):
 
 def _write(out: Path, result: FinetuneResult, log: list[Progress]) -> None:
     names = result.saved.labels
-    figures = {"counts": result.counts, "classes": names, "truncated": result.truncated, "trained": result.trained,
+    figures = {"counts": result.counts, "caution": result.caution, "classes": names,
+               "truncated": result.truncated, "trained": result.trained,
                "training": result.training.to_dict(), "validation": result.validation.to_dict(),
                "test": result.test.to_dict(),
                "bag_of_words": result.baseline.to_dict() if result.baseline else None,

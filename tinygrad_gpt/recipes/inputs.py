@@ -1,6 +1,7 @@
 """What a classifier is fed with: token ids, or what its frozen blocks make of them, computed once."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Sequence
 
@@ -9,10 +10,11 @@ import numpy as np
 from tinygrad_gpt.autograd import no_grad
 from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.data.batches import length_batches, pad
+from tinygrad_gpt.errors import ResourceError
 from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.tensor import Tensor
 
-__all__ = ["IN_MEMORY", "FrozenPrefix", "Texts", "frozen_blocks", "inputs_of"]
+__all__ = ["IN_MEMORY", "FrozenPrefix", "Texts", "frozen_blocks", "inputs_of", "memory_kept"]
 
 IN_MEMORY = 2**30  # bytes of activations; more than that go into a temporary file
 PREPARED_TOGETHER = 32  # texts; about a thousand tokens fill a matrix product
@@ -65,18 +67,11 @@ class FrozenPrefix(Texts):
     def __init__(self, model: GPT2Classifier, token_lists: Sequence[list[int]], start: int, in_memory: int = IN_MEMORY):
         super().__init__(model, token_lists)
         self.start = start
-        config, reading = model.transformer.config, model.reading
-        first: dict[tuple[int, ...], int] = {}
-        self.same_as = np.array([first.setdefault(tuple(ids), i) for i, ids in enumerate(token_lists)])
-        if start == config.n_layer and reading.read != "mean":
-            sizes = np.ones_like(self.lengths)  # behind the last block only what is read is left
-        else:
-            sizes = np.full_like(self.lengths, model.context) if reading.filled else self.lengths
-        sizes = np.where(self.same_as == np.arange(len(sizes)), sizes, 0)  # a text that is there twice is kept once
+        self.same_as, sizes = _kept_positions(model, token_lists, start)
         self.ends = np.cumsum(sizes)
         self.known = np.zeros(len(sizes), bool)
         dtype = np.dtype(str(model.score.weight.dtype))
-        self.values = _storage((int(sizes.sum()), config.n_embd), dtype, in_memory)
+        self.values = _storage((int(sizes.sum()), model.transformer.config.n_embd), dtype, in_memory)
 
     def prepare(self, rows: np.ndarray) -> None:
         """Send those texts that have not been there through the frozen blocks, texts of like length together."""
@@ -110,10 +105,27 @@ class FrozenPrefix(Texts):
         return self.values[self.ends[i - 1] if i else 0:self.ends[i]]
 
 
+def _kept_positions(model: GPT2Classifier, token_lists: Sequence[list[int]],
+                    start: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each text the first one that is the same, and at how many positions its activations are kept."""
+    first: dict[tuple[int, ...], int] = {}
+    same_as = np.array([first.setdefault(tuple(ids), i) for i, ids in enumerate(token_lists)])
+    if start == model.transformer.config.n_layer and model.reading.read != "mean":
+        sizes = np.ones(len(token_lists), np.int64)  # behind the last block only what is read is left
+    else:
+        sizes = np.array([model.context if model.reading.filled else len(ids) for ids in token_lists], np.int64)
+    return same_as, np.where(same_as == np.arange(len(sizes)), sizes, 0)  # a text that is there twice is kept once
+
+
 def _storage(shape: tuple[int, int], dtype: np.dtype, in_memory: int) -> np.ndarray:
     size = shape[0] * shape[1] * dtype.itemsize
     if size <= in_memory:
         return np.empty(shape, dtype)
+    folder = tempfile.gettempdir()
+    if size > (free := shutil.disk_usage(folder).free):
+        raise ResourceError(f"no room for temporary files ({folder}): what the frozen blocks make of the texts takes "
+                            f"{size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; free some space, set TMPDIR to a "
+                            "folder on another disk, or give a shorter context")
     with tempfile.TemporaryFile() as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)  # a full disk is an error here, and a crash later
@@ -123,7 +135,16 @@ def _storage(shape: tuple[int, int], dtype: np.dtype, in_memory: int) -> np.ndar
 def inputs_of(model: GPT2Classifier, token_lists: Sequence[list[int]]) -> Texts:
     """What to feed a classifier with of which some blocks are trained: nothing is computed twice."""
     start = frozen_blocks(model)
-    return FrozenPrefix(model, token_lists, start) if start else Texts(model, token_lists)
+    return FrozenPrefix(model, token_lists, start, IN_MEMORY) if start else Texts(model, token_lists)
+
+
+def memory_kept(model: GPT2Classifier, token_lists: Sequence[list[int]], rows: np.ndarray) -> int:
+    """Bytes of memory that what `inputs_of` gives keeps of some texts; what it keeps in a file is not among them."""
+    if not (start := frozen_blocks(model)):
+        return 0
+    same_as, sizes = _kept_positions(model, token_lists, start)
+    position = model.transformer.config.n_embd * model.score.weight.dtype.itemsize
+    return position * int(sizes[np.unique(same_as[rows])].sum()) if position * int(sizes.sum()) <= IN_MEMORY else 0
 
 
 def frozen_blocks(model: GPT2Classifier) -> int:

@@ -1,9 +1,11 @@
 """The classifier that a finetuning run starts from."""
 
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 
+from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.data.batches import truncate
 from tinygrad_gpt.models.classifier import GPT2Classifier, Reading
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
@@ -13,10 +15,10 @@ from tinygrad_gpt.nn.torch_stream import TorchStream
 from tinygrad_gpt.recipes.classify import encode_texts
 from tinygrad_gpt.recipes.corpus import load_vocabulary
 from tinygrad_gpt.recipes.finetune_config import TRAINED, FinetuneConfig
-from tinygrad_gpt.recipes.saved import load_model
+from tinygrad_gpt.recipes.saved import file_digest, load_model, model_file
 from tinygrad_gpt.text import Tokenizer
 
-__all__ = ["load_base", "set_trained", "with_head"]
+__all__ = ["base_has_seen_test", "load_base", "set_trained", "with_head"]
 
 
 def load_base(config: FinetuneConfig, train_texts: list[str]) -> tuple[GPT2, Tokenizer]:
@@ -40,6 +42,24 @@ def load_base(config: FinetuneConfig, train_texts: list[str]) -> tuple[GPT2, Tok
         "vocab_size", "n_ctx", "n_embd", "n_layer", "qkv_bias", "tied_head")}
     base.adopt_state_dict(init.book(TorchStream(config.seed), **kept))
     return base, tokenizer
+
+
+def base_has_seen_test(config: FinetuneConfig) -> bool:
+    """Was the base trained on the file that is judged on, and divided otherwise?
+
+    As far as its own file tells, which names what it was made of, but not what its base was made of.
+    """
+    if config.base == "random" or not native.is_native(file := model_file(config.base)):
+        return False
+    origin = native.load_metadata(file)["provenance"]
+    if file_digest(config.test or config.data) not in origin.get("sha256", {}).values():
+        return False
+
+    def division(settings):
+        test = settings.get("test")
+        return settings.get("split", "by-text"), settings.get("split_seed"), test and Path(test).name
+
+    return division(origin.get("config", {})) != division(asdict(config))
 
 
 def with_head(base: GPT2, tokenizer: Tokenizer, texts: list[str], train: np.ndarray, n_classes: int,
