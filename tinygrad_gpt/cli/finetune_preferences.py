@@ -21,7 +21,11 @@ __all__ = ["command"]
 @common_options
 @click.pass_context
 def command(ctx: click.Context, out: Path | None, resume: bool, **settings: Any) -> None:
-    """Train a model to prefer one response to another (DPO)."""
+    """Train a model to prefer one response to another (DPO).
+
+    Start from a model that follows instructions (--base). The first 85 % of the entries are trained on, the next 10 %
+    are left for tests, the rest validates. A run that was stopped goes on with --resume.
+    """
     from tinygrad_gpt.recipes import preferences
 
     tune(ctx, preferences.PreferenceConfig, preferences.finetune_preferences, preferences.resume_preferences, out,
