@@ -11,14 +11,12 @@ Tensors records a `Node` that keeps the pullbacks.
     Tensor([2., 4., 6.])
 """
 
-from typing import Any
-
 import numpy as np
 
 from tinygrad_gpt.backend import backend_of, default_backend, is_integer
 from tinygrad_gpt.errors import BackendError, DTypeError, ShapeError, TinygradError
-from tinygrad_gpt.tape import Lock, Node, checking, composed_ops, current_mode, no_grad, saved_arrays
-from tinygrad_gpt.tensor import OPS, Tensor, host_array, raw
+from tinygrad_gpt.tape import Lock, Node, Version, checking, composed_ops, current_mode, no_grad, saved_arrays
+from tinygrad_gpt.tensor import OPS, Tensor, host_array, raw, wrapped
 
 __all__ = ["OPS", "Op", "Tensor", "checking", "composed_ops", "no_grad", "op", "raw", "values_are_checked"]
 
@@ -50,10 +48,21 @@ class Op:
         mode = current_mode()
         if mode.composed and self.composed is not None:
             return self.composed(*[Tensor(a) if hasattr(a, "strides") else a for a in args], **settings)
-        arrays, backend = self._unwrapped(args)
-        settings = {key: self._setting(key, value) for key, value in settings.items()}
+        arrays, inputs, versions = [], [], []
+        for a in args:
+            if isinstance(a, Tensor):
+                arrays.append(a._data)
+                inputs.append(a._node)
+                versions.append(a._version)
+            else:
+                arrays.append(a)
+                inputs.append(None)
+                versions.append(None)
+        backend = self._made_alike(arrays)
+        if settings:
+            settings = {key: self._setting(key, value) for key, value in settings.items()}
         if self.asks_for_needs:
-            settings["needs_input_grad"] = [mode.recording and isinstance(a, Tensor) and a.requires_grad for a in args]
+            settings["needs_input_grad"] = [mode.recording and node is not None for node in inputs]
         try:
             y, pullbacks = self.function(backend.xp, *arrays, **settings)
         except TinygradError:
@@ -62,16 +71,50 @@ class Op:
             got = ", ".join(f"{self.argument(i)} is {a.shape} {a.dtype}" for i, a in enumerate(arrays) if a is not None)
             kind = DTypeError if isinstance(error, TypeError) else ShapeError
             raise kind(f"op '{self.name}': {error} ({got})") from error
-        result = _wrapped(y if isinstance(y, backend.array_type) else backend.xp.asarray(y), args)
-        if mode.recording:
-            inputs = [a._node if isinstance(a, Tensor) else None for a in args]
-            if any(inputs):
-                result._node = self._node(inputs, pullbacks, args, result)
-                if mode.checking and result._node:
-                    result._node.lock = Lock(self, saved_arrays(result._node.pullbacks))
-        if mode.observer:
+        if not isinstance(y, backend.array_type):
+            y = backend.xp.asarray(y)  # NumPy's arithmetic on 0-d arrays gives scalars
+        versions.append(_version(y, args))
+        node = self._node(y, inputs, pullbacks, versions) if mode.recording and any(inputs) else None
+        result = wrapped(y, versions[-1], node)
+        if node is not None and mode.checking:
+            node.lock = Lock(self, saved_arrays(node.pullbacks))
+        if mode.observer is not None:
             mode.observer(self, args, result)
         return result
+
+    def _made_alike(self, arrays):
+        """The backend of the arrays. In place, what is no array becomes one, all have one floating dtype."""
+        backend = kind = dtype = None
+        others = []  # places of numbers, lists and integers
+        for i, a in enumerate(arrays):
+            if a is None or (type(a) is kind and a.dtype is dtype):  # nothing to do, or as the one before
+                continue
+            if not hasattr(a, "dtype") or isinstance(a, np.generic):
+                others.append(i)
+                continue
+            if backend is None:
+                backend, kind, first = backend_of(a), type(a), i
+            elif type(a) is not kind and backend_of(a) is not backend:
+                raise BackendError(f"op '{self.name}': '{self.argument(i)}' is on {backend_of(a).name} but "
+                                   f"'{self.argument(first)}' is on {backend.name}; make both with the same backend")
+            if is_integer(a.dtype):
+                if self.broadcasts:
+                    others.append(i)
+            elif dtype is None:
+                dtype = a.dtype
+            elif a.dtype != dtype:
+                raise DTypeError(f"op '{self.name}': '{self.argument(i)}' is {a.dtype} but an earlier argument is "
+                                 f"{dtype}; convert one with astype")
+        backend = backend or default_backend()
+        for i in others:
+            a = arrays[i]
+            if not hasattr(a, "dtype") or isinstance(a, np.generic):
+                a = host_array(a, dtype or np.float32)
+            # Numbers and integers take the dtype of the tensors: a NumPy float64 would turn float32 work into float64.
+            if self.broadcasts and dtype is not None and a.dtype != dtype and a.dtype.kind != "b":
+                a = a.astype(dtype)
+            arrays[i] = a if isinstance(a, backend.array_type) else backend.from_numpy(a)
+        return backend
 
     def _setting(self, key, value):
         if key in self.arguments:
@@ -79,55 +122,21 @@ class Op:
         # A NumPy float64 would turn float32 work into float64.
         return value.item() if isinstance(value, np.generic) else value
 
-    def _node(self, inputs, pullbacks, args, result):
+    def _node(self, y, inputs, pullbacks, versions):
         """The Node of a call; None if no argument with a pullback is on the tape."""
-        if callable(pullbacks):
-            captured = set(pullbacks.__code__.co_freevars)
-        else:
+        if not callable(pullbacks):
             # Pullbacks that nobody needs go now, and with them whatever only they captured.
-            inputs = [pullback and node for node, pullback in zip(inputs, pullbacks, strict=False)]
-            pullbacks = [node and pullback for node, pullback in zip(inputs, pullbacks, strict=False)]
-            captured = {name for pullback in pullbacks if pullback for name in pullback.__code__.co_freevars}
+            pullbacks = list(pullbacks[:len(inputs)])
+            for i, pullback in enumerate(pullbacks):
+                if pullback is None:
+                    inputs[i] = None
+                elif inputs[i] is None:
+                    pullbacks[i] = None
             if not any(inputs):
                 return None
-        if is_integer(result.dtype):
-            raise DTypeError(f"op '{self.name}': the result is {result.dtype}, which has no gradient")
-        # By name: in an op's body a view of an argument keeps the argument's name, and a saved result is `y`.
-        guards = [(a._version, a._version.number, self.argument(i)) for i, a in enumerate(args)
-                  if isinstance(a, Tensor) and self.arguments[min(i, len(self.arguments) - 1)] in captured]
-        if "y" in captured:
-            guards.append((result._version, result._version.number, "y"))
-        shapes = [a.shape if isinstance(a, Tensor) else None for a in args]
-        return Node(self, inputs, pullbacks, shapes, guards)
-
-    def _unwrapped(self, args):
-        """Arrays of all arguments, on one backend and with one floating dtype."""
-        arrays: list[Any] = [a._data if isinstance(a, Tensor) else a for a in args]
-        backend = dtype = None
-        for i, a in enumerate(arrays):
-            if not hasattr(a, "dtype") or isinstance(a, np.generic):
-                continue
-            if backend is None:
-                backend = backend_of(a)
-            elif type(a) is not backend.array_type and backend_of(a) is not backend:
-                raise BackendError(f"op '{self.name}': '{self.argument(i)}' is on {backend_of(a).name} but "
-                                   f"'{self.argument(0)}' is on {backend.name}; make both with the same backend")
-            if not is_integer(a.dtype):
-                if dtype is not None and a.dtype != dtype:
-                    raise DTypeError(f"op '{self.name}': '{self.argument(i)}' is {a.dtype} but an earlier argument is "
-                                     f"{dtype}; convert one with astype")
-                dtype = a.dtype
-        backend = backend or default_backend()
-        for i, a in enumerate(arrays):
-            if a is None:
-                continue
-            if not hasattr(a, "dtype") or isinstance(a, np.generic):
-                a = host_array(a, dtype or np.float32)
-            # Numbers and integers take the dtype of the tensors: a NumPy float64 would turn float32 work into float64.
-            if self.broadcasts and dtype is not None and a.dtype != dtype and a.dtype.kind != "b":
-                a = a.astype(dtype)
-            arrays[i] = a if isinstance(a, backend.array_type) else backend.from_numpy(a)
-        return arrays, backend
+        if is_integer(y.dtype):
+            raise DTypeError(f"op '{self.name}': the result is {y.dtype}, which has no gradient")
+        return Node(self, y.shape, inputs, pullbacks, versions)
 
 
 def op(*, samples, errors=lambda r: [], composed=None, broadcasts=False):
@@ -153,15 +162,15 @@ def op(*, samples, errors=lambda r: [], composed=None, broadcasts=False):
     return register
 
 
-def _wrapped(array, args):
-    """A Tensor around a result; a view shares its version counter with the argument whose memory it shows."""
-    result = Tensor(array)
+def _version(y, args):
+    """A new Version for the result of an op; that of an argument, if the result shows its memory."""
+    base = y.base
     for a in args:
         if isinstance(a, Tensor):
-            memory = a._data if a._data.base is None else a._data.base
-            if array is a._data or array.base is memory or (array.base is not None and array.base is a._data):
-                result._version = a._version
-    return result
+            memory = a._data
+            if y is memory or (base is not None and (base is memory or base is memory.base)):
+                return a._version
+    return Version()
 
 
 def values_are_checked(array) -> bool:

@@ -8,11 +8,11 @@ are made: this order is the tape. All arrays here are raw.
 import contextlib
 import contextvars
 import hashlib
-import heapq
 import itertools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import ClassVar
 
@@ -77,17 +77,17 @@ def current_mode() -> Mode:
     return _mode.get()
 
 
+_order = itertools.count()  # numbers the nodes and the in-place changes as they happen
+
+
 class Version:
-    """Counts the in-place changes of one piece of memory; Tensors that share the memory share the Version."""
+    """When one piece of memory was last changed in place; Tensors that share the memory share the Version."""
 
-    __slots__ = ("number", "where")
-
-    def __init__(self):
-        self.number = 0
-        self.where = ""
+    changed = -1  # class attributes: most memory is never changed, and an object without own attributes is made at once
+    where = ""
 
     def bump(self):
-        self.number += 1
+        self.changed = next(_order)
         if _mode.get().checking:
             frame = sys._getframe(1)
             while frame.f_back and frame.f_code.co_filename.startswith(_PACKAGE):
@@ -95,53 +95,61 @@ class Version:
             self.where = f", last by {frame.f_code.co_filename}:{frame.f_lineno}"
 
 
-_order = itertools.count()
-
-
 class Node:
-    """One step of the tape: the op, the nodes of its arguments, and its pullbacks.
+    """One step of the tape: the op, the shape of its result, the nodes of its arguments, and its pullbacks.
 
     A leaf (a Tensor made with ``requires_grad=True``) has ``op`` None and holds the gradient in ``grad``.
     """
 
-    __slots__ = ("grad", "grad_version", "guards", "hooks", "inputs", "keeps_grad", "lock", "op", "order", "pullbacks",
-                 "shapes")
+    __slots__ = ("grad", "grad_version", "hooks", "inputs", "keeps_grad", "lock", "op", "order", "pullbacks", "shape",
+                 "versions")
 
-    def __init__(self, op=None, inputs=(), pullbacks=None, shapes=(), guards=()):
+    def __init__(self, op=None, shape=(), inputs=(), pullbacks=None, versions=()):
         self.order = next(_order)
         self.op = op
+        self.shape = shape
         self.inputs = inputs  # the arguments' Nodes, None for constants
         self.pullbacks = pullbacks  # one function per argument, or one for all; None once freed
-        self.shapes = shapes  # of the arguments
-        self.guards = guards  # (Version, number at the forward pass, name) of each saved array
+        self.versions = versions  # of the arguments (None for what is no Tensor) and of the result
         self.hooks: list[Callable] | None = None
         self.grad: Array | None = None
         self.grad_version: Version | None = None
         self.keeps_grad = op is None
         self.lock = None
 
-    def pull(self, g: Array) -> list[Array | None]:
-        """Gradients of the arguments, given the gradient ``g`` of the result."""
+    def pull(self, g: Array) -> list[tuple["Node", Array]]:
+        """Pairs of an argument's node and its gradient, given the gradient ``g`` of the result."""
         if self.pullbacks is None:
             raise TapeError(f"backward: the graph through op '{self.op.name}' was freed by an earlier backward; "
                             "call the earlier one with retain_graph=True")
-        for version, number, name in self.guards:
-            if version.number != number:
-                raise TapeError(f"op '{self.op.name}': its saved array '{name}' was changed in place after the "
-                                f"forward pass{version.where}; use a copy, or change it after backward")
+        for version in self.versions:
+            if version is not None and version.changed > self.order:
+                self._refuse_changed_values()
         if self.lock is not None:
             self.lock.verify()
         if callable(self.pullbacks):
             grads = self.pullbacks(g)
         else:
             grads = [pullback and pullback(g) for pullback in self.pullbacks]
-        return [None if node is None or grad is None else self._fitted(i, grad)
-                for i, (node, grad) in enumerate(zip(self.inputs, grads, strict=False))]
+        pairs = []
+        for i, grad in enumerate(grads):
+            if grad is not None and (node := self.inputs[i]) is not None:
+                pairs.append((node, grad if grad.shape == node.shape else self._fitted(i, grad)))
+        return pairs
+
+    def _refuse_changed_values(self):
+        """Raise if what changed is among the captured variables: an argument, or the result, which ops call ``y``."""
+        captured = {name for name, _ in _captured(self.pullbacks)}
+        last = len(self.op.arguments) - 1  # as in `*arrays`, which are captured together
+        names = [self.op.arguments[min(i, last)] for i in range(len(self.inputs))]
+        for i, (name, version) in enumerate(zip([*names, "y"], self.versions, strict=True)):
+            if version is not None and version.changed > self.order and name in captured:
+                saved = "y" if i == len(names) else self.op.argument(i)
+                raise TapeError(f"op '{self.op.name}': its saved array '{saved}' was changed in place after the "
+                                f"forward pass{version.where}; use a copy, or change it after backward")
 
     def _fitted(self, i, grad):
-        shape = self.shapes[i]
-        if grad.shape == shape:
-            return grad
+        shape = self.inputs[i].shape
         if self.op.broadcasts:
             return sum_to(grad, shape)
         raise ShapeError(f"op '{self.op.name}': gradient of '{self.op.argument(i)}' is {grad.shape} "
@@ -150,7 +158,7 @@ class Node:
     def free(self):
         """Drop the pullbacks and with them all that they captured."""
         self.pullbacks = self.lock = None
-        self.guards = ()
+        self.versions = ()
 
 
 def sum_to(g: Array, shape: tuple[int, ...]) -> Array:
@@ -186,7 +194,7 @@ def _played(root, g, retain_graph, since=0):
     pending, owned, results = {root: g}, set(), []
     queue = [(-root.order, root)]
     while queue:
-        node = heapq.heappop(queue)[1]
+        node = heappop(queue)[1]
         g = pending.pop(node)
         if node.order < since:
             results.append((node, g))
@@ -198,12 +206,10 @@ def _played(root, g, retain_graph, since=0):
             results.append((node, g))
         if node.op is None:
             continue
-        for parent, grad in zip(node.inputs, node.pull(g), strict=True):
-            if grad is None:
-                continue
+        for parent, grad in node.pull(g):
             if parent not in pending:
                 pending[parent] = grad
-                heapq.heappush(queue, (-parent.order, parent))
+                heappush(queue, (-parent.order, parent))
                 if grad is not g and grad.base is None:
                     owned.add(parent)  # a new array: a pullback returns no array that it saved
             elif parent in owned:
@@ -278,6 +284,16 @@ class Lock:
 def saved_arrays(pullbacks) -> dict[str, Array]:
     """The arrays captured by a node's pullbacks, by the names that they have in the op."""
     saved: dict[str, Array] = {}
+    for name, value in _captured(pullbacks):
+        if hasattr(value, "strides"):  # not "dtype": the array package has that name, too
+            saved.setdefault(name, value)
+        elif isinstance(value, tuple):
+            saved.update({f"{name}[{i}]": item for i, item in enumerate(value) if hasattr(item, "strides")})
+    return saved
+
+
+def _captured(pullbacks):
+    """Pairs of name and value of the variables that the pullbacks captured, and functions that they captured."""
     functions = [pullbacks] if callable(pullbacks) else [p for p in pullbacks or () if p is not None]
     while functions:
         function = functions.pop()
@@ -288,8 +304,4 @@ def saved_arrays(pullbacks) -> dict[str, Array]:
                 continue
             if hasattr(value, "__code__"):
                 functions.append(value)
-            elif hasattr(value, "strides"):  # not "dtype": the array package has that name, too
-                saved.setdefault(name, value)
-            elif isinstance(value, tuple):
-                saved.update({f"{name}[{i}]": item for i, item in enumerate(value) if hasattr(item, "strides")})
-    return saved
+            yield name, value

@@ -9,7 +9,7 @@ from tinygrad_gpt.backend import Array, backend_of, default_backend, get_backend
 from tinygrad_gpt.errors import DTypeError, ShapeError, TapeError
 from tinygrad_gpt.tape import Lock, Node, Version, backward, current_mode
 
-__all__ = ["OPS", "Tensor", "host_array", "raw"]
+__all__ = ["OPS", "Tensor", "host_array", "raw", "wrapped"]
 
 OPS: dict[str, Any] = {}  # the registry, filled by `autograd.op`; operators look their op up by name
 
@@ -89,6 +89,8 @@ class Tensor:
         self._data = raw(array)
         if isinstance(array, Tensor):
             self._version = array._version
+        if self._node is not None:
+            self._node.shape = self._data.shape
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -117,7 +119,7 @@ class Tensor:
         elif is_integer(self.dtype):
             raise DTypeError(f"Tensor: only floating-point tensors can require gradients, this one is {self.dtype}")
         elif self._node is None:
-            self._node = Node()
+            self._node = Node(shape=self.shape)
 
     @property
     def is_leaf(self) -> bool:
@@ -134,9 +136,7 @@ class Tensor:
         """The gradient accumulated by ``backward``; None before, and on tensors that keep none."""
         if self._node is None or self._node.grad is None:
             return None
-        result = Tensor(self._node.grad)
-        result._version = self._node.grad_version
-        return result
+        return wrapped(self._node.grad, self._node.grad_version, None)
 
     @grad.setter
     def grad(self, value):
@@ -168,7 +168,7 @@ class Tensor:
             if self.size != 1:
                 raise TapeError(f"backward: the tensor has shape {self.shape}, not one value; reduce it, "
                                 "or pass a gradient of that shape")
-            grad = backend_of(self._data).xp.ones_like(self._data)
+            grad = backend_of(self._data).xp.ones(self.shape, dtype=self.dtype)
         else:
             grad = Tensor(grad, backend=backend_of(self._data).name)._data.astype(self.dtype)
             if grad.shape != self.shape:
@@ -327,3 +327,10 @@ def raw(value):
     if isinstance(value, tuple):
         return tuple(raw(v) for v in value)
     return value._data if isinstance(value, Tensor) else value
+
+
+def wrapped(array: Array, version: Version | None, node: Node | None) -> Tensor:
+    """A Tensor of these parts: what ``Tensor(array)`` would look at is known."""
+    result = Tensor.__new__(Tensor)
+    result._data, result._version, result._node = array, version, node
+    return result

@@ -131,38 +131,33 @@ def view_tape(result: Tensor, parameters: Iterable[tuple[str, Tensor]] = ()) -> 
     parameters = list(parameters)
     names = {tensor._node: name for name, tensor in parameters if tensor._node}
     owners = {id(_memory(tensor.data)): name for name, tensor in parameters}
-    nodes, shapes = _reachable(result._node)
-    shapes[result._node] = result.shape
+    nodes = _reachable(result._node)
     numbers = {node: number for number, node in enumerate(nodes)}
     seen: set[int] = set()
-    return TapeView(tuple(_view(node, names, numbers, shapes[node], tuple(_saved(node, owners, seen)))
+    return TapeView(tuple(_view(node, names, numbers, tuple(_saved(node, owners, seen)))
                           for node in nodes))
 
 
-def _reachable(root: Node) -> tuple[list[Node], dict[Node, tuple[int, ...]]]:
-    """The nodes below (and with) the root in the order of the tape, and the shapes of their results."""
-    shapes: dict[Node, tuple[int, ...]] = {}
+def _reachable(root: Node) -> list[Node]:
+    """The nodes below (and with) the root in the order of the tape."""
     found, todo = {root}, [root]
     while todo:
-        node = todo.pop()
-        for source, shape in zip(node.inputs, node.shapes, strict=False):
-            if source is not None:
-                shapes[source] = shape
-                if source not in found:
-                    found.add(source)
-                    todo.append(source)
-    return sorted(found, key=lambda node: node.order), shapes
+        for source in todo.pop().inputs:
+            if source is not None and source not in found:
+                found.add(source)
+                todo.append(source)
+    return sorted(found, key=lambda node: node.order)
 
 
-def _view(node, names, numbers, shape, saved):
+def _view(node, names, numbers, saved):
     if node.op is None:
-        return NodeView(numbers[node], None, names.get(node, "leaf"), shape, (), (), ())
+        return NodeView(numbers[node], None, names.get(node, "leaf"), node.shape, (), (), ())
     if node.pullbacks is None:
         raise TapeError(f"view_tape: the graph through op '{node.op.name}' was freed by backward; look before that, "
                         "or call backward(retain_graph=True)")
     pullbacks = [node.pullbacks] if callable(node.pullbacks) else [p for p in node.pullbacks if p]
     inputs = tuple((node.op.argument(i), numbers[source]) for i, source in enumerate(node.inputs) if source)
-    return NodeView(numbers[node], node.op.name, node.op.name, shape, inputs, saved, tuple(map(place, pullbacks)))
+    return NodeView(numbers[node], node.op.name, node.op.name, node.shape, inputs, saved, tuple(map(place, pullbacks)))
 
 
 def _saved(node: Node, owners: dict[int, str], seen: set[int]) -> Iterator[Saved]:
