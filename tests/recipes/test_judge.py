@@ -3,11 +3,14 @@
 import contextlib
 import http.server
 import json
+import math
 import threading
 
+import numpy as np
 import pytest
 import tiny
 
+from tinygrad_gpt import no_grad, ops
 from tinygrad_gpt.data.instructions import Instruction
 from tinygrad_gpt.data.prompt_styles import STYLES
 from tinygrad_gpt.errors import DataError, TinygradError, UsageError
@@ -126,9 +129,32 @@ def test_responses_are_written_and_scored(saved, tmp_path):
     for name in ("exact_match", "rouge_l", "token_f1"):
         assert getattr(report, name) == pytest.approx(sum(line[name] for line in lines) / 18)
     assert told == [(16, 18), (18, 18)]
+    assert report.bits_per_byte == pytest.approx(bits(saved, entries) / 54)
     alone = evaluate_instructions(saved, [Instruction("Say 3", "", lines[3]["response"])], STYLES["phi3"],
                                   tmp_path / "one.jsonl", max_new_tokens=4)
     assert (alone.exact_match, alone.token_f1) == (1, 1)
+
+
+def bits(saved, entries):
+    """What the outputs and their ends cost, entry by entry, from the logits of the whole text."""
+    total = 0.0
+    for entry in entries:
+        prompt, output = (saved.tokenizer.encode(text) for text in (
+            STYLES["phi3"].prompt([entry.instruction]), entry.output + STYLES["phi3"].end))
+        ids = [*prompt, *output, saved.tokenizer.eot_id]
+        with no_grad():
+            scores = ops.log_softmax(saved.model(np.array([ids[:-1]]))).numpy()[0]
+        total -= sum(scores[i - 1, ids[i]] for i in range(len(prompt), len(ids)))
+    return total / math.log(2)
+
+
+def test_outputs_that_cannot_be_read_whole_are_not_foreseen(saved, tmp_path):
+    known = [Instruction("Say it", "", "ski"), Instruction("Say it", "", "ski " * 90),
+             Instruction("ice " * 99, "", "a")]
+    report = evaluate_instructions(saved, known, STYLES["phi3"], tmp_path / "out.jsonl", max_new_tokens=1)
+    assert report.bits_per_byte == pytest.approx(bits(saved, known[:1]) / 3)
+    report = evaluate_instructions(saved, known[1:], STYLES["phi3"], tmp_path / "out.jsonl", max_new_tokens=1)
+    assert report.bits_per_byte is None
 
 
 def test_every_verdict_is_counted(saved, tmp_path):

@@ -35,7 +35,8 @@ def command(data: str, output: str, model: str | None, style: str | None, part: 
             max_new_tokens: int, judge: str | None, judge_model: str | None, as_json: bool) -> None:
     """Score responses to instructions.
 
-    Offline: exact match and F1 of the words (as SQuAD has them) and ROUGE-L, beside the output of each entry.
+    Offline: exact match and F1 of the words (as SQuAD has them) and ROUGE-L, beside the output of each entry; and how
+    likely the model finds those outputs, in bits per byte: lower is better, and models of any style can be compared.
     """
     if (judge is None) != (judge_model is None):
         raise UsageError("--judge and --judge-model (arguments): one is missing; give both or none")
@@ -65,6 +66,8 @@ def command(data: str, output: str, model: str | None, style: str | None, part: 
     lines = [f"{result.count:,} responses, {result.unfinished:,} of them cut at {max_new_tokens:,} tokens, "
              f"{result.truncated:,} to prompts that the model could not read whole",
              f"exact match {result.exact_match:.4f}, ROUGE-L {result.rouge_l:.4f}, token F1 {result.token_f1:.4f}"]
+    if result.bits_per_byte is not None:
+        lines.append(f"the expected outputs are foreseen with {result.bits_per_byte:.4f} bits per byte")
     if asked:
         mean = "no score" if result.judged is None else f"mean score {result.judged:.2f} of 100"
         lines += [f"{judge_model}: {mean} over {result.scored:,} responses; {result.without_number:,} replies without "

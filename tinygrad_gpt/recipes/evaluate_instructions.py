@@ -1,6 +1,7 @@
 """Let a model respond to entries whose good responses are known, and score what it says."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from tinygrad_gpt.data.prompt_styles import Style
 from tinygrad_gpt.errors import TinygradError
 from tinygrad_gpt.files import write_atomic
 from tinygrad_gpt.recipes.generate import GenerateConfig
+from tinygrad_gpt.recipes.instruct import Sequences, encode, total_loss
 from tinygrad_gpt.recipes.judge import Judge, Verdict
 from tinygrad_gpt.recipes.respond import responses
 from tinygrad_gpt.recipes.saved import SavedModel
@@ -45,6 +47,8 @@ class ResponseReport:
         unfinished: those that were cut at the largest number of tokens.
         truncated: those whose prompt was longer than the model reads.
         exact_match, rouge_l, token_f1: means, 0 to 1.
+        bits_per_byte: how well the model foresees the outputs that the entries have, ends included, in bits per byte
+            of theirs; None if it could read none of them whole.
         judged: mean score of the judge, 0 to 100, over those that have one; None if none has.
         scored, without_number, without_reply: responses that the judge scored, those where its reply held no score
             (a refusal, for example), and those where its server failed. All 0 without a judge.
@@ -56,6 +60,7 @@ class ResponseReport:
     exact_match: float
     rouge_l: float
     token_f1: float
+    bits_per_byte: float | None
     judged: float | None
     scored: int
     without_number: int
@@ -107,7 +112,22 @@ def evaluate_instructions(saved: SavedModel, entries: Sequence[Instruction], sty
     if judge:
         scored = _judged(judge, entries, scored, lambda done: report(len(entries) + done, total))
         _write(output, scored)
-    return _summary(scored, truncated)
+    return _summary(scored, truncated, _bits_per_byte(saved, entries, style))
+
+
+def _bits_per_byte(saved: SavedModel, entries: Sequence[Instruction], style: Style) -> float | None:
+    """Of the outputs that the model can read whole, behind their prompts."""
+    read, size = Sequences([], [], 0, 0), 0
+    for entry in entries:
+        one = encode(saved.tokenizer, style, [entry], [entry.output], saved.n_ctx)
+        if one.tokens and not one.truncated:
+            read.tokens.extend(one.tokens)
+            read.prompts.extend(one.prompts)
+            size += len(entry.output.encode())
+    if not size:
+        return None
+    nats, _ = total_loss(saved.transformer, read, saved.tokenizer.eot_id, "response")
+    return nats / math.log(2) / size
 
 
 def _judged(judge, entries, scored, report):
@@ -126,7 +146,7 @@ def _write(output, scored):
     write_atomic(output, lines.encode(errors="replace"))
 
 
-def _summary(scored: list[Scored], truncated: int) -> ResponseReport:
+def _summary(scored: list[Scored], truncated: int, bits_per_byte: float | None) -> ResponseReport:
     def mean(name):
         return sum(getattr(one, name) for one in scored) / len(scored)
 
@@ -135,5 +155,5 @@ def _summary(scored: list[Scored], truncated: int) -> ResponseReport:
     without_reply = sum(not verdict.answered for verdict in verdicts)
     return ResponseReport(
         len(scored), sum(one.stopped_by == "max_new_tokens" for one in scored), truncated, mean("exact_match"),
-        mean("rouge_l"), mean("token_f1"), sum(scores) / len(scores) if scores else None, len(scores),
+        mean("rouge_l"), mean("token_f1"), bits_per_byte, sum(scores) / len(scores) if scores else None, len(scores),
         len(verdicts) - len(scores) - without_reply, without_reply)

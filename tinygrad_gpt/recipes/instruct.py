@@ -24,7 +24,7 @@ from tinygrad_gpt.text import Tokenizer
 from tinygrad_gpt.train import Progress
 
 __all__ = ["INSTRUCT_CHOICES", "InstructConfig", "Sequences", "answer_samples", "counted_activations", "encode",
-           "finetune_instructions", "masked_tokens", "resume_instructions"]
+           "finetune_instructions", "masked_tokens", "resume_instructions", "total_loss"]
 
 INSTRUCT_CHOICES = {"loss_on": ("all", "response")}
 EVALUATED = 100  # entries of each part, at most, that an evaluation looks at
@@ -77,6 +77,12 @@ class Sequences:
     left_out: int
     truncated: int
 
+    def batch(self, rows: Sequence[int] | np.ndarray, eot_id: int, n_ctx: int,
+              loss_on: str) -> tuple[np.ndarray, np.ndarray]:
+        """Some of them, collated; prompts count if the loss is on "all"."""
+        masked = [self.prompts[i] for i in rows] if loss_on == "response" else None
+        return collate([self.tokens[i] for i in rows], eot_id, n_ctx, masked)
+
 
 def encode(tokenizer: Tokenizer, style: Style, entries: Sequence[Instruction], outputs: Sequence[str],
            n_ctx: int) -> Sequences:
@@ -105,6 +111,18 @@ def counted_activations(model: GPT2, ids: np.ndarray, targets: np.ndarray) -> tu
     rows, places = np.nonzero(targets != IGNORED)
     x = model.hidden(device.from_numpy(ids))[device.from_numpy(rows), device.from_numpy(places)]  # (N, C)
     return model.ln_f(x), device.from_numpy(targets[rows, places]), rows
+
+
+def total_loss(model: GPT2, sequences: Sequences, eot_id: int, loss_on: str) -> tuple[float, int]:
+    """The loss of all tokens that count, in nats, and how many these are."""
+    total, count = 0.0, 0
+    lengths = [len(tokens) for tokens in sequences.tokens]
+    with no_grad():
+        for rows in length_batches(lengths, EVALUATION_BATCH, seed=0, epoch=0, shuffle=False):
+            x, targets, _ = counted_activations(model, *sequences.batch(rows, eot_id, model.config.n_ctx, loss_on))
+            total += model.head_loss(x, targets).item() * len(targets)
+            count += len(targets)
+    return total, count
 
 
 def answer_samples(saved: SavedModel, style: Style, entries: Sequence[Instruction]) -> list[str]:
@@ -145,7 +163,12 @@ class InstructTask:
 
     def scores(self) -> dict[str, float]:
         """Loss in nats per token that counts, on both parts."""
-        return {"training_loss": self._mean_loss(self.train), "validation_loss": self._mean_loss(self.validation)}
+        figures = {}
+        for name, part in (("training_loss", self.train), ("validation_loss", self.validation)):
+            first = Sequences(part.tokens[:EVALUATED], part.prompts[:EVALUATED], 0, 0)
+            nats, count = total_loss(self.model.eval(), first, self.tokenizer.eot_id, self.config.loss_on)
+            figures[name] = nats / count
+        return figures
 
     def samples(self) -> list[str]:
         """Answers to the first validation entries."""
@@ -153,19 +176,7 @@ class InstructTask:
         return answer_samples(saved, self.style, self.asked)
 
     def _batch(self, part: Sequences, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        masked = [part.prompts[i] for i in rows] if self.config.loss_on == "response" else None
-        return collate([part.tokens[i] for i in rows], self.tokenizer.eot_id, self.model.config.n_ctx, masked)
-
-    def _mean_loss(self, part: Sequences) -> float:
-        self.model.eval()
-        total, count = 0.0, 0
-        lengths = [len(tokens) for tokens in part.tokens[:EVALUATED]]
-        with no_grad():
-            for rows in length_batches(lengths, EVALUATION_BATCH, seed=0, epoch=0, shuffle=False):
-                x, targets, _ = counted_activations(self.model, *self._batch(part, rows))
-                total += self.model.head_loss(x, targets).item() * len(targets)
-                count += len(targets)
-        return total / count
+        return part.batch(rows, self.tokenizer.eot_id, self.model.config.n_ctx, self.config.loss_on)
 
 
 def masked_tokens(config: InstructConfig, n: int) -> list[list[tuple[str, bool]]]:
