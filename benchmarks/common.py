@@ -315,9 +315,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
 
 
-def write_section(title: str, markdown: str) -> None:
-    """Put `markdown` under the heading `title` of docs/benchmarks.md, in place of what stood there."""
-    page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else HEADER
+def write_section(title: str, markdown: str, path: Path = PAGE) -> None:
+    """Put `markdown` under the heading `title` of a page, in place of what stood there."""
+    page = path.read_text(encoding="utf-8") if path.exists() else HEADER
     sections = re.split(r"(?m)^(?=## )", page)
     new = f"## {title}\n\n{markdown.strip()}\n"
     known = [section.split("\n")[0] for section in sections]
@@ -326,4 +326,4 @@ def write_section(title: str, markdown: str) -> None:
         sections[at] = new
     else:
         sections.append(new)
-    PAGE.write_text("\n".join(section.strip() + "\n" for section in sections), encoding="utf-8")
+    path.write_text("\n".join(section.strip() + "\n" for section in sections), encoding="utf-8")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
@@ -16,6 +17,7 @@ import inference
 import load
 import scaling
 import train_step
+import tricks
 
 BENCHMARKS = Path(train_step.__file__).parent
 TINY = common.Options(threads=(1,), blocks=1, tiny=True)
@@ -62,6 +64,25 @@ def test_twice_the_work_is_predicted_to_take_twice_as_long():
     assert scaling.operations(**sizes | {"batch": 2}) == 2 * scaling.operations(**sizes)
     assert 2 * scaling.operations(**sizes) < scaling.operations(**sizes | {"length": 256})  # attention
     assert 2 * scaling.operations(**sizes) > scaling.operations(**sizes | {"n_layer": 12})  # the head
+
+
+@pytest.fixture(scope="module")
+def all_tricks(tmp_path_factory):
+    return {trick.name: trick for trick in tricks.tricks(TINY, str(tmp_path_factory.mktemp("tricks")))}
+
+
+def test_no_trick_changes_a_result(all_tricks):
+    for trick in all_tricks.values():
+        tolerance = 1e-2 if "half" in trick.name else 1e-5
+        expected = np.array(trick.without())
+        np.testing.assert_allclose(trick.with_it(), expected, rtol=tolerance, atol=tolerance, err_msg=trick.name)
+        assert np.ptp(expected) > 0, trick.name
+
+
+def test_every_trick_is_timed(all_tricks):
+    rows = tricks.measure(TINY)
+    assert [name for name, *_ in rows] == list(all_tricks)
+    assert all(figure > 0 for _, *figures in rows for figure in figures)
 
 
 def test_processes_take_turns_and_tell_their_own_figures():

@@ -1,0 +1,336 @@
+"""What each trick of docs/fast.md gives: the same work without it and with it, side by side.
+
+    python benchmarks/tricks.py [--threads 1] [--write]
+
+Most are a few lines of NumPy, so that they can be read, tried and changed here; some run the package's own ops. Both
+sides run in one process and take turns; their results are the same (tests/test_benchmarks.py). --write puts the table
+into docs/fast.md.
+"""
+
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from common import REPOSITORY, Options, command_line, machine, median, table, thread_limits, write_section
+
+PAGE = REPOSITORY / "docs" / "fast.md"
+C = math.sqrt(2 / math.pi)
+CHUNK = 1 << 15  # numbers: 128 KiB
+
+
+@dataclass(frozen=True)
+class Trick:
+    """Two functions that do the same and return the same."""
+
+    name: str
+    without: Callable[[], object]
+    with_it: Callable[[], object]
+
+
+def normal(*shape):
+    import numpy as np
+
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def chunks(n):
+    """Slices of `CHUNK` numbers."""
+    return [slice(i, i + CHUNK) for i in range(0, n, CHUNK)]
+
+
+def elementwise(rows, width) -> Iterator[Trick]:
+    """GELU over the hidden activations of an MLP, and AdamW over one of its weights."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import numpy as np
+
+    x, y = normal(rows * 4 * width), np.empty(rows * 4 * width, np.float32)
+
+    def with_power():
+        return 0.5 * x * (1 + np.tanh(C * (x + 0.044715 * x**3)))
+
+    def with_products():
+        return 0.5 * x * (1 + np.tanh(C * (x + 0.044715 * (x * x * x))))
+
+    def with_float64():
+        c = np.sqrt(2 / np.pi)  # a NumPy number, which makes float64 of all that it meets
+        return 0.5 * x * (1 + np.tanh(c * (x + 0.044715 * (x * x * x))))
+
+    def in_place(x=x, y=y):
+        np.multiply(x, x, out=y)
+        y *= 0.044715 * C
+        y += C
+        y *= x
+        np.tanh(y, out=y)
+        y += 1
+        y *= 0.5
+        y *= x
+        return y
+
+    def in_chunks():
+        for some in chunks(len(x)):
+            in_place(x[some], y[some])
+        return y
+
+    pool = ThreadPoolExecutor(2)
+
+    def in_threads():
+        list(pool.map(lambda some: in_place(x[some], y[some]), chunks(len(x))))
+        return y
+
+    yield Trick("Python's numbers, not NumPy's", with_float64, with_products)
+    yield Trick("x * x * x, not x**3", with_power, with_products)
+    yield Trick("results into memory that is there", with_products, in_place)
+    yield Trick("chunks that fit into the cache", in_place, in_chunks)
+    yield Trick("two threads over the chunks", in_chunks, in_threads)
+    g, p = normal(4 * width * width), normal(4 * width * width)
+    (m, v), (before_m, before_v, before_p) = (np.zeros_like(p) for _ in range(2)), (0 * p, 0 * p, p.copy())
+
+    def adamw(some):
+        t = g[some] - m[some]
+        t *= 0.1
+        m[some] += t
+        np.multiply(g[some], g[some], out=t)
+        t *= 0.001
+        v[some] *= 0.999
+        v[some] += t
+        np.sqrt(v[some], out=t)
+        t += 1e-8
+        np.divide(m[some], t, out=t)
+        t *= 1e-3
+        p[some] -= t
+
+    def step(parts):
+        m[:], v[:], p[:] = before_m, before_v, before_p
+        for some in parts:
+            adamw(some)
+        return p
+
+    yield Trick("AdamW in chunks", lambda: step([slice(None)]), lambda: step(chunks(len(p))))
+
+
+def products(rows, width) -> Iterator[Trick]:
+    """Linear layers and sums."""
+    import numpy as np
+
+    x, weight, wide = normal(rows // 32, 32, width), normal(width, 4 * width), normal(rows, 4 * width)
+    few, along_in = normal(8, width), np.asfortranarray(weight)
+    half_x, half_weight = x[:4].reshape(-1, width).astype(np.float16), weight[:, :width].astype(np.float16)
+    ones = np.ones(rows, np.float32)
+    yield Trick("one product for all texts of a batch", lambda: x @ weight,
+                lambda: (x.reshape(-1, width) @ weight).reshape(rows // 32, 32, 4 * width))
+    yield Trick("sums over rows as a product", lambda: wide.sum(axis=0), lambda: ones @ wide)
+    yield Trick("few rows: weights whose memory runs along the inputs", lambda: few @ weight, lambda: few @ along_in)
+    yield Trick("half precision is for storage", lambda: half_x @ half_weight,
+                lambda: half_x.astype(np.float32) @ half_weight.astype(np.float32))
+
+
+def attend(q, k, v):
+    """Causal attention: queries (B, H, n, D) of the last n of m positions, keys and values (B, H, m, D)."""
+    import numpy as np
+
+    n, m = q.shape[2], k.shape[2]
+    weights = q @ k.swapaxes(-1, -2)  # (B, H, n, m)
+    weights *= 1 / math.sqrt(q.shape[-1])
+    np.copyto(weights, -math.inf, where=~np.tri(n, m, m - n, dtype=bool))
+    weights -= weights.max(axis=-1, keepdims=True)
+    np.exp(weights, out=weights)
+    weights /= weights.sum(axis=-1, keepdims=True)
+    return weights @ v
+
+
+def attention(batch, short, long) -> Iterator[Trick]:
+    """Attention over many short texts and over a long one, 12 heads of 64."""
+    import numpy as np
+
+    q, k, v = (normal(batch, 12, short, 64) for _ in range(3))
+    one_q, one_k, one_v = (normal(1, 12, long, 64) for _ in range(3))
+    step = max(1, long // 8)
+
+    def head_by_head():
+        y = np.empty_like(q)
+        for b in range(batch):
+            for h in range(12):
+                one = slice(b, b + 1), slice(h, h + 1)
+                y[one] = attend(q[one], k[one], v[one])
+        return y
+
+    def blocks_of_queries():
+        y = np.empty_like(one_q)
+        for i in range(0, long, step):
+            end = i + step  # what stands behind is never looked at
+            y[:, :, i:end] = attend(one_q[:, :, i:end], one_k[:, :, :end], one_v[:, :, :end])
+        return y
+
+    yield Trick(f"all heads at once, {batch} texts of {short} tokens", head_by_head, lambda: attend(q, k, v))
+    yield Trick(f"blocks of queries, {long:,} tokens", lambda: attend(one_q, one_k, one_v), blocks_of_queries)
+
+
+def memory(megabytes, folder) -> Iterator[Trick]:
+    """Arrays that come and go, and weights from a file."""
+    import ctypes
+
+    import numpy as np
+
+    x = normal(megabytes << 18)
+    file = f"{folder}/weights"
+    x.tofile(file)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+
+    def allocating(trim_threshold, mmap_max):
+        mallopt(-1, trim_threshold)
+        mallopt(-4, mmap_max)
+        y = x + 1
+        del y
+        return x + 2
+
+    if mallopt:  # glibc
+        yield Trick("freed memory is kept", lambda: allocating(128 << 10, 65536), lambda: allocating(-1, 0))
+    yield Trick("weights are mapped, not read: to the first layer", lambda: np.fromfile(file, np.float32)[:1000],
+                lambda: np.memmap(file, np.float32, "c")[:1000])
+
+
+def model(batch, length, width, vocabulary) -> Iterator[Trick]:
+    """What the package leaves out, with its own ops and a block of GPT-2 124M's size."""
+    import numpy as np
+
+    from tinygrad_gpt import Tensor, no_grad, ops
+    from tinygrad_gpt.autograd import composed_ops
+    from tinygrad_gpt.models.classifier import block_over
+    from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+
+    gpt = GPT2(GPT2Config(vocab_size=vocabulary, n_ctx=length, n_embd=width, n_layer=2, n_head=max(2, width // 64)))
+    block, given = gpt.h[0], normal(batch, length, width)
+
+    def gradient():
+        x = Tensor(given, requires_grad=True)
+        block(x).sum().backward()
+        return x.grad.numpy()
+
+    def composed():
+        with composed_ops():
+            return gradient()
+
+    def forward(x=given, run=block):
+        with no_grad():
+            return run(Tensor(x)).numpy()
+
+    def forward_and_backward():
+        y = block(Tensor(given, requires_grad=True))
+        y.sum().backward()
+        return y.numpy()
+
+    def last_row(x):
+        return block_over(block, x[:, -1:], x, None)
+
+    ids = np.random.default_rng(0).integers(0, vocabulary, (batch, length))
+    some = slice(batch // 2)
+    cache = gpt.new_cache(1)
+    short = ids[:1, :-1]
+    with no_grad():
+        gpt.next_logits(short, cache)
+
+    def without_cache():
+        with no_grad():
+            return gpt.head(gpt.ln_f(gpt.hidden(ids[:1])[:, -1])).numpy()
+
+    def with_cache():
+        cache.lengths[:] = length - 1
+        with no_grad():
+            return gpt.next_logits(ids[:1, -1:], cache).numpy()
+
+    def loss(compute):
+        x = Tensor(given[some], requires_grad=True)
+        compute(x).backward()
+        return x.grad.numpy()
+
+    yield Trick("fused ops", composed, gradient)
+    padded = np.concatenate([given] * 4, axis=1)
+    yield Trick("no tape below what is trained", forward_and_backward, forward)
+    yield Trick("the last block only where it is read", lambda: forward()[:, -1:], lambda: forward(run=last_row))
+    yield Trick("no padding to four times the length", lambda: forward(padded)[:, :length], forward)
+    yield Trick(f"keys and values are kept, {length} tokens", without_cache, with_cache)
+    yield Trick("the loss in chunks of rows (it saves memory)",
+                lambda: loss(lambda x: ops.cross_entropy(gpt.head(x), ids[some])),
+                lambda: loss(lambda x: gpt.head_loss(x, ids[some])))
+
+
+def embedding(rows, width, vocabulary) -> Iterator[Trick]:
+    """The gradient of a table of tokens: rows with the same id are added up."""
+    import numpy as np
+
+    from tinygrad_gpt.backend import get_backend
+
+    ids, g = np.random.default_rng(0).zipf(1.5, rows) % vocabulary, normal(rows, width)
+
+    def add(index_add):
+        table = np.zeros((vocabulary, width), np.float32)
+        index_add(table, ids, g)
+        return table
+
+    yield Trick("rows of one token are sorted, then summed", lambda: add(np.add.at),
+                lambda: add(get_backend("numpy").index_add))
+
+
+def tricks(options: Options, folder: str) -> Iterator[Trick]:
+    """All of them, in the order of the page."""
+    if options.tiny:
+        yield from elementwise(32, 16)
+        yield from products(128, 16)
+        yield from attention(2, 4, 16)
+        yield from memory(1, folder)
+        yield from model(2, 8, 32, 50)
+        yield from embedding(32, 8, 20)
+    else:
+        yield from elementwise(1024, 768)
+        yield from products(1024, 768)
+        yield from attention(16, 32, 1024)
+        yield from memory(128, folder)
+        yield from model(8, 128, 768, 50_257)
+        yield from embedding(1024, 768, 2_000)
+
+
+def measure(options: Options) -> list[tuple[str, float, float, float]]:
+    """Name, milliseconds without and with, and how many times as fast, medians of blocks that take turns."""
+    from tempfile import TemporaryDirectory
+
+    found = []
+    with TemporaryDirectory() as folder:
+        for trick in tricks(options, folder):
+            milliseconds: list[list[float]] = []
+            for _ in range(1 + options.blocks):  # the first is a warm-up
+                milliseconds.append([])
+                for function in (trick.without, trick.with_it):
+                    started = time.perf_counter()
+                    function()
+                    milliseconds[-1].append(1000 * (time.perf_counter() - started))
+            without, with_it = zip(*milliseconds[1:], strict=True)
+            found.append((trick.name, median(without), median(with_it),
+                          median(a / b for a, b in zip(without, with_it, strict=True))))
+    return found
+
+
+def main() -> None:
+    options, arguments = command_line(__doc__)
+    threads = options.threads[0]
+    if any(os.environ.get(name) != value for name, value in thread_limits(threads).items()):
+        limited = os.environ | thread_limits(threads)  # they are read when NumPy is imported
+        sys.exit(subprocess.run([sys.executable, *sys.argv], env=limited, check=False).returncode)
+    rows = [(name, f"{without:.3g}", f"{with_it:.3g}", f"{gain:.2f}")
+            for name, without, with_it, gain in measure(options)]
+    text = "\n\n".join([
+        f"`benchmarks/tricks.py`, {machine()}",
+        table(("trick", "ms without", "ms with", "times as fast"), rows),
+        f"{threads} thread{'s' if threads > 1 else ''}, float32, sizes of GPT-2 124M; medians of {options.blocks} "
+        "calls that take turns, and of the ratios of neighbours."])
+    print(text)
+    if arguments.write:
+        write_section("Measured", text, PAGE)
+
+
+if __name__ == "__main__":
+    main()
