@@ -45,8 +45,10 @@ def _print_mask(entries: Sequence[Sequence[tuple[str, bool]]]) -> None:
     """Each entry with "|" between its tokens."""
     colour = sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for number, tokens in enumerate(entries, start=1):
-        count = sum(counts for _, counts in tokens)
-        print(f"{'' if number == 1 else chr(10)}--- entry {number}: {count:,} of {len(tokens):,} tokens count")
+        counted = [place for place, (_, counts) in enumerate(tokens, start=1) if counts]
+        follow = f", {len(tokens) - counted[-1]:,} of padding follow" if counted[-1] < len(tokens) else ""
+        print(f"{'' if number == 1 else chr(10)}--- entry {number}: {len(counted):,} of {counted[-1]:,} tokens "
+              f"count{follow}")
         runs = []
         for counts, run in groupby(tokens, key=lambda token: token[1]):
             shown = [printable(token, keep="\n\t") for token, _ in run]
