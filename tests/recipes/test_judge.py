@@ -130,9 +130,14 @@ def test_responses_are_written_and_scored(saved, tmp_path):
         assert getattr(report, name) == pytest.approx(sum(line[name] for line in lines) / 18)
     assert told == [(16, 18), (18, 18)]
     assert report.bits_per_byte == pytest.approx(bits(saved, entries) / 54)
+    assert report.repeating == {"exact_match": 0, "rouge_l": 0, "token_f1": 0}
     alone = evaluate_instructions(saved, [Instruction("Say 3", "", lines[3]["response"])], STYLES["phi3"],
                                   tmp_path / "one.jsonl", max_new_tokens=4)
     assert (alone.exact_match, alone.token_f1) == (1, 1)
+    given = [Instruction("Repeat the word.", "ski", "ski"), Instruction("Say snow", "", "snow")]
+    repeating = evaluate_instructions(saved, given, STYLES["phi3"], tmp_path / "two.jsonl", max_new_tokens=1).repeating
+    assert repeating == {"exact_match": 0.5, "rouge_l": pytest.approx((1 + 2 / 3) / 2),
+                         "token_f1": pytest.approx((1 + 2 / 3) / 2)}
 
 
 def bits(saved, entries):

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 
 import click
 
@@ -65,7 +66,7 @@ def command(data: str, output: str, model: str | None, style: str | None, part: 
         return
     lines = [f"{result.count:,} responses, {result.unfinished:,} of them cut at {max_new_tokens:,} tokens, "
              f"{result.truncated:,} to prompts that the model could not read whole",
-             f"exact match {result.exact_match:.4f}, ROUGE-L {result.rouge_l:.4f}, token F1 {result.token_f1:.4f}"]
+             _scores(vars(result)), f"{_scores(result.repeating)}, for one who repeats the input or the instruction"]
     if result.bits_per_byte is not None:
         lines.append(f"the expected outputs are foreseen with {result.bits_per_byte:.4f} bits per byte")
     if asked:
@@ -73,3 +74,8 @@ def command(data: str, output: str, model: str | None, style: str | None, part: 
         lines += [f"{judge_model}: {mean} over {result.scored:,} responses; {result.without_number:,} replies without "
                   f"a score, {result.without_reply:,} times no reply"]
     echo("\n".join([*lines, f"Written to {output}"]))
+
+
+def _scores(figures: Mapping[str, float]) -> str:
+    return (f"exact match {figures['exact_match']:.4f}, ROUGE-L {figures['rouge_l']:.4f}, "
+            f"token F1 {figures['token_f1']:.4f}")

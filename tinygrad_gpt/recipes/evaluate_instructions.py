@@ -21,6 +21,7 @@ __all__ = ["PARTS", "ResponseReport", "Scored", "evaluate_instructions", "read_p
 
 PARTS = ("all", "train", "validation", "test")
 BATCH = 16
+SCORES = {"exact_match": exact_match, "rouge_l": rouge_l, "token_f1": token_f1}
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class ResponseReport:
         unfinished: those that were cut at the largest number of tokens.
         truncated: those whose prompt was longer than the model reads.
         exact_match, rouge_l, token_f1: means, 0 to 1.
+        repeating: the same three for one who repeats the input of each entry, or its instruction where it has none.
         bits_per_byte: how well the model foresees the outputs that the entries have, ends included, in bits per byte
             of theirs; None if it could read none of them whole.
         judged: mean score of the judge, 0 to 100, over those that have one; None if none has.
@@ -60,6 +62,7 @@ class ResponseReport:
     exact_match: float
     rouge_l: float
     token_f1: float
+    repeating: dict[str, float]
     bits_per_byte: float | None
     judged: float | None
     scored: int
@@ -105,14 +108,17 @@ def evaluate_instructions(saved: SavedModel, entries: Sequence[Instruction], sty
             text = completion.text.strip()
             truncated += completion.truncated
             scored.append(Scored(entry.instruction, entry.input, entry.output, text, completion.stopped_by,
-                                 exact_match(text, entry.output), rouge_l(text, entry.output),
-                                 token_f1(text, entry.output), None))
+                                 **_scores(text, entry.output), verdict=None))
         report(len(scored), total)
     _write(output, scored)
     if judge:
         scored = _judged(judge, entries, scored, lambda done: report(len(entries) + done, total))
         _write(output, scored)
     return _summary(scored, truncated, _bits_per_byte(saved, entries, style))
+
+
+def _scores(response: str, output: str) -> dict[str, float]:
+    return {name: score(response, output) for name, score in SCORES.items()}
 
 
 def _bits_per_byte(saved: SavedModel, entries: Sequence[Instruction], style: Style) -> float | None:
@@ -147,13 +153,15 @@ def _write(output, scored):
 
 
 def _summary(scored: list[Scored], truncated: int, bits_per_byte: float | None) -> ResponseReport:
-    def mean(name):
-        return sum(getattr(one, name) for one in scored) / len(scored)
+    def means(scores):
+        return {name: sum(each[name] for each in scores) / len(scores) for name in SCORES}
 
     verdicts = [one.verdict for one in scored if one.verdict]
     scores = [verdict.score for verdict in verdicts if verdict.score is not None]
     without_reply = sum(not verdict.answered for verdict in verdicts)
     return ResponseReport(
-        len(scored), sum(one.stopped_by == "max_new_tokens" for one in scored), truncated, mean("exact_match"),
-        mean("rouge_l"), mean("token_f1"), bits_per_byte, sum(scores) / len(scores) if scores else None, len(scores),
-        len(verdicts) - len(scores) - without_reply, without_reply)
+        count=len(scored), unfinished=sum(one.stopped_by == "max_new_tokens" for one in scored), truncated=truncated,
+        **means([vars(one) for one in scored]),
+        repeating=means([_scores(one.input or one.instruction, one.output) for one in scored]),
+        bits_per_byte=bits_per_byte, judged=sum(scores) / len(scores) if scores else None, scored=len(scores),
+        without_number=len(verdicts) - len(scores) - without_reply, without_reply=without_reply)
