@@ -83,7 +83,7 @@ def elementwise(rows, width) -> Iterator[Trick]:
         return y
 
     yield Trick("Python's numbers, not NumPy's", with_float64, with_products)
-    yield Trick("x * x * x, not x**3", with_power, with_products)
+    yield Trick("x * x * x, not a power", with_power, with_products)
     yield Trick("results into memory that is there", with_products, in_place)
     yield Trick("chunks that fit into the cache", in_place, in_chunks)
     yield Trick("two threads over the chunks", in_chunks, in_threads)
@@ -124,7 +124,7 @@ def products(rows, width) -> Iterator[Trick]:
     yield Trick("one product for all texts of a batch", lambda: x @ weight,
                 lambda: (x.reshape(-1, width) @ weight).reshape(rows // 32, 32, 4 * width))
     yield Trick("sums over rows as a product", lambda: wide.sum(axis=0), lambda: ones @ wide)
-    yield Trick("few rows: weights whose memory runs along the inputs", lambda: few @ weight, lambda: few @ along_in)
+    yield Trick("weights whose memory runs along the inputs", lambda: few @ weight, lambda: few @ along_in)
     yield Trick("half precision is for storage", lambda: half_x @ half_weight,
                 lambda: half_x.astype(np.float32) @ half_weight.astype(np.float32))
 
@@ -166,8 +166,8 @@ def attention(batch, short, long) -> Iterator[Trick]:
             y[:, :, i:end] = attend(one_q[:, :, i:end], one_k[:, :, :end], one_v[:, :, :end])
         return y
 
-    yield Trick(f"all heads at once, {batch} texts of {short} tokens", head_by_head, lambda: attend(q, k, v))
-    yield Trick(f"blocks of queries, {long:,} tokens", lambda: attend(one_q, one_k, one_v), blocks_of_queries)
+    yield Trick("all heads at once", head_by_head, lambda: attend(q, k, v))
+    yield Trick("blocks of queries", lambda: attend(one_q, one_k, one_v), blocks_of_queries)
 
 
 def memory(megabytes, folder) -> Iterator[Trick]:
@@ -190,7 +190,7 @@ def memory(megabytes, folder) -> Iterator[Trick]:
 
     if mallopt:  # glibc
         yield Trick("freed memory is kept", lambda: allocating(128 << 10, 65536), lambda: allocating(-1, 0))
-    yield Trick("weights are mapped, not read: to the first layer", lambda: np.fromfile(file, np.float32)[:1000],
+    yield Trick("weights are mapped, not read", lambda: np.fromfile(file, np.float32)[:1000],
                 lambda: np.memmap(file, np.float32, "c")[:1000])
 
 
@@ -253,8 +253,8 @@ def model(batch, length, width, vocabulary) -> Iterator[Trick]:
     yield Trick("no tape below what is trained", forward_and_backward, forward)
     yield Trick("the last block only where it is read", lambda: forward()[:, -1:], lambda: forward(run=last_row))
     yield Trick("no padding to four times the length", lambda: forward(padded)[:, :length], forward)
-    yield Trick(f"keys and values are kept, {length} tokens", without_cache, with_cache)
-    yield Trick("the loss in chunks of rows (it saves memory)",
+    yield Trick("keys and values are kept", without_cache, with_cache)
+    yield Trick("the loss in chunks of rows",
                 lambda: loss(lambda x: ops.cross_entropy(gpt.head(x), ids[some])),
                 lambda: loss(lambda x: gpt.head_loss(x, ids[some])))
 
@@ -278,20 +278,35 @@ def embedding(rows, width, vocabulary) -> Iterator[Trick]:
 
 def tricks(options: Options, folder: str) -> Iterator[Trick]:
     """All of them, in the order of the page."""
-    if options.tiny:
-        yield from elementwise(32, 16)
-        yield from products(128, 16)
-        yield from attention(2, 4, 16)
-        yield from memory(1, folder)
-        yield from model(2, 8, 32, 50)
-        yield from embedding(32, 8, 20)
-    else:
-        yield from elementwise(1024, 768)
-        yield from products(1024, 768)
-        yield from attention(16, 32, 1024)
-        yield from memory(128, folder)
-        yield from model(8, 128, 768, 50_257)
-        yield from embedding(1024, 768, 2_000)
+    rows, width, vocabulary = (128, 32, 50) if options.tiny else (1024, 768, 50_257)
+    yield from elementwise(rows, width)
+    yield from products(rows, width)
+    yield from attention(rows // 64, rows // 32, rows)
+    yield from memory(1 if options.tiny else 128, folder)
+    yield from model(8, rows // 8, width, vocabulary)
+    yield from embedding(rows, width, 2 * rows)
+
+
+def machine_figures() -> str:
+    """What bounds all of it: products, and sums from memory and from the cache."""
+    import numpy as np
+
+    def seconds(function, times):
+        function()
+        started = time.perf_counter()
+        for _ in range(times):
+            function()
+        return (time.perf_counter() - started) / times
+
+    x, weight, y = normal(1024, 768), normal(768, 3072), np.empty((1024, 3072), np.float32)
+    product = seconds(lambda: np.matmul(x, weight, out=y), 10)
+    bandwidth = []
+    for n, times in ((1 << 25, 5), (1 << 14, 1000)):
+        a, b, c = normal(n), normal(n), np.ones(n, np.float32)
+        bandwidth.append(3 * a.nbytes / seconds(lambda a=a, b=b, c=c: np.add(a, b, out=c), times))
+    return (f"{x.size * 3072 / product / 1e9:.0f} billion multiplications and additions per second in a product of "
+            f"1,024 × 768 with 768 × 3,072; sums of arrays move {bandwidth[0] / 1e9:.0f} GB/s from memory and "
+            f"{bandwidth[1] / 1e9:.0f} GB/s from the cache.")
 
 
 def measure(options: Options) -> list[tuple[str, float, float, float]]:
@@ -326,7 +341,7 @@ def main() -> None:
         f"`benchmarks/tricks.py`, {machine()}",
         table(("trick", "ms without", "ms with", "times as fast"), rows),
         f"{threads} thread{'s' if threads > 1 else ''}, float32, sizes of GPT-2 124M; medians of {options.blocks} "
-        "calls that take turns, and of the ratios of neighbours."])
+        "calls that take turns, and of the ratios of neighbours. The machine: " + machine_figures()])
     print(text)
     if arguments.write:
         write_section("Measured", text, PAGE)

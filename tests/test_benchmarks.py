@@ -79,6 +79,12 @@ def test_no_trick_changes_a_result(all_tricks):
         assert np.ptp(expected) > 0, trick.name
 
 
+def test_every_trick_is_explained(all_tricks):
+    page = tricks.PAGE.read_text(encoding="utf-8")
+    for name in all_tricks:
+        assert page.count(f"**{name}**") == 1, name
+
+
 def test_every_trick_is_timed(all_tricks):
     rows = tricks.measure(TINY)
     assert [name for name, *_ in rows] == list(all_tricks)
