@@ -140,6 +140,12 @@ def test_a_conversation(base, monkeypatch, capsys):
     assert [line for line in lines if line.startswith("turns that no longer fit")]
 
 
+def test_a_long_response_leaves_room_for_the_conversation(base, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("Say sun\n"))
+    assert main(["chat", "--model", base, "--style", "phi3", "--max-new-tokens", "999"]) == 0
+    assert "96 tokens of the conversation, 48 of which are kept for the next" in capsys.readouterr().err
+
+
 def test_evaluate_means_a_classifier_where_nothing_is_named(model, tmp_path, capsys):
     data = str(tiny.labelled_file(tmp_path / "three.csv"))
     assert main(["evaluate", "--data", data, "--model", model]) == 0

@@ -178,6 +178,14 @@ def test_without_a_first_reply_the_responses_are_kept(saved, tmp_path):
     assert lines_of(tmp_path / "out.jsonl")[0]["instruction"] == "Add the numbers."
 
 
+def test_a_folder_that_is_not_there_is_missed_before_the_work(saved, tmp_path):
+    def report(done, total):
+        raise AssertionError
+
+    with pytest.raises(TinygradError, match=r"^cannot write \(.*a.jsonl\): its folder does not exist; make it"):
+        evaluate_instructions(saved, [ENTRY], STYLES["phi3"], tmp_path / "absent" / "a.jsonl", report=report)
+
+
 def test_parts(tmp_path):
     path = tiny.instruction_file(tmp_path / "a.json")
     parts = {name: read_part(path, name) for name in ("all", "train", "test", "validation")}

@@ -29,14 +29,15 @@ def command(model: str | None, style: str | None, **sampling: Any) -> None:
 
     config = GenerateConfig(**sampling)
     saved, marks = load(model, style)
-    note(f"the model reads {saved.n_ctx:,} tokens of the conversation, {config.max_new_tokens:,} of which are kept for "
+    room = min(config.max_new_tokens, saved.n_ctx // 2)  # a longer response goes on over the beginning
+    note(f"the model reads {saved.n_ctx:,} tokens of the conversation, {room:,} of which are kept for "
          "the next response; the end of input (Ctrl-D) ends it")
     requests: list[str] = []
     responses: list[str] = []
     forgotten = 0
     for line in _lines():
         requests.append(line)
-        prompt, dropped = conversation_prompt(saved, marks, requests, responses, config.max_new_tokens)
+        prompt, dropped = conversation_prompt(saved, marks, requests, responses, room)
         if dropped > forgotten:
             forgotten = dropped
             note(f"turns that no longer fit and are forgotten: {forgotten:,}")

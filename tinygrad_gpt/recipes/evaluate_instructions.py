@@ -96,8 +96,11 @@ def evaluate_instructions(saved: SavedModel, entries: Sequence[Instruction], sty
         report: called with how many responses are written, then judged, and how many that shall be.
 
     Raises:
-        TinygradError: "cannot ask the judge (http://…): …" if it does not reply to the first question.
+        TinygradError: "cannot write (out/a.jsonl): …", before anything is computed where the folder does not exist;
+            "cannot ask the judge (http://…): …" if it does not reply to the first question.
     """
+    if not Path(output).absolute().parent.is_dir():
+        raise TinygradError(f"cannot write ({output}): its folder does not exist; make it, or choose another")
     config = GenerateConfig(temperature=0, max_new_tokens=max_new_tokens)
     total = len(entries) * (2 if judge else 1)
     scored: list[Scored] = []
