@@ -141,7 +141,7 @@ class Benchmark:
             many times it did what is timed (None: once).
         cases: what to measure.
         note: what the reader of the table has to know.
-        fresh: is each block run in a new process, without a block before it that warms up?
+        fresh: is each block run in a new process?
     """
 
     title: str
@@ -194,8 +194,6 @@ class Benchmark:
     def _work(self, name: str, settings: dict[str, Any]) -> None:
         """Run a block for each line on stdin, and print its figures as a line of JSON."""
         block = self.workers[name](**settings)
-        if not self.fresh:
-            block()
         for _ in sys.stdin:
             started = time.perf_counter()
             times = block() or 1
@@ -294,7 +292,7 @@ def take_turns(script: str, arguments: dict[str, Sequence[str]], blocks: int, th
 
 
 def median(values: Iterable[float]) -> float:
-    """The middle value: one slow run among five does not move it."""
+    """The middle value: one slow run among five hardly moves it, so that the first needs no other to warm up."""
     return statistics.median(values)
 
 

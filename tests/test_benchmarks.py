@@ -1,5 +1,6 @@
 """Every benchmark runs, at sizes that measure nothing, and prints its table."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -112,6 +113,43 @@ def test_a_goal_is_met_by_the_ratio_or_by_the_figure_itself():
     assert common.Line("work", "ms", 3, 4, 0.75, goal=0.8).cells()[5:8] == ["0.75", "≤ 0.8", "yes"]
     assert common.Line("work", "s", 0.5, 4, 0.125, goal=0.4, absolute=True).cells()[5:8] == ["0.12", "≤ 0.4 s", "no"]
     assert common.Line("heading").cells() == ["heading", *[""] * 8]
+
+
+@pytest.fixture
+def suite():
+    """The module `all`, under a name that hides nothing."""
+    return importlib.import_module("all")
+
+
+def test_the_parts_of_finetuning_stand_beside_torch(suite, monkeypatch):
+    seconds = {"torch": 20.0, "engine": 15.0, "dynamic": 5.0, "pruned": 4.0, "cached": 1.0}
+    monkeypatch.setattr(suite.finetune_spam, "measure",
+                        lambda which, settings, whole: {"seconds": seconds[which], "first": seconds[which] / 10})
+    whole, *steps = suite.measure_finetuning(common.Options((1,)))
+    assert whole.met
+    assert whole.ratio == 0.05
+    assert [line.ratio for line in steps] == [0.75, 0.25, 0.2, 0.05]
+    assert suite.measure_finetuning(TINY) == []
+
+
+def test_the_engine_has_a_ratio_and_a_cost_per_op(suite, monkeypatch):
+    pytest.importorskip("torch", reason="it is one of the sides")
+
+    def turns(script, arguments, blocks, threads):
+        figures = {}
+        for name, make in {"ours": suite.engine.our_work, "torch": suite.engine.torch_work,
+                           "ops": suite.engine.op_work}.items():
+            functions = make()
+            for function in functions.values():
+                function()
+            figures[name] = [{function: 0.0 if "NumPy" in function else 800.0 for function in functions}]
+        return figures
+
+    monkeypatch.setattr(suite, "take_turns", turns)
+    step, op = suite.measure_engine(TINY)
+    assert step.ratio == 1
+    assert op.ours == 800 / suite.engine.CHAIN
+    assert op.met
 
 
 def test_all_parts_stand_in_one_table():
