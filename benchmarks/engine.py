@@ -16,7 +16,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ROWS, FEATURES, HIDDEN, CLASSES = 32, 16, 16, 4
-OPS, CHAIN = ("neg", "add", "mul", "linear"), 200
+OPS, CHAIN = ("neg", "add", "mul"), 200
 STEPS, BLOCKS = 500, 7
 
 
@@ -79,24 +79,20 @@ def op_work():
 def _chain(name):
     import numpy as np
 
-    from tinygrad_gpt import Tensor, ops
+    from tinygrad_gpt import Tensor
 
-    r = np.random.default_rng(0)
-    x, start = 1 + 0.1 * r.standard_normal((1, 8)), r.standard_normal((1, 8))
-    if name == "linear":
-        x = np.linalg.qr(r.standard_normal((8, 8)))[0]  # it keeps lengths
-    ours, plain, plain_grads = {
-        "neg": (lambda y, x: -y, lambda y, x: -y, lambda g, y, x: (-g, 0)),
-        "add": (lambda y, x: y + x, lambda y, x: y + x, lambda g, y, x: (g, g)),
-        "mul": (lambda y, x: y * x, lambda y, x: y * x, lambda g, y, x: (g * x, g * y)),
-        "linear": (ops.linear, lambda y, x: y @ x, lambda g, y, x: (g @ x.T, y.T @ g)),
+    op, grads = {  # of the op, by hand: the gradients of y and x
+        "neg": (lambda y, x: -y, lambda g, y, x: (-g, 0)),
+        "add": (lambda y, x: y + x, lambda g, y, x: (g, g)),
+        "mul": (lambda y, x: y * x, lambda g, y, x: (g * x, g * y)),
     }[name]
-    first, other = Tensor(start, requires_grad=True), Tensor(x, requires_grad=True)
+    r = np.random.default_rng(0)
+    start, factor = r.standard_normal(8), 1 + 0.1 * r.standard_normal(8)
+    first, other = Tensor(start, requires_grad=True), Tensor(factor, requires_grad=True)
 
-    def forward():
-        y = first
+    def forward(y=first, x=other):
         for _ in range(CHAIN):
-            y = ours(y, other)
+            y = op(y, x)
         return y
 
     def both():
@@ -105,16 +101,13 @@ def _chain(name):
         other.zero_grad()
 
     def plain_forward():
-        y = start
-        for _ in range(CHAIN):
-            y = plain(y, x)
-        return y
+        return forward(start, factor)
 
     def plain_both():
         plain_forward()
         g, total = start, 0
         for _ in range(CHAIN):
-            g, part = plain_grads(g, start, x)
+            g, part = grads(g, start, factor)
             total += part
 
     return {"forward": forward, "both": both, "NumPy forward": plain_forward, "NumPy both": plain_both}
@@ -158,7 +151,7 @@ def op_rows(figures):
 
 
 def main():
-    from common import machine, table, take_turns, write_section
+    from common import finish, table, take_turns
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
@@ -168,19 +161,15 @@ def main():
         sys.path.insert(0, str(REPOSITORY))
         return work(options.worker)
     figures = take_turns(__file__, {which: (which,) for which in ("ours", "torch", "ops")}, BLOCKS, threads=1)
-    text = "\n\n".join((
-        f"`benchmarks/engine.py`, {machine()}",
+    finish("Engine", __file__, [
         table(["MLP step", "ours µs", "torch µs", "ratio"], step_rows(figures)),
         f"Batch {ROWS}, {FEATURES} features, {HIDDEN} hidden units, GELU, {CLASSES} classes, cross-entropy, float32, "
         f"one thread. CPU time; medians of {BLOCKS} blocks of {STEPS} steps that take turns, and of the ratios of "
         "neighbouring blocks.",
         table(["op", "forward µs", "of them NumPy", "engine", "with backward µs", "of them NumPy", "engine"],
               op_rows(figures)),
-        f"One call in a chain of {CHAIN} on 8 numbers; both arguments get a gradient. NumPy: the same arithmetic "
-        "written by hand."))
-    print(text)
-    if options.write:
-        write_section("Engine", text)
+        f"One call in a chain of {CHAIN} on 8 numbers; all arguments get a gradient. NumPy: the same arithmetic "
+        "written by hand."], options)
     return None
 
 

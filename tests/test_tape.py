@@ -12,7 +12,7 @@ import pytest
 from tinygrad_gpt import ops
 from tinygrad_gpt.autograd import OPS, Op, Tensor, checking, no_grad
 from tinygrad_gpt.errors import DTypeError, ShapeError, TapeError
-from tinygrad_gpt.tape import Lock, current_mode, saved_arrays, sum_to
+from tinygrad_gpt.tape import Lock, current_mode, observing, saved_arrays, sum_to
 
 
 def leaf(*shape, seed=0):
@@ -198,6 +198,38 @@ def test_a_change_of_what_was_not_saved_is_allowed():
     x.zero_grad()
     y.backward()
     assert x.grad.tolist() == frozen.tolist()
+
+
+def test_a_change_before_the_forward_pass_does_not_count(backend):
+    x = Tensor([1.0, 2.0], requires_grad=True, backend=backend.name)
+    with no_grad():
+        x.copy_([3.0, 4.0])
+    (x * x).sum().backward()
+    assert x.grad.tolist() == [6.0, 8.0]
+
+
+def test_a_change_is_refused_where_an_observer_wrapped_the_pullbacks():
+    def wrap(op, args, result):
+        def watched(pullback):
+            return lambda g: pullback(g)
+
+        if result.node is not None:
+            result.node.pullbacks = [pullback and watched(pullback) for pullback in result.node.pullbacks]
+
+    x = leaf(2)
+    with observing(wrap):
+        y = (x * x).sum()
+    with no_grad():
+        x.copy_([0.0, 0.0])
+    with pytest.raises(TapeError, match="op 'mul': its saved array 'a' was changed in place"):
+        y.backward()
+
+
+def test_a_leaf_with_data_of_another_shape_gets_its_gradient():
+    x = leaf(2)
+    x.data = np.ones(3)
+    (x * 2.0).sum().backward()
+    assert x.grad.tolist() == [2.0, 2.0, 2.0]
 
 
 def test_an_index_that_changes_is_not_used(backend):
@@ -548,6 +580,7 @@ def test_frozen_weights_keep_no_activations():
     assert saved_arrays(ops.linear(x, free).node.pullbacks).keys() == {"weight", "x"}
     assert saved_arrays(ops.linear(x.detach(), free).node.pullbacks).keys() == {"x"}
     assert ops.linear(x.detach(), frozen).node is None
+    assert len(ops.linear(x, free).node.pullbacks) == 2  # no bias: its pullback goes, too
     assert saved_arrays((x * 2.0).node.pullbacks).keys() == {"b"}
     assert saved_arrays(ops.layer_norm(x, Tensor(np.ones(32)), free[0]).node.pullbacks).keys() == {
         "x_hat", "rstd", "weight"}

@@ -58,7 +58,7 @@ class Op:
                 arrays.append(a)
                 inputs.append(None)
                 versions.append(None)
-        backend = self._made_alike(arrays)
+        backend = _common_backend(arrays) or self._made_alike(arrays)
         if settings:
             settings = {key: self._setting(key, value) for key, value in settings.items()}
         if self.asks_for_needs:
@@ -68,12 +68,10 @@ class Op:
         except TinygradError:
             raise
         except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
-            got = ", ".join(f"{self.argument(i)} is {a.shape} {a.dtype}" for i, a in enumerate(arrays) if a is not None)
-            kind = DTypeError if isinstance(error, TypeError) else ShapeError
-            raise kind(f"op '{self.name}': {error} ({got})") from error
+            raise self._explained(error, arrays) from error
         if not isinstance(y, backend.array_type):
             y = backend.xp.asarray(y)  # NumPy's arithmetic on 0-d arrays gives scalars
-        versions.append(_version(y, args))
+        versions.append(_version(y, arrays, versions))
         node = self._node(y, inputs, pullbacks, versions) if mode.recording and any(inputs) else None
         result = wrapped(y, versions[-1], node)
         if node is not None and mode.checking:
@@ -84,17 +82,17 @@ class Op:
 
     def _made_alike(self, arrays):
         """The backend of the arrays. In place, what is no array becomes one, all have one floating dtype."""
-        backend = kind = dtype = None
+        backend = dtype = None
         others = []  # places of numbers, lists and integers
         for i, a in enumerate(arrays):
-            if a is None or (type(a) is kind and a.dtype is dtype):  # nothing to do, or as the one before
+            if a is None:
                 continue
-            if not hasattr(a, "dtype") or isinstance(a, np.generic):
+            if not _is_array(a):
                 others.append(i)
                 continue
             if backend is None:
-                backend, kind, first = backend_of(a), type(a), i
-            elif type(a) is not kind and backend_of(a) is not backend:
+                backend, first = backend_of(a), i
+            elif backend_of(a) is not backend:
                 raise BackendError(f"op '{self.name}': '{self.argument(i)}' is on {backend_of(a).name} but "
                                    f"'{self.argument(first)}' is on {backend.name}; make both with the same backend")
             if is_integer(a.dtype):
@@ -108,13 +106,18 @@ class Op:
         backend = backend or default_backend()
         for i in others:
             a = arrays[i]
-            if not hasattr(a, "dtype") or isinstance(a, np.generic):
+            if not _is_array(a):
                 a = host_array(a, dtype or np.float32)
             # Numbers and integers take the dtype of the tensors: a NumPy float64 would turn float32 work into float64.
             if self.broadcasts and dtype is not None and a.dtype != dtype and a.dtype.kind != "b":
                 a = a.astype(dtype)
             arrays[i] = a if isinstance(a, backend.array_type) else backend.from_numpy(a)
         return backend
+
+    def _explained(self, error, arrays):
+        got = ", ".join(f"{self.argument(i)} is {a.shape} {a.dtype}" for i, a in enumerate(arrays) if a is not None)
+        kind = DTypeError if isinstance(error, TypeError) else ShapeError
+        return kind(f"op '{self.name}': {error} ({got})")
 
     def _setting(self, key, value):
         if key in self.arguments:
@@ -124,7 +127,7 @@ class Op:
 
     def _node(self, y, inputs, pullbacks, versions):
         """The Node of a call; None if no argument with a pullback is on the tape."""
-        if not callable(pullbacks):
+        if not callable(pullbacks) and (None in inputs or None in pullbacks or len(pullbacks) != len(inputs)):
             # Pullbacks that nobody needs go now, and with them whatever only they captured.
             pullbacks = list(pullbacks[:len(inputs)])
             for i, pullback in enumerate(pullbacks):
@@ -162,14 +165,27 @@ def op(*, samples, errors=lambda r: [], composed=None, broadcasts=False):
     return register
 
 
-def _version(y, args):
+def _is_array(a) -> bool:
+    return hasattr(a, "dtype") and not isinstance(a, np.generic)
+
+
+def _common_backend(arrays):
+    """The backend, if these are arrays of one type and dtype (or None) already, as nearly always; else None."""
+    if not arrays or not _is_array(arrays[0]):
+        return None
+    kind, dtype = type(arrays[0]), arrays[0].dtype
+    for a in arrays:
+        if a is not None and (type(a) is not kind or a.dtype is not dtype):
+            return None
+    return backend_of(arrays[0])
+
+
+def _version(y, arrays, versions):
     """A new Version for the result of an op; that of an argument, if the result shows its memory."""
     base = y.base
-    for a in args:
-        if isinstance(a, Tensor):
-            memory = a._data
-            if y is memory or (base is not None and (base is memory or base is memory.base)):
-                return a._version
+    for i, a in enumerate(arrays):
+        if y is a or (base is not None and a is not None and (base is a or base is a.base)):
+            return versions[i] or Version()
     return Version()
 
 

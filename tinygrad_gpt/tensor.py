@@ -168,7 +168,7 @@ class Tensor:
             if self.size != 1:
                 raise TapeError(f"backward: the tensor has shape {self.shape}, not one value; reduce it, "
                                 "or pass a gradient of that shape")
-            grad = backend_of(self._data).xp.ones(self.shape, dtype=self.dtype)
+            grad = backend_of(self._data).xp.asarray(1, dtype=self.dtype).reshape(self.shape)
         else:
             grad = Tensor(grad, backend=backend_of(self._data).name)._data.astype(self.dtype)
             if grad.shape != self.shape:
