@@ -162,11 +162,13 @@ class Benchmark:
         figures = self.figures(names, tiny(case.settings) if options.tiny else case.settings, threads, options)
         lines = []
         for against in case.against:
-            ours, rival = ([block[against.figure] for block in figures.get(name, ())]
-                           for name in (against.of, against.rival))
-            limit = [block["ms"] for block in figures.get("limit", ())] if against.figure == "ms" else None
+            timed = against.figure == "ms"
+            ours, rival, limit = ([block[against.figure] for block in figures.get(name, ())]
+                                  for name in (against.of, against.rival, "limit" if timed else ""))
+            if not timed and not self.fresh:  # the peak of a process only grows
+                ours, rival = ours[-1:], rival[-1:]
             lines.append(Line(
-                f"{case.name}{against.note and f': {against.note}'}", "ms" if against.figure == "ms" else "MiB",
+                f"{case.name}{against.note and f': {against.note}'}", "ms" if timed else "MiB",
                 median(ours), median(rival) if rival else None,
                 median(a / b for a, b in zip(ours, rival, strict=True)) if rival else None,
                 median(limit) if limit else None, against.goal, threads))
