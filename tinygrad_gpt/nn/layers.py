@@ -126,7 +126,7 @@ class CausalSelfAttention(Module):
         """qkv (B, n, 3C) of new tokens -> (B, n, C): they see themselves and what the cache holds. On no tape."""
         q, k, v = split_heads(qkv.data, self.n_head)  # (B, H, n, D) each
         keys, values = cache.extend(k, v)  # (B, H, m, D)
-        y, _ = attend(backend_of(q).xp, q, keys, values, cache.allowed, None, 0.0)
+        y, *_ = attend(backend_of(q).xp, q, keys, values, cache.allowed, False, None, 0.0)
         return Tensor(merge_heads(y))
 
 

@@ -1,5 +1,6 @@
 """Scaled dot-product attention, causal or full, with padding and dropout."""
 
+import itertools
 import math
 
 from tinygrad_gpt.autograd import op, raw
@@ -13,13 +14,112 @@ from tinygrad_gpt.ops.softmax import softmax
 
 __all__ = ["attend", "attention", "merge_heads", "self_attention", "split_heads"]
 
+TILE = 1 << 17  # scores that stay in a core's cache
+QUERIES = 128  # at most in a tile
 
-def allowed_keys(xp, n_queries, n_keys, padding, causal):
-    """Bool mask, broadcast to (B, H, n_queries, n_keys): which keys a query may see; None if all.
 
-    The last query stands at the last key, so that the same mask serves cached decoding, where the
-    queries are the newest positions. ``padding`` (B, n_keys) is True at real tokens.
+def attend(xp, q, k, v, padding, causal, keep, p):
+    """The one attention function of training and decoding, tile by tile: of a long text the scores are never whole.
+
+    Args:
+        q, k, v: (B, H, n, D), (B, H, m, D), (B, H, m, D).
+        padding: bool, broadcast to (B, H, n, m), which keys a query may see at all; None: all.
+        causal: does a query see only its own key and those before? The last query stands at the last key.
+        keep, p: dropout mask (B, H, n, m) of the weights, or None, and its probability.
+
+    Returns:
+        The result (B, H, n, D), 0 for a query that may see no key. Of each row of scores the largest and the sum of
+        the exponentials less the largest, (B, H, n, 1). Of short texts these exponentials, a tuple of tiles.
     """
+    bmm, (batch, n_head, n, size) = backend_of(q).bmm, q.shape
+    y = xp.empty((batch, n, n_head, size), dtype=q.dtype).transpose(0, 2, 1, 3)  # heads side by side in memory
+    largest, sums = (xp.empty((batch, n_head, n, 1), dtype=q.dtype) for _ in range(2))
+    tiles = []
+    for rows, columns in _tiles(q, k, causal):
+        e = _scores(xp, q[rows], k[columns], _part(xp, padding, rows, columns, q, k), causal)
+        largest[rows] = xp.maximum(e.max(axis=-1, keepdims=True), float(xp.finfo(q.dtype).min))  # no ∞ − ∞
+        e -= largest[rows]
+        xp.exp(e, out=e)
+        # At least 1, that of the largest, unless all keys are masked. (A product takes a quarter of the time of a sum.)
+        sums[rows] = xp.maximum(bmm(e, xp.ones((e.shape[-1], 1), dtype=e.dtype)), 1)
+        tiles.append(e)
+        if keep is not None:
+            e = e * _part(xp, keep, rows, columns, q, k) * (1 / (1 - p))
+        y[rows] = bmm(e, v[columns]) / sums[rows]
+        if k.shape[2] > QUERIES:
+            tiles.clear()  # more numbers than q and k: made again in backward
+    return y, largest, sums, tuple(tiles)
+
+
+def attend_grads(xp, grads, q, k, v, g, largest, sums, tiles, padding, causal, keep, p):
+    """Add to ``grads``, zeros of the shapes of q, k and v, their gradients, given ``g`` (B, H, n, D)."""
+    bmm, scale = backend_of(g).bmm, 1 / math.sqrt(q.shape[-1] or 1)
+    grad_q, grad_k, grad_v = grads
+    g = g / sums  # with the weights A = e / sums, the rows of g are divided and not those of e, which are longer
+    for i, (rows, columns) in enumerate(_tiles(q, k, causal)):
+        if tiles:
+            e = tiles[i]
+        else:
+            e = _scores(xp, q[rows], k[columns], _part(xp, padding, rows, columns, q, k), causal)
+            e -= largest[rows]
+            xp.exp(e, out=e)
+        d = bmm(g[rows], v[columns].swapaxes(-1, -2))  # gradient of U
+        used = e
+        if keep is not None:
+            kept = _part(xp, keep, rows, columns, q, k)
+            used = e * kept * (1 / (1 - p))
+            d *= kept
+            d *= 1 / (1 - p)
+        d -= bmm(d * e, xp.ones((e.shape[-1], 1), dtype=e.dtype)) / sums[rows]  # softmax
+        d *= e
+        grad_v[columns] += bmm(used.swapaxes(-1, -2), g[rows])
+        grad_q[rows] = bmm(d, k[columns]) * scale
+        grad_k[columns] += bmm(d.swapaxes(-1, -2), q[rows] * scale)
+
+
+def _tiles(q, k, causal):
+    """Pairs of index tuples, of queries and of the keys that they may see, with about `TILE` scores each.
+
+    Short texts: several heads, or all heads of several texts, at a time, because a call costs more than its work. Long
+    ones: some queries of a head, so that their scores stay in the cache, and causal ones leave out the keys behind. On
+    a device one tile is all.
+    """
+    batch, n_head, n, _ = q.shape
+    m = k.shape[2]
+    if not backend_of(q).on_host:
+        yield (slice(None),) * 3, (slice(None),) * 3
+        return
+    height = min(n, QUERIES)
+    heads = max(1, TILE // max(1, height * m))
+    texts, heads = max(1, heads // max(1, n_head)), min(n_head, heads)
+    for text, head, row in itertools.product(range(0, batch, texts), range(0, n_head, max(1, heads)),
+                                             range(0, n, max(1, height))):
+        part = slice(text, text + texts), slice(head, head + heads)
+        stop = max(1, m - n + min(n, row + height)) if causal else m
+        yield (*part, slice(row, row + height)), (*part, slice(0, stop))
+
+
+def _scores(xp, q, k, allowed, causal):
+    """Scores (..., n, m) of some queries and keys, −∞ where a query may not see a key."""
+    scores = backend_of(q).bmm(q * (1 / math.sqrt(q.shape[-1] or 1)), k.swapaxes(-1, -2))
+    n, m = scores.shape[-2:]
+    if causal and n > 1:
+        corner = scores[..., max(0, m - n):]  # all queries see the keys before it
+        limit = xp.full(corner.shape[-2:], -math.inf, dtype=scores.dtype)
+        xp.copyto(limit, math.inf, where=xp.tri(*limit.shape, min(0, m - n), dtype=bool))
+        xp.minimum(corner, limit, out=corner)
+    if allowed is not None:
+        xp.copyto(scores, -math.inf, where=xp.logical_not(allowed))
+    return scores
+
+
+def _part(xp, mask, rows, columns, q, k):
+    """What a mask, broadcast to (B, H, n, m), says about a tile."""
+    return None if mask is None else xp.broadcast_to(mask, (*q.shape[:3], k.shape[2]))[(*rows, columns[2])]
+
+
+def _allowed_keys(xp, n_queries, n_keys, padding, causal):
+    """Bool mask, broadcast to (B, H, n_queries, n_keys): which keys a query may see; None if all."""
     allowed = xp.tri(n_queries, n_keys, n_keys - n_queries, dtype=bool) if causal and n_queries > 1 else None
     if padding is not None:
         padding = padding[:, None, None, :]
@@ -27,43 +127,10 @@ def allowed_keys(xp, n_queries, n_keys, padding, causal):
     return allowed
 
 
-def attend(xp, q, k, v, allowed, keep, p):
-    """The one attention function of training and decoding: result (B, H, n, D) and weights (B, H, n, m).
-
-    A query that may see no key has the result 0.
-    """
-    bmm = backend_of(q).bmm
-    weights = bmm(q * (1 / math.sqrt(q.shape[-1])), k.swapaxes(-1, -2))  # (B, H, n, m)
-    if allowed is not None:
-        xp.copyto(weights, -math.inf, where=xp.logical_not(allowed))
-    largest = weights.max(axis=-1, keepdims=True)
-    finfo = xp.finfo(weights.dtype)
-    weights -= xp.maximum(largest, float(finfo.min))  # a row of −∞ stays so, without ∞ − ∞
-    xp.exp(weights, out=weights)
-    weights /= xp.maximum(weights.sum(axis=-1, keepdims=True), float(finfo.tiny))
-    used = weights if keep is None else weights * keep * (1 / (1 - p))
-    return bmm(used, v), weights
-
-
-def attend_grads(xp, g, q, k, v, weights, keep, p):
-    """Gradients of q, k and v, each (B, H, n or m, D), given ``g`` (B, H, n, D)."""
-    bmm, scale = backend_of(g).bmm, 1 / math.sqrt(q.shape[-1])
-    used = weights if keep is None else weights * keep * (1 / (1 - p))
-    grad_v = bmm(used.swapaxes(-1, -2), g)  # y = used v
-    d = bmm(g, v.swapaxes(-1, -2))  # gradient of `used`
-    if keep is not None:
-        d *= keep
-        d *= 1 / (1 - p)
-    d -= (d * weights).sum(axis=-1, keepdims=True)  # softmax
-    d *= weights
-    d *= scale  # weights = softmax(q kᵀ scale)
-    return bmm(d, k), bmm(d.swapaxes(-1, -2), q), grad_v
-
-
 def _attention_composed(q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
     xp = backend_of(q.data).xp
     scores = matmul(q, transpose(k, axes=(0, 1, 3, 2))) * (1 / math.sqrt(q.shape[-1]))
-    allowed = allowed_keys(xp, q.shape[-2], k.shape[-2], raw(padding), causal)
+    allowed = _allowed_keys(xp, q.shape[-2], k.shape[-2], raw(padding), causal)
     if allowed is not None:
         scores = where(allowed, scores, float(xp.finfo(scores.dtype).min))
     weights = softmax(scores)
@@ -95,7 +162,7 @@ def attention(xp, q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
               S̄ = A ⊙ (Ā − Σ Ā ⊙ A),  q̄ = S̄ k / √D,  k̄ = S̄ᵀ q / √D
     Shapes:   q (B, H, n, D), k and v (B, H, m, D), padding (B, m) bool or None, keep (B, H, n, m) bool or None
               -> y (B, H, n, D)
-    Saves:    q, k, v, weights, keep
+    Saves:    q, k, v, largest, sums, tiles, padding, keep
     Source:   Vaswani et al. 2017, arXiv:1706.03762
     """
     if q.ndim != 4 or k.shape != v.shape or q.shape[:2] != k.shape[:2] or q.shape[-1] != k.shape[-1]:
@@ -103,18 +170,21 @@ def attention(xp, q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
                          "expected (B, H, n, D), (B, H, m, D), (B, H, m, D)")
     if padding is not None and padding.shape != (k.shape[0], k.shape[2]):
         raise ShapeError(f"op 'attention': padding is {padding.shape} but k has {(k.shape[0], k.shape[2])}")
-    y, weights = attend(xp, q, k, v, allowed_keys(xp, q.shape[2], k.shape[2], padding, causal), keep, p)
+    padding = None if padding is None else padding[:, None, None, :]
+    y, largest, sums, tiles = attend(xp, q, k, v, padding, causal, keep, p)
 
     def grads(g):
-        return (*attend_grads(xp, g, q, k, v, weights, keep, p), None, None)
+        qkv_grads = [xp.zeros(a.shape, dtype=g.dtype) for a in (q, k, v)]
+        attend_grads(xp, qkv_grads, q, k, v, g, largest, sums, tiles, padding, causal, keep, p)
+        return *qkv_grads, None, None
 
     return y, grads
 
 
-def split_heads(qkv, n_head):
-    """Views (B, H, T, D) of queries, keys and values in ``qkv`` (B, T, 3C)."""
-    batch, length, width = qkv.shape
-    return qkv.reshape(batch, length, 3, n_head, width // (3 * n_head)).transpose(2, 0, 3, 1, 4)
+def split_heads(x, n_head, parts=3):
+    """Views (B, H, T, D) of the equal parts, such as queries, keys and values, of x (B, T, parts · C)."""
+    batch, length, width = x.shape
+    return x.reshape(batch, length, parts, n_head, width // (parts * n_head)).transpose(2, 0, 3, 1, 4)
 
 
 def merge_heads(y):
@@ -144,22 +214,20 @@ def self_attention(xp, qkv, padding=None, keep=None, *, n_head, causal=True, p=0
     Forward:  q, k, v = heads of qkv,  y = heads of attention(q, k, v), side by side
     Gradient: qkv̄ = (q̄, k̄, v̄) of `attention`, side by side
     Shapes:   qkv (B, T, 3C), padding (B, T) bool or None, keep (B, H, T, T) bool or None -> y (B, T, C)
-    Saves:    qkv, weights, keep
+    Saves:    qkv, largest, sums, tiles, padding, keep
     Source:   Vaswani et al. 2017; the layout of qkv is GPT-2's c_attn
     """
     if qkv.ndim != 3 or qkv.shape[-1] % (3 * n_head):
         raise ShapeError(f"op 'self_attention': last axis of qkv is {qkv.shape[-1]}, not a multiple of "
                          f"3 · n_head = {3 * n_head} (qkv is {qkv.shape}, expected (B, T, 3C))")
     q, k, v = split_heads(qkv, n_head)
-    y, weights = attend(xp, q, k, v, allowed_keys(xp, q.shape[2], k.shape[2], padding, causal), keep, p)
+    padding = None if padding is None else padding[:, None, None, :]
+    y, largest, sums, tiles = attend(xp, q, k, v, padding, causal, keep, p)
 
     def grads(g):
-        batch, n, size = qkv.shape[0], qkv.shape[1], qkv.shape[2] // (3 * n_head)
-        grad = xp.empty((batch, n, 3, n_head, size), dtype=g.dtype)
-        per_head = g.reshape(batch, n, n_head, size).transpose(0, 2, 1, 3)  # (B, H, T, D)
-        q, k, v = split_heads(qkv, n_head)
-        for i, part in enumerate(attend_grads(xp, per_head, q, k, v, weights, keep, p)):
-            grad[:, :, i] = part.transpose(0, 2, 1, 3)
-        return grad.reshape(qkv.shape), None, None
+        qkv_grad = xp.zeros(qkv.shape, dtype=g.dtype)
+        per_head = (*split_heads(qkv, n_head), *split_heads(g, n_head, 1))
+        attend_grads(xp, split_heads(qkv_grad, n_head), *per_head, largest, sums, tiles, padding, causal, keep, p)
+        return qkv_grad, None, None
 
     return merge_heads(y), grads

@@ -11,6 +11,7 @@ __all__ = ["linear_cross_entropy"]
 
 LOGITS = 1 << 24  # that exist at a time
 CACHED = 1 << 18  # elements in a core's cache
+PRODUCT = 1 << 22  # of the gradient of the weight, added at a time
 
 
 def _linear_cross_entropy_composed(x, weight, targets, *, ignore_index=-100):
@@ -45,8 +46,7 @@ def linear_cross_entropy(xp, x, weight, targets, *, ignore_index=-100, needs_inp
         raise ShapeError(f"op 'linear_cross_entropy': x is {x.shape} but weight is {weight.shape}, expected "
                          f"(V, {x.shape[-1] if x.ndim else 'C'})")
     check_targets("linear_cross_entropy", "x is", x, targets, weight.shape, ignore_index)
-    shape = x.shape
-    x, targets = x.reshape(-1, shape[-1]), targets.reshape(-1)
+    targets = targets.reshape(-1)
     counts, safe = row_weights(xp, targets, None, ignore_index, x.dtype)
     total = counts.sum()
     share = counts / (total + (total == 0))  # all ignored: 0 / 1
@@ -55,19 +55,20 @@ def linear_cross_entropy(xp, x, weight, targets, *, ignore_index=-100, needs_inp
     # The logits are used up on the way forward, so the gradients are made there, for ȳ = 1.
     def grads(g):
         nonlocal made
-        x_grad, weight_grad = made or _both_passes(xp, x, weight, safe, share, needs_input_grad)[1:]
-        made = None  # given away, so that the largest array of the model is there once; a second pass makes them anew
-        if x_grad is not None:
-            x_grad *= g
-        if weight_grad is not None:
-            weight_grad *= g
-        return x_grad if x_grad is None else x_grad.reshape(shape), weight_grad, None
+        given = made or _both_passes(xp, x, weight, safe, share, needs_input_grad)[1:]
+        made = None  # given away, so that the largest array of the model is there once; a second pass makes it anew
+        for grad in given:
+            if grad is not None:
+                grad *= g
+        return *given, None
 
     return y, grads
 
 
 def _both_passes(xp, x, weight, targets, share, needs_input_grad):
-    """Loss (), gradient of x (N, C) and of weight (V, C), None where not needed."""
+    """Loss (), gradient of x (..., C) and of weight (V, C), None where not needed."""
+    shape = x.shape
+    x = x.reshape(len(targets), shape[-1])  # (N, C)
     losses = xp.empty(len(x), dtype=x.dtype)
     x_grad = xp.empty(x.shape, dtype=x.dtype) if needs_input_grad[0] else None
     weight_grad = xp.zeros(weight.shape, dtype=x.dtype) if needs_input_grad[1] else None
@@ -77,9 +78,9 @@ def _both_passes(xp, x, weight, targets, share, needs_input_grad):
         if x_grad is not None:
             x_grad[rows] = z @ weight
         if weight_grad is not None:
-            for some in cached_blocks(weight, 16 * CACHED):  # each product is added while it is in the cache
+            for some in cached_blocks(weight, PRODUCT):
                 weight_grad[some] += z[:, some].T @ x[rows]
-    return losses.sum(), x_grad, weight_grad
+    return losses.sum(), None if x_grad is None else x_grad.reshape(shape), weight_grad
 
 
 def _softmax_minus_target(xp, z, targets, share):
