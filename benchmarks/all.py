@@ -26,7 +26,7 @@ import scaling
 import train_step
 from common import Line, Options, command_line, finish, lines_table, median, take_turns
 
-EPOCHS, TEXTS, STEPS = 5, 32, 4
+EPOCHS, TEXTS, STEPS = 5, 24, 3
 
 
 def measure_finetuning(options: Options) -> list[Line]:

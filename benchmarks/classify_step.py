@@ -46,14 +46,18 @@ def torch_block(batch, length, part, written="sdpa", **sizes):
     import torch_side
 
     if written == "sdpa":
-        model = torch_side.gpt2(length, **sizes)
-        head = torch_side.torch.nn.Linear(sizes["n_embd"], CLASSES)
+        model, head = torch_side.gpt2(length, **sizes), torch_side.torch.nn.Linear(sizes["n_embd"], CLASSES)
         parts = [model.h[-1], model.ln_f, head]
-        scores = lambda ids: head(torch_side.hidden(model, ids)[:, -1])  # noqa: E731
+
+        def scores(ids):
+            return head(torch_side.hidden(model, ids)[:, -1])
     else:
         model = head = torch_side.book(length, CLASSES, **sizes)
         parts = [model.blocks[-1], model.norm, model.head]
-        scores = lambda ids: model(ids)[:, -1]  # noqa: E731
+
+        def scores(ids):
+            return model(ids)[:, -1]
+
     model.requires_grad_(part == "all")
     for module in parts:
         module.requires_grad_(True)

@@ -9,6 +9,7 @@ of positions. Memory is predicted by `memory_estimate` and what the interpreter 
 
 import io
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import train_step
@@ -59,7 +60,13 @@ def predicted_mib(vocab_size: int, n_layer: int, n_head: int, n_embd: int, batch
 
 def points(options: Options) -> list[Point]:
     """All sizes of all axes, measured."""
-    empty = train_step.BENCHMARK.figures(("imports",), {}, options.threads[-1], options)["imports"][0]["mib"]
+    threads = options.threads[-1]
+    empty = train_step.BENCHMARK.figures(("imports",), {}, threads, options)["imports"][0]["mib"]
+
+    @cache  # two axes meet in some sizes
+    def measured(*settings: tuple[str, int]) -> dict[str, list[dict[str, float]]]:
+        return train_step.BENCHMARK.figures(("ours", "torch"), dict(settings), threads, options)
+
     found: list[Point] = []
     for axis, (_, values, others) in AXES.items():
         first: Point | None = None
@@ -67,7 +74,7 @@ def points(options: Options) -> list[Point]:
             settings = SIZES | others | {axis: value}
             if options.tiny:
                 settings = tiny(settings)
-            figures = train_step.BENCHMARK.figures(("ours", "torch"), settings, options.threads[-1], options)
+            figures = measured(*settings.items())
             ms = {side: median(block["ms"] for block in blocks) for side, blocks in figures.items()}
             mib = {side: max(block["mib"] for block in blocks) for side, blocks in figures.items()}
             mib["predicted"] = empty + predicted_mib(**settings)
