@@ -3,10 +3,13 @@
 import math
 
 from tinygrad_gpt.autograd import op
+from tinygrad_gpt.backend import cached_blocks
 from tinygrad_gpt.errors import ShapeError
 from tinygrad_gpt.ops.elementwise import mul
 
 __all__ = ["dropout", "keep_mask"]
+
+CACHED = 1 << 16  # numbers of a mask that are made at a time
 
 
 def _dropout_composed(x, keep, *, p):
@@ -46,10 +49,13 @@ def keep_mask(xp, seed, shape, p):
 
     Source: the integer hash "lowbias32" of C. Wellons, "Prospecting for hash functions", 2018.
     """
-    bits = xp.arange(math.prod(shape), dtype=xp.uint32)
-    for key, shift, factor in ((seed, 16, 0x21F0AAAD), (seed >> 32, 15, 0xD35A2D97)):
-        bits ^= xp.uint32(key & 0xFFFFFFFF)
-        bits ^= bits >> shift
-        bits *= xp.uint32(factor)
-    bits ^= bits >> 15
-    return (bits >= xp.uint32(int(p * 2**32))).reshape(shape)
+    keep = xp.empty(math.prod(shape), dtype=bool)
+    for part in cached_blocks(keep, CACHED):
+        bits = xp.arange(part.start, min(part.stop, len(keep)), dtype=xp.uint32)
+        for key, shift, factor in ((seed, 16, 0x21F0AAAD), (seed >> 32, 15, 0xD35A2D97)):
+            bits ^= xp.uint32(key & 0xFFFFFFFF)
+            bits ^= bits >> shift
+            bits *= xp.uint32(factor)
+        bits ^= bits >> 15
+        keep[part] = bits >= xp.uint32(int(p * 2**32))
+    return keep.reshape(shape)

@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from tinygrad_gpt.backend import default_backend
 from tinygrad_gpt.errors import ResourceError
 from tinygrad_gpt.models.gpt2 import GPT2Config
+from tinygrad_gpt.ops.attention import QUERIES
+from tinygrad_gpt.ops.linear_cross_entropy import LOGITS, PRODUCT
 
 __all__ = ["check_memory", "memory_estimate", "peak_memory"]
 
@@ -16,7 +18,7 @@ FLOAT = 4  # bytes of a float32
 
 def memory_estimate(config: GPT2Config, batch_size: int, length: int, *, blocks: int | None = None,
                     trained: int | None = None, predicted: int | None = None, recompute: bool = False,
-                    accumulate: bool = False, saves_state: bool = True) -> int:
+                    accumulate: bool = False, saves_state: bool = True, whole_logits: bool = False) -> int:
     """Bytes that training in float32 takes at its peak on the host, beyond the interpreter and its libraries.
 
     They are the weights, AdamW's two moments, and what the hungriest moment needs besides: the loss over the
@@ -32,6 +34,7 @@ def memory_estimate(config: GPT2Config, batch_size: int, length: int, *, blocks:
         recompute: is each block run again in backward?
         accumulate: are there several such batches in a step?
         saves_state: do checkpoints hold the moments, so that the run can be resumed?
+        whole_logits: does the loss use more of the logits than `linear_cross_entropy` does, as that of pairs?
     """
     c, v, rows = config.n_embd, config.vocab_size, batch_size * length
     block = 12 * c * c + (13 if config.qkv_bias else 10) * c
@@ -45,8 +48,10 @@ def memory_estimate(config: GPT2Config, batch_size: int, length: int, *, blocks:
             + (2 + bool(config.dropout) / FLOAT) * rows * c)
     earlier = trained if accumulate else 0  # gradients of earlier batches of the step
     scores = (rows if predicted is None else predicted) * v
+    # Logits and their gradient; or some of them, and the gradient of the head's weight, which is made with them.
+    loss = 2 * scores if whole_logits else min(scores, LOGITS) + (head + min(head, PRODUCT) if scores else 0)
     moments = (
-        kept + 2 * scores + earlier,  # the loss: logits and probabilities, then these and their gradient
+        kept + loss + earlier,
         kept + (saved if recompute else 0) + working + head + earlier if saving else 0,  # backward of the last block
         # the last gradients: that of a tied table comes from the head and from the embedding, and is their sum
         trained + (2 * head if config.tied_head else 0) + 2 * rows * c,
@@ -58,12 +63,13 @@ def memory_estimate(config: GPT2Config, batch_size: int, length: int, *, blocks:
 def _block_floats(config: GPT2Config, batch_size: int, length: int) -> tuple[float, float]:
     """What the ops of a block save for backward, and how much more its backward pass takes at most, in floats."""
     wide = batch_size * length * config.n_embd
-    attention = batch_size * config.n_head * length * length  # the weights
-    masks = (attention + 2 * wide) / FLOAT if config.dropout else 0  # bools
+    scores = batch_size * config.n_head * length * length
+    attention = scores if length <= QUERIES else 0  # of longer texts the weights are made again
+    masks = (scores + 2 * wide) / FLOAT if config.dropout else 0  # bools
     mlp = (2 + 4 + 4 + 4) * wide  # ln_2, c_fc, gelu, c_proj
     saved = (2 + 3 + 1) * wide + attention + mlp + masks  # ln_1, qkv, the heads' result
     in_mlp = 9 * wide  # gelu: three of (B, T, 4C), c_proj has let one go; the residual stream
-    in_attention = (3 if config.dropout else 2) * attention + 8 * wide - mlp  # the MLP has let all go
+    in_attention = 10 * wide - mlp  # the MLP has let all go
     return saved, max(in_mlp, in_attention)
 
 
