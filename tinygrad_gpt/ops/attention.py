@@ -36,10 +36,8 @@ def attend(xp, q, k, v, padding, causal, keep, p):
     largest, sums = (xp.empty((batch, n_head, n, 1), dtype=q.dtype) for _ in range(2))
     tiles = []
     for rows, columns in _tiles(q, k, causal):
-        e = _scores(xp, q[rows], k[columns], _part(xp, padding, rows, columns, q, k), causal)
-        largest[rows] = xp.maximum(e.max(axis=-1, keepdims=True), float(xp.finfo(q.dtype).min))  # no ∞ − ∞
-        e -= largest[rows]
-        xp.exp(e, out=e)
+        allowed = _part(xp, padding, rows, columns, q, k)
+        e, largest[rows] = _exponentials(xp, q[rows], k[columns], allowed, causal)
         # At least 1, that of the largest, unless all keys are masked. (A product takes a quarter of the time of a sum.)
         sums[rows] = xp.maximum(bmm(e, xp.ones((e.shape[-1], 1), dtype=e.dtype)), 1)
         tiles.append(e)
@@ -57,12 +55,8 @@ def attend_grads(xp, grads, q, k, v, g, largest, sums, tiles, padding, causal, k
     grad_q, grad_k, grad_v = grads
     g = g / sums  # with the weights A = e / sums, the rows of g are divided and not those of e, which are longer
     for i, (rows, columns) in enumerate(_tiles(q, k, causal)):
-        if tiles:
-            e = tiles[i]
-        else:
-            e = _scores(xp, q[rows], k[columns], _part(xp, padding, rows, columns, q, k), causal)
-            e -= largest[rows]
-            xp.exp(e, out=e)
+        allowed = _part(xp, padding, rows, columns, q, k)
+        e = tiles[i] if tiles else _exponentials(xp, q[rows], k[columns], allowed, causal, largest[rows])[0]
         d = bmm(g[rows], v[columns].swapaxes(-1, -2))  # gradient of U
         used = e
         if keep is not None:
@@ -99,8 +93,8 @@ def _tiles(q, k, causal):
         yield (*part, slice(row, row + height)), (*part, slice(0, stop))
 
 
-def _scores(xp, q, k, allowed, causal):
-    """Scores (..., n, m) of some queries and keys, −∞ where a query may not see a key."""
+def _exponentials(xp, q, k, allowed, causal, largest=None):
+    """e^(scores − largest) (..., n, m) of some queries and keys, 0 where a query may not see a key; and the largest."""
     scores = backend_of(q).bmm(q * (1 / math.sqrt(q.shape[-1] or 1)), k.swapaxes(-1, -2))
     n, m = scores.shape[-2:]
     if causal and n > 1:
@@ -110,7 +104,10 @@ def _scores(xp, q, k, allowed, causal):
         xp.minimum(corner, limit, out=corner)
     if allowed is not None:
         xp.copyto(scores, -math.inf, where=xp.logical_not(allowed))
-    return scores
+    if largest is None:
+        largest = xp.maximum(scores.max(axis=-1, keepdims=True), float(xp.finfo(scores.dtype).min))  # no ∞ − ∞
+    scores -= largest
+    return xp.exp(scores, out=scores), largest
 
 
 def _part(xp, mask, rows, columns, q, k):
@@ -145,7 +142,10 @@ def _attention_samples(r):
     q, k, v = r.normal(2, 2, 3, 4), r.normal(2, 2, 3, 4), r.normal(2, 2, 3, 4)
     return [(q, k, v), (q, k, v, {"causal": False}), (q, k, v, r.padding(2, 3)),
             (q, k, v, r.padding(2, 3), r.mask(2, 2, 3, 3), {"p": 0.25}),
-            (r.normal(1, 2, 2, 3), r.normal(1, 2, 5, 3), r.normal(1, 2, 5, 3))]
+            (r.normal(1, 2, 2, 3), r.normal(1, 2, 5, 3), r.normal(1, 2, 5, 3)),
+            # More keys than `QUERIES`: what is kept of a short text is made again.
+            (r.normal(1, 1, 3, 2), r.normal(1, 1, QUERIES + 2, 2), r.normal(1, 1, QUERIES + 2, 2),
+             r.padding(1, QUERIES + 2), r.mask(1, 1, 3, QUERIES + 2), {"p": 0.25})]
 
 
 @op(samples=_attention_samples,
@@ -174,7 +174,7 @@ def attention(xp, q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
     y, largest, sums, tiles = attend(xp, q, k, v, padding, causal, keep, p)
 
     def grads(g):
-        qkv_grads = [xp.zeros(a.shape, dtype=g.dtype) for a in (q, k, v)]
+        qkv_grads = [xp.zeros_like(a) for a in (q, k, v)]
         attend_grads(xp, qkv_grads, q, k, v, g, largest, sums, tiles, padding, causal, keep, p)
         return *qkv_grads, None, None
 
@@ -202,7 +202,8 @@ def _self_attention_composed(qkv, padding=None, keep=None, *, n_head, causal=Tru
 
 def _self_attention_samples(r):
     return [(r.normal(2, 3, 12), {"n_head": 2}), (r.normal(2, 3, 12), {"n_head": 1, "causal": False}),
-            (r.normal(2, 3, 12), r.padding(2, 3), r.mask(2, 2, 3, 3), {"n_head": 2, "p": 0.25})]
+            (r.normal(2, 3, 12), r.padding(2, 3), r.mask(2, 2, 3, 3), {"n_head": 2, "p": 0.25}),
+            (r.normal(1, QUERIES + 2, 6), {"n_head": 2})]
 
 
 @op(samples=_self_attention_samples,
