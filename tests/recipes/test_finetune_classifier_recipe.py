@@ -70,7 +70,7 @@ def test_the_log_has_a_line_a_step_and_scores_at_each_epoch(run):
 def test_the_report_says_everything(run, config):
     out, result, _ = run
     report = json.loads((out / "report.json").read_text())
-    assert set(report) == {"counts", "classes", "truncated", "trained", "training", "validation", "test",
+    assert set(report) == {"counts", "caution", "classes", "truncated", "trained", "training", "validation", "test",
                            "bag_of_words", "provenance"}
     assert report["classes"] == sorted(tiny.WORDS)
     assert report["test"]["accuracy"] == result.test.accuracy
