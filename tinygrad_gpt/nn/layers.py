@@ -126,7 +126,10 @@ class CausalSelfAttention(Module):
         """qkv (B, n, 3C) of new tokens -> (B, n, C): they see themselves and what the cache holds. On no tape."""
         q, k, v = split_heads(qkv.data, self.n_head)  # (B, H, n, D) each
         keys, values = cache.extend(k, v)  # (B, H, m, D)
-        y, *_ = attend(backend_of(q).xp, q, keys, values, cache.allowed, False, None, 0.0)
+        xp, allowed = backend_of(q).xp, cache.allowed
+        if allowed is not None:
+            allowed = xp.broadcast_to(allowed, (*q.shape[:3], keys.shape[2]))
+        y, *_ = attend(xp, q, keys, values, allowed, False, None, 0.0)
         return Tensor(merge_heads(y))
 
 

@@ -58,7 +58,7 @@ def _gelu_composed(x):
     return x * 0.5 * (tanh(inner) + 1.0)
 
 
-@op(samples=lambda r: [(r.normal(2, 3),), (r.normal(3),)], errors=lambda r: [(("text",), "give numbers")],
+@op(samples=lambda r: [(r.normal(2, 3),), (r.normal(CACHED + 3),)], errors=lambda r: [(("text",), "give numbers")],
     composed=_gelu_composed)
 def gelu(xp, x):
     """Gaussian error linear unit in the tanh form, GPT-2's activation.

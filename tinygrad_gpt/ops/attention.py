@@ -23,7 +23,7 @@ def attend(xp, q, k, v, padding, causal, keep, p):
 
     Args:
         q, k, v: (B, H, n, D), (B, H, m, D), (B, H, m, D).
-        padding: bool, broadcast to (B, H, n, m), which keys a query may see at all; None: all.
+        padding: bool (B, H, n, m), which keys a query may see at all; None: all.
         causal: does a query see only its own key and those before? The last query stands at the last key.
         keep, p: dropout mask (B, H, n, m) of the weights, or None, and its probability.
 
@@ -36,13 +36,13 @@ def attend(xp, q, k, v, padding, causal, keep, p):
     largest, sums = (xp.empty((batch, n_head, n, 1), dtype=q.dtype) for _ in range(2))
     tiles = []
     for rows, columns in _tiles(q, k, causal):
-        allowed = _part(xp, padding, rows, columns, q, k)
+        allowed = _part(padding, rows, columns)
         e, largest[rows] = _exponentials(xp, q[rows], k[columns], allowed, causal)
         # At least 1, that of the largest, unless all keys are masked. (A product takes a quarter of the time of a sum.)
         sums[rows] = xp.maximum(bmm(e, xp.ones((e.shape[-1], 1), dtype=e.dtype)), 1)
         tiles.append(e)
         if keep is not None:
-            e = e * _part(xp, keep, rows, columns, q, k) * (1 / (1 - p))
+            e = e * _part(keep, rows, columns) * (1 / (1 - p))
         y[rows] = bmm(e, v[columns]) / sums[rows]
         if k.shape[2] > QUERIES:
             tiles.clear()  # more numbers than q and k: made again in backward
@@ -54,13 +54,14 @@ def attend_grads(xp, grads, q, k, v, g, largest, sums, tiles, padding, causal, k
     bmm, scale = backend_of(g).bmm, 1 / math.sqrt(q.shape[-1] or 1)
     grad_q, grad_k, grad_v = grads
     g = g / sums  # with the weights A = e / sums, the rows of g are divided and not those of e, which are longer
-    for i, (rows, columns) in enumerate(_tiles(q, k, causal)):
-        allowed = _part(xp, padding, rows, columns, q, k)
+    places = _tiles(q, k, causal)
+    for i, (rows, columns) in enumerate(places):
+        allowed = _part(padding, rows, columns)
         e = tiles[i] if tiles else _exponentials(xp, q[rows], k[columns], allowed, causal, largest[rows])[0]
         d = bmm(g[rows], v[columns].swapaxes(-1, -2))  # gradient of U
         used = e
         if keep is not None:
-            kept = _part(xp, keep, rows, columns, q, k)
+            kept = _part(keep, rows, columns)
             used = e * kept * (1 / (1 - p))
             d *= kept
             d *= 1 / (1 - p)
@@ -110,9 +111,17 @@ def _exponentials(xp, q, k, allowed, causal, largest=None):
     return xp.exp(scores, out=scores), largest
 
 
-def _part(xp, mask, rows, columns, q, k):
-    """What a mask, broadcast to (B, H, n, m), says about a tile."""
-    return None if mask is None else xp.broadcast_to(mask, (*q.shape[:3], k.shape[2]))[(*rows, columns[2])]
+def _part(mask, rows, columns):
+    """What a mask (B, H, n, m) says about a tile."""
+    return None if mask is None else mask[(*rows, columns[2])]
+
+
+def _for_all(xp, padding, n_head, n_queries):
+    """padding (B, m) as a mask (B, H, n, m), a view; None stays None."""
+    if padding is None:
+        return None
+    batch, n_keys = padding.shape
+    return xp.broadcast_to(padding[:, None, None, :], (batch, n_head, n_queries, n_keys))
 
 
 def _allowed_keys(xp, n_queries, n_keys, padding, causal):
@@ -140,12 +149,12 @@ def _attention_composed(q, k, v, padding=None, keep=None, *, causal=True, p=0.0)
 
 def _attention_samples(r):
     q, k, v = r.normal(2, 2, 3, 4), r.normal(2, 2, 3, 4), r.normal(2, 2, 3, 4)
+    long = r.normal(1, 1, QUERIES + 2, 2), r.normal(1, 1, QUERIES + 2, 2)  # what is kept of short texts is made again
     return [(q, k, v), (q, k, v, {"causal": False}), (q, k, v, r.padding(2, 3)),
             (q, k, v, r.padding(2, 3), r.mask(2, 2, 3, 3), {"p": 0.25}),
             (r.normal(1, 2, 2, 3), r.normal(1, 2, 5, 3), r.normal(1, 2, 5, 3)),
-            # More keys than `QUERIES`: what is kept of a short text is made again.
-            (r.normal(1, 1, 3, 2), r.normal(1, 1, QUERIES + 2, 2), r.normal(1, 1, QUERIES + 2, 2),
-             r.padding(1, QUERIES + 2), r.mask(1, 1, 3, QUERIES + 2), {"p": 0.25})]
+            (r.normal(1, 1, 3, 2), *long, {"causal": False}),
+            (r.normal(1, 1, 3, 2), *long, r.padding(1, QUERIES + 2), r.mask(1, 1, 3, QUERIES + 2), {"p": 0.25})]
 
 
 @op(samples=_attention_samples,
@@ -170,7 +179,7 @@ def attention(xp, q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
                          "expected (B, H, n, D), (B, H, m, D), (B, H, m, D)")
     if padding is not None and padding.shape != (k.shape[0], k.shape[2]):
         raise ShapeError(f"op 'attention': padding is {padding.shape} but k has {(k.shape[0], k.shape[2])}")
-    padding = None if padding is None else padding[:, None, None, :]
+    padding = _for_all(xp, padding, *q.shape[1:3])
     y, largest, sums, tiles = attend(xp, q, k, v, padding, causal, keep, p)
 
     def grads(g):
@@ -203,7 +212,8 @@ def _self_attention_composed(qkv, padding=None, keep=None, *, n_head, causal=Tru
 def _self_attention_samples(r):
     return [(r.normal(2, 3, 12), {"n_head": 2}), (r.normal(2, 3, 12), {"n_head": 1, "causal": False}),
             (r.normal(2, 3, 12), r.padding(2, 3), r.mask(2, 2, 3, 3), {"n_head": 2, "p": 0.25}),
-            (r.normal(1, QUERIES + 2, 6), {"n_head": 2})]
+            (r.normal(1, QUERIES + 2, 6), {"n_head": 2}),
+            (r.normal(1, QUERIES + 2, 6), r.padding(1, QUERIES + 2), {"n_head": 1, "causal": False})]
 
 
 @op(samples=_self_attention_samples,
@@ -222,11 +232,11 @@ def self_attention(xp, qkv, padding=None, keep=None, *, n_head, causal=True, p=0
         raise ShapeError(f"op 'self_attention': last axis of qkv is {qkv.shape[-1]}, not a multiple of "
                          f"3 · n_head = {3 * n_head} (qkv is {qkv.shape}, expected (B, T, 3C))")
     q, k, v = split_heads(qkv, n_head)
-    padding = None if padding is None else padding[:, None, None, :]
+    padding = _for_all(xp, padding, *q.shape[1:3])
     y, largest, sums, tiles = attend(xp, q, k, v, padding, causal, keep, p)
 
     def grads(g):
-        qkv_grad = xp.zeros(qkv.shape, dtype=g.dtype)
+        qkv_grad = xp.zeros(qkv.shape, dtype=qkv.dtype)
         per_head = (*split_heads(qkv, n_head), *split_heads(g, n_head, 1))
         attend_grads(xp, split_heads(qkv_grad, n_head), *per_head, largest, sums, tiles, padding, causal, keep, p)
         return qkv_grad, None, None
