@@ -14,12 +14,15 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from functools import partial
 from pathlib import Path
-from statistics import mean
+from statistics import median
+from types import SimpleNamespace
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SIZES = {"n_layer": 12, "n_embd": 768, "n_head": 12, "n_ctx": 1024}
+SIZES = {"vocab_size": 50257, "n_layer": 12, "n_embd": 768, "n_head": 12, "n_ctx": 1024}
 SEED, BATCH, LR, DECAY, LOOK_EVERY, LOOK_BATCHES = 123, 8, 5e-5, 0.1, 50, 5
 RUNS = {  # name -> what it is called in the tables
     "torch": "torch, as in the book",
@@ -30,8 +33,11 @@ RUNS = {  # name -> what it is called in the tables
 }
 
 
-def data(n_texts):
-    """The book's split, its first texts: ids of all texts, labels, and the rows of the three parts."""
+def write_task(file, epochs, n_texts):
+    """The book's split, its first texts, and the order in which its loop takes them, for processes of both kinds."""
+    import numpy as np
+
+    from tinygrad_gpt.data.batches import book_batches, pad
     from tinygrad_gpt.data.book_splits import book_split
     from tinygrad_gpt.data.classification import read_labelled
     from tinygrad_gpt.text import Tokenizer
@@ -39,30 +45,30 @@ def data(n_texts):
     shared = Path(os.environ.get("TINYGRAD_GPT_DATA", REPOSITORY.parent / "shared" / "data"))
     labelled = read_labelled(str(shared / "spam" / "SMSSpamCollection"), quotes=True)
     split = book_split(labelled)
-    share = n_texts / len(split.train)
-    parts = [part[:max(BATCH, round(len(part) * share))] for part in (split.train, split.validation, split.test)]
     tokenizer = Tokenizer.gpt2(shared / "gpt2")
-    tokens = {int(row): tokenizer.encode(labelled.texts[row]) for part in parts for row in part}
-    longest = max(len(tokens[row]) for row in parts[0].tolist())
-    texts = [tokens.get(row, [0])[:longest] for row in range(len(labelled.texts))]
-    return texts, labelled.labels, parts, longest
+    parts = [part[:max(BATCH, round(len(part) * n_texts / len(split.train)))]
+             for part in (split.train, split.validation, split.test)]
+    texts = [tokenizer.encode(labelled.texts[row]) for part in parts for row in part]
+    longest = max(map(len, texts[:len(parts[0])]))
+    ids, lengths = pad([tokens[:longest] for tokens in texts], 50256, longest)
+    order = book_batches(len(parts[0]), BATCH, seed=SEED, epochs=epochs)  # (epochs, steps, B)
+    np.savez(file, ids=ids, lengths=lengths, labels=labelled.labels[np.concatenate(parts)], order=order,
+             ends=np.cumsum([len(part) for part in parts]))
 
 
 class Torch:
-    """The book's model and its steps."""
+    """The book's model and its steps; nothing of this package is imported here, nor its settings of the allocator."""
 
     def __init__(self, texts, labels, longest):
         sys.path.append(str(REPOSITORY / "benchmarks"))
+        import numpy as np
         import torch
         from torch_book import BookClassifier
 
-        from tinygrad_gpt.data.batches import pad
-        from tinygrad_gpt.models.gpt2 import GPT2Config
-
         torch.set_num_threads(1)
         self.torch, self.labels = torch, torch.from_numpy(labels)
-        self.model = BookClassifier(GPT2Config(**SIZES), 2, SEED)
-        self.ids = torch.from_numpy(pad(texts, 50256, longest)[0])
+        self.model = BookClassifier(SimpleNamespace(**SIZES), 2, SEED)
+        self.ids = torch.from_numpy(np.array([[*text, *[50256] * (longest - len(text))] for text in texts]))
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=LR, weight_decay=DECAY)
 
     def prepare(self, rows):
@@ -148,23 +154,22 @@ class Ours:
             return int((self.inputs.logits(rows).numpy().argmax(axis=-1) == self.labels[rows]).sum())
 
 
-def work(which, epochs, n_texts, first_steps, whole):
+def work(which, file, first_steps, whole):
     """One run, in a process of its own: prints its figures as a line of JSON."""
     sys.path.insert(0, str(REPOSITORY))
     import numpy as np
     from common import peak_mib
 
-    from tinygrad_gpt.data.batches import book_batches
-
-    texts, labels, parts, longest = data(n_texts)
-    runner = Torch(texts, labels, longest) if which == "torch" else Ours(texts, labels, longest, which)
+    task = np.load(file)
+    texts = [ids[:length].tolist() for ids, length in zip(task["ids"], task["lengths"], strict=True)]
+    parts = np.split(np.arange(len(texts)), task["ends"][:-1])
     train, validation, _ = parts
-    batches = [[train[rows] for rows in epoch] for epoch in
-               book_batches(len(train), BATCH, seed=SEED, epochs=epochs)]
-    steps = [(batch, number == len(epoch)) for epoch in batches for number, batch in enumerate(epoch, start=1)]
+    runner = (Torch if which == "torch" else partial(Ours, which=which))(texts, task["labels"], task["ids"].shape[1])
+    steps = [(train[batch], number == len(epoch)) for epoch in task["order"]
+             for number, batch in enumerate(epoch, start=1)]
     steps = steps if whole else steps[:first_steps]
     started, cpu, in_steps, cpu_in_steps = time.perf_counter(), time.process_time(), [], []
-    runner.prepare(np.concatenate(parts))
+    runner.prepare(np.arange(len(texts)))
     prepared = time.perf_counter() - started
     for step, (rows, epoch_ends) in enumerate(steps):
         before, cpu_before = time.perf_counter(), time.process_time()
@@ -180,20 +185,24 @@ def work(which, epochs, n_texts, first_steps, whole):
                     look(part[i:i + BATCH])
     accuracy = [sum(runner.right(part[i:i + BATCH]) for i in range(0, len(part), BATCH)) / len(part)
                 for part in parts] if whole else []
+    an_epoch = task["order"].shape[1]
     print(json.dumps({"seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu, "steps": len(steps),
-                      "prepared": prepared,
-                      "first": mean(in_steps[:first_steps]), "first_cpu": mean(cpu_in_steps[:first_steps]),
-                      "accuracy": accuracy,
-                      "epochs": [sum(in_steps[i:i + len(batches[0])]) for i in range(0, len(steps), len(batches[0]))],
-                      "first_loss": first_loss, "last_loss": loss, "longest": longest,
+                      "prepared": prepared, "first": median(in_steps[:first_steps]),
+                      "first_cpu": median(cpu_in_steps[:first_steps]), "accuracy": accuracy,
+                      "epochs": [sum(in_steps[i:i + an_epoch]) for i in range(0, len(steps), an_epoch)],
+                      "first_loss": first_loss, "last_loss": loss, "longest": task["ids"].shape[1],
                       "mib": peak_mib()}), flush=True)
 
 
 def measure(which, options, whole):
     one = {key: "1" for key in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    done = subprocess.run([sys.executable, __file__, "--worker", which, "--epochs", str(options.epochs), "--texts",
-                           str(options.texts), "--steps", str(options.steps), *(["--whole"] if whole else [])],
-                          env=os.environ | one, capture_output=True, text=True, check=True)
+    sys.path.insert(0, str(REPOSITORY))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "task.npz"
+        write_task(file, options.epochs, options.texts)
+        done = subprocess.run([sys.executable, __file__, "--worker", which, "--task", str(file), "--steps",
+                               str(options.steps), *(["--whole"] if whole else [])],
+                              env=os.environ | one, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
 
 
@@ -211,7 +220,7 @@ def report(options):
             for name, run in ((RUNS["torch"], torch), ("this package", ours))]
     whole = table(header, rows)
     n = min(options.steps, torch["steps"])
-    first = table([f"the first {n} steps", "seconds a step", "of the processor", "loss at step 1"],
+    first = table([f"the first {n} steps", "seconds a step, median", "of the processor", "loss at step 1"],
                   [[RUNS[which], f"{run['first']:.3f}", f"{run['first_cpu']:.3f}", f"{run['first_loss']:.4f}"]
                    for which, run in parts.items()])
     return (f"`benchmarks/finetune_spam.py --epochs {options.epochs} --texts {options.texts} --steps {options.steps}`, "
@@ -228,10 +237,11 @@ def main():
     parser.add_argument("--steps", type=int, default=20, help="steps of the second table")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
     parser.add_argument("--worker", choices=RUNS, help=argparse.SUPPRESS)
+    parser.add_argument("--task", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--whole", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        return work(options.worker, options.epochs, options.texts, options.steps, options.whole)
+        return work(options.worker, options.task, options.steps, options.whole)
     from common import write_section
 
     text = report(options)
