@@ -11,15 +11,34 @@ ONE_PULLBACK = "only one argument has a gradient: there is nothing to exchange"
 SAME_DTYPE = "g has the dtype of the arguments and of the result"
 SAME_BACKEND = "all arrays of a call are on one backend"
 FOUR_AXES = "of four axes, the third is number 2 and number -2"
-LINE = "bmm, scale = (backend_of(g).bmm, 1 / math.sqrt(q.shape[-1]))"
+LINE = "bmm, scale = (backend_of(g).bmm, 1 / math.sqrt(q.shape[-1] or 1))"
+ZEROS = "qkv_grads = [xp.zeros_like(a) for a in (q, k, v)]"
+EXPONENTIALS = "tiles[i] if tiles else _exponentials(xp, q[rows], k[columns], allowed, causal, largest[rows])[0]"
 ATTENTION = {
-    **{f"g -> {other}: g in {LINE}": SAME_BACKEND for other in ("k", "q", "v", "weights")},
+    **{f"g -> {other}: g in {LINE}": SAME_BACKEND for other in ("k", "largest", "q", "sums", "v")},
     **{f"q -> {other}: q in {LINE}": "g, q, k and v have one head size" for other in ("g", "k", "v")},
     **{f"sign: -2 in {line}": FOUR_AXES for line in (
-        "grad_v = bmm(used.swapaxes(-1, -2), g)", "d = bmm(g, v.swapaxes(-1, -2))",
-        "return (bmm(d, k), bmm(d.swapaxes(-1, -2), q), grad_v)")},
+        "grad_v[columns] += bmm(used.swapaxes(-1, -2), g[rows])", "d = bmm(g[rows], v[columns].swapaxes(-1, -2))",
+        "grad_k[columns] += bmm(d.swapaxes(-1, -2), q[rows] * scale)")},
+    **{f"constant {change}: 1 in {LINE}": "heads of no size have no gradient" for change in ("+ 1", "- 1")},
+    **{f"q -> {other}: q in places = _tiles(q, k, causal)": "of a tile only the shape counts"
+       for other in ("g", "grad_q", "largest", "sums")},
+    **{f"k -> {other}: k in places = _tiles(q, k, causal)": "of a tile only the shape counts"
+       for other in ("grad_k", "grad_v", "v")},
+    f"never: {EXPONENTIALS} in e = {EXPONENTIALS}": "what was kept is made again: slower",
+    "e -> used: e in used = e * kept * (1 / (1 - p))": "they are the same until then",
+    "e -> d: e in d -= bmm(d * e, xp.ones((e.shape[-1], 1), dtype=e.dtype)) / sums[rows]": "both have the same shape",
 }
-OUTER = "batch, n, size = (qkv.shape[0], qkv.shape[1], qkv.shape[2] // (3 * n_head))"
+GELU_BLOCKS = """for part in cached_blocks(g, CACHED):
+    some, d = (x[part], grad[part])
+    xp.multiply(some, some, out=d)
+    d *= 6 * CUBIC * SQRT_2_OVER_PI
+    d += 2 * SQRT_2_OVER_PI
+    d *= some
+    d *= 1 - h[part]
+    d += 1
+    d *= h[part]
+    d *= g[part]"""
 EMBEDDING = "backend_of(g).index_add(grad, ids.reshape(ids.size), g.reshape(ids.size, shape[1]))"
 SMOOTHING = ("q_sum = q_sum + share * counts * c_sum",
              "grad -= (share * counts * scale)[:, None] * (1.0 if class_weight is None else class_weight)")
@@ -43,12 +62,17 @@ EQUIVALENT = {
     "concat": {"constant: True in return [g[*before, slice(end - size, end)] for end, size in "
                "zip(ends, sizes, strict=True)]": "the lists have the same length"},
     "max": {f"g -> {other}: g in largest = (x == y.reshape(kept)).astype(g.dtype)": SAME_DTYPE for other in "xy"},
-    "attention": ATTENTION,
+    "gelu": {"constant + 1: 1 in g = g.reshape(-1)": "any negative number means the rest",
+             **{f"g -> {other}: g in grad = xp.empty_like(g)": "of one shape and dtype" for other in "hx"},
+             **{f"g -> {other}: g in {GELU_BLOCKS}": "of one size" for other in ("grad", "h", "x")}},
+    "attention": {**ATTENTION,
+                  **{f"element {change}: [xp.zeros_like(a) for a in (q, k, v)] in {ZEROS}": "it is zeros"
+                     for change in ("-({})", "2 * ({})", "0 * ({})", "({}) ** 2")},
+                  **{f"{name} -> {other}: {name} in {ZEROS}": "they have one shape"
+                     for name, other in (("q", "g"), ("k", "v"), ("v", "k"))}},
     "self_attention": {**ATTENTION, "pullbacks exchanged": ONE_PULLBACK,
-                       **{f"g -> {other}: g in grad = xp.empty((batch, n, 3, n_head, size), dtype=g.dtype)": SAME_DTYPE
-                          for other in ("qkv", "weights")},
-                       **{f"qkv -> {other}: qkv in {OUTER}": "it has the batch and the length of qkv"
-                          for other in ("g", "weights")}},
+                       **{f"qkv -> {other}: qkv in qkv_grad = xp.zeros(qkv.shape, dtype=qkv.dtype)": SAME_DTYPE
+                          for other in ("g", "largest", "sums")}},
 }
 CHEAP_FIRST = {"joint_derivative": CHECKS["joint_derivative"], **CHECKS, "saves": saves_what_it_says}
 FEW = {"stack"}  # the rule is one index: fewer than eight ways to break it

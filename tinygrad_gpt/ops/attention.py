@@ -149,12 +149,13 @@ def _attention_composed(q, k, v, padding=None, keep=None, *, causal=True, p=0.0)
 
 def _attention_samples(r):
     q, k, v = r.normal(2, 2, 3, 4), r.normal(2, 2, 3, 4), r.normal(2, 2, 3, 4)
-    long = r.normal(1, 1, QUERIES + 2, 2), r.normal(1, 1, QUERIES + 2, 2)  # what is kept of short texts is made again
+    n = QUERIES + 2  # two tiles, and what is kept of a short text is made again
+    long = r.normal(1, 1, n, 2), r.normal(1, 1, n, 2)
     return [(q, k, v), (q, k, v, {"causal": False}), (q, k, v, r.padding(2, 3)),
             (q, k, v, r.padding(2, 3), r.mask(2, 2, 3, 3), {"p": 0.25}),
             (r.normal(1, 2, 2, 3), r.normal(1, 2, 5, 3), r.normal(1, 2, 5, 3)),
-            (r.normal(1, 1, 3, 2), *long, {"causal": False}),
-            (r.normal(1, 1, 3, 2), *long, r.padding(1, QUERIES + 2), r.mask(1, 1, 3, QUERIES + 2), {"p": 0.25})]
+            (r.normal(1, 1, 3, 2), *long), (r.normal(1, 1, n, 2), *long, {"causal": False}),
+            (r.normal(1, 1, n, 2), *long, r.padding(1, n), r.mask(1, 1, n, n), {"p": 0.25})]
 
 
 @op(samples=_attention_samples,
