@@ -154,7 +154,8 @@ def _attention_samples(r):
     return [(q, k, v), (q, k, v, {"causal": False}), (q, k, v, r.padding(2, 3)),
             (q, k, v, r.padding(2, 3), r.mask(2, 2, 3, 3), {"p": 0.25}),
             (r.normal(1, 2, 2, 3), r.normal(1, 2, 5, 3), r.normal(1, 2, 5, 3)),
-            (r.normal(1, 1, 3, 2), *long), (r.normal(1, 1, n, 2), *long, {"causal": False}),
+            (r.normal(1, 1, 3, 2), *long), (r.normal(1, 1, n, 2), *long),
+            (r.normal(1, 1, n, 2), *long, {"causal": False}),
             (r.normal(1, 1, n, 2), *long, r.padding(1, n), r.mask(1, 1, n, n), {"p": 0.25})]
 
 
