@@ -239,8 +239,9 @@ def self_attention(xp, qkv, padding=None, keep=None, *, n_head, causal=True, p=0
 
     def grads(g):
         qkv_grad = xp.zeros(qkv.shape, dtype=qkv.dtype)
-        per_head = (*split_heads(qkv, n_head), *split_heads(g, n_head, 1))
-        attend_grads(xp, split_heads(qkv_grad, n_head), *per_head, largest, sums, tiles, padding, causal, keep, p)
+        q, k, v = split_heads(qkv, n_head)
+        g = split_heads(g, n_head, 1)[0]
+        attend_grads(xp, split_heads(qkv_grad, n_head), q, k, v, g, largest, sums, tiles, padding, causal, keep, p)
         return qkv_grad, None, None
 
     return merge_heads(y), grads
