@@ -94,10 +94,11 @@ def _introduction(config: ExperimentsConfig, results: Sequence[Result]) -> list[
     machines = sorted({run.machine for result in results for run in result.runs})
     seeds = ", ".join(map(str, config.seeds))
     base = Path(config.base).name
+    started = f"Base: {base}. " if any(result.row.model != "random" for result in results) else ""
     others = [str(result.row.number) for result in results if result.row.model not in ("random", base)]
     return [
         "# The reference's experiments on finetuning",
-        f"{Path(config.data).name}, split as in the reference's experiments. Base: {base}. Seeds: {seeds}. "
+        f"{Path(config.data).name}, split as in the reference's experiments. {started}Seeds: {seeds}. "
         f"Epochs: {config.epochs}. Learning rate: {config.lr:g}. "
         f"Computed on: {'; '.join(machines) or 'nothing yet'}.",
         "The reference's figures are those of its own table: one seed, on an A100." + (

@@ -82,8 +82,8 @@ def draw_intervals(path: str | Path, names: Sequence[str],
         centres = [value[0] for value, _ in points]
         ends = [[value[0] - value[1] for value, _ in points], [value[2] - value[0] for value, _ in points]]
         axis.errorbar(centres, [row for _, row in points], xerr=ends, fmt="o", markersize=4, capsize=2, label=label)
-    axis.set(xlabel=x, yticks=range(len(names)), yticklabels=names)
-    axis.invert_yaxis()
+    axis.set(xlabel=x, yticks=range(len(names)), yticklabels=names,
+             ylim=(len(names) - 0.5, -0.5))
     axis.grid(alpha=0.3)
     axis.legend()
     _write(figure, path)
