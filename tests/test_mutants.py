@@ -27,18 +27,7 @@ ATTENTION = {
        for other in ("grad_k", "grad_v", "v")},
     f"never: {EXPONENTIALS} in e = {EXPONENTIALS}": "what was kept is made again: slower",
     "e -> used: e in used = e * kept * (1 / (1 - p))": "they are the same until then",
-    "e -> d: e in d -= bmm(d * e, xp.ones((e.shape[-1], 1), dtype=e.dtype)) / sums[rows]": "both have the same shape",
 }
-GELU_BLOCKS = """for part in cached_blocks(g, CACHED):
-    some, d = (x[part], grad[part])
-    xp.multiply(some, some, out=d)
-    d *= 6 * CUBIC * SQRT_2_OVER_PI
-    d += 2 * SQRT_2_OVER_PI
-    d *= some
-    d *= 1 - h[part]
-    d += 1
-    d *= h[part]
-    d *= g[part]"""
 EMBEDDING = "backend_of(g).index_add(grad, ids.reshape(ids.size), g.reshape(ids.size, shape[1]))"
 SMOOTHING = ("q_sum = q_sum + share * counts * c_sum",
              "grad -= (share * counts * scale)[:, None] * (1.0 if class_weight is None else class_weight)")
@@ -62,15 +51,18 @@ EQUIVALENT = {
     "concat": {"constant: True in return [g[*before, slice(end - size, end)] for end, size in "
                "zip(ends, sizes, strict=True)]": "the lists have the same length"},
     "max": {f"g -> {other}: g in largest = (x == y.reshape(kept)).astype(g.dtype)": SAME_DTYPE for other in "xy"},
-    "gelu": {"constant + 1: 1 in g = g.reshape(-1)": "any negative number means the rest",
-             **{f"g -> {other}: g in grad = xp.empty_like(g)": "of one shape and dtype" for other in "hx"},
-             **{f"g -> {other}: g in {GELU_BLOCKS}": "of one size" for other in ("grad", "h", "x")}},
+    "gelu": {f"g -> {other}: g in grad = xp.empty(g.shape, dtype=g.dtype)": "of one shape and dtype" for other in "hx"},
     "attention": {**ATTENTION,
                   **{f"element {change}: [xp.zeros_like(a) for a in (q, k, v)] in {ZEROS}": "it is zeros"
                      for change in ("-({})", "2 * ({})", "0 * ({})", "({}) ** 2")},
                   **{f"{name} -> {other}: {name} in {ZEROS}": "they have one shape"
                      for name, other in (("q", "g"), ("k", "v"), ("v", "k"))}},
     "self_attention": {**ATTENTION, "pullbacks exchanged": ONE_PULLBACK,
+                       f"g -> grads: g in {LINE}": SAME_BACKEND,
+                       f"q -> grads: q in {LINE}": "g, q, k and v have one head size",
+                       **{f"{name} -> {other}: {name} in places = _tiles(q, k, causal)": "as many queries as keys"
+                          for name, others in (("q", ("grad_k", "grad_v", "k", "v")),
+                                               ("k", ("g", "grad_q", "largest", "q", "sums"))) for other in others},
                        **{f"qkv -> {other}: qkv in qkv_grad = xp.zeros(qkv.shape, dtype=qkv.dtype)": SAME_DTYPE
                           for other in ("g", "largest", "sums")}},
 }

@@ -92,7 +92,7 @@ def test_the_seed_changes_the_numbers(capsys):
 
 
 @pytest.mark.parametrize(("name", "hint"), [
-    ("geluu", "not one of the 38 ops; did you mean gelu, "),
+    ("geluu", f"not one of the {len(OPS)} ops; did you mean gelu, "),
     ("soft_max", "did you mean softmax"),
     ("zzz", "choose from abs, add, "),
 ])

@@ -1,5 +1,6 @@
 """The view of a tape: the nodes of a real step, and the bytes that they really keep."""
 
+import itertools
 import re
 from contextlib import nullcontext
 
@@ -123,11 +124,11 @@ def test_the_bytes_of_a_real_step_are_what_backward_frees(model):
         nodes.add(node)
         todo += node.inputs
         for pullback in [node.pullbacks] if callable(node.pullbacks) else node.pullbacks:
-            for cell in (pullback.__closure__ or ()) if pullback else ():
-                if isinstance(cell.cell_contents, (np.ndarray, np.generic)):
-                    array = np.asarray(cell.cell_contents)
-                    owner = array if array.base is None else array.base
-                    key = owner.__array_interface__["data"][0] if isinstance(cell.cell_contents, np.ndarray) else None
+            cells = [cell.cell_contents for cell in (pullback.__closure__ or ())] if pullback else []
+            for kept in itertools.chain(*(value if isinstance(value, tuple) else (value,) for value in cells)):
+                if isinstance(kept, (np.ndarray, np.generic)):
+                    owner = np.asarray(kept) if kept.base is None else kept.base
+                    key = owner.__array_interface__["data"][0] if isinstance(kept, np.ndarray) else None
                     memory[key] = owner.nbytes
     assert view_tape(loss, model.named_parameters()).bytes == sum(
         size for key, size in memory.items() if key not in parameters)

@@ -69,13 +69,10 @@ def gelu(xp, x):
     Saves:    x, h
     Source:   Hendrycks & Gimpel 2016, arXiv:1606.08415; openai/gpt-2 src/model.py
     """
-    # Some at a time, which stay in a core's cache, and in place: a pass over fresh memory costs more than its
-    # arithmetic. x * x * x, because a power is nine times slower.
-    shape = x.shape
-    x = x.reshape(-1)
-    h, result = xp.empty_like(x), xp.empty_like(x)
-    for part in cached_blocks(x, CACHED):
-        some, u = x[part], h[part]
+    # In place, because a pass over fresh memory costs more than its arithmetic; x * x * x, because a power is nine
+    # times slower.
+    h, result = xp.empty(x.shape, dtype=x.dtype), xp.empty(x.shape, dtype=x.dtype)
+    for some, u, y in _chunks(x, h, result):
         xp.multiply(some, some, out=u)
         u *= CUBIC * SQRT_2_OVER_PI
         u += SQRT_2_OVER_PI
@@ -83,24 +80,29 @@ def gelu(xp, x):
         xp.tanh(u, out=u)
         u += 1
         u *= 0.5  # h
-        xp.multiply(some, u, out=result[part])
+        xp.multiply(some, u, out=y)
 
     def grad_x(g):
-        g = g.reshape(-1)
-        grad = xp.empty_like(g)
-        for part in cached_blocks(g, CACHED):
-            some, d = x[part], grad[part]
+        grad = xp.empty(g.shape, dtype=g.dtype)
+        for some, some_h, some_g, d in _chunks(x, h, g, grad):
             xp.multiply(some, some, out=d)
             d *= 6 * CUBIC * SQRT_2_OVER_PI
             d += 2 * SQRT_2_OVER_PI
             d *= some  # 2 x u′
-            d *= 1 - h[part]
+            d *= 1 - some_h
             d += 1
-            d *= h[part]
-            d *= g[part]
-        return grad.reshape(shape)
+            d *= some_h
+            d *= some_g
+        return grad
 
-    return result.reshape(shape), (grad_x,)
+    return result, (grad_x,)
+
+
+def _chunks(*arrays):
+    """Parts of arrays of one shape, flat and side by side, that stay in a core's cache: views, of C-ordered arrays."""
+    flat = [array.reshape(-1) for array in arrays]
+    for part in cached_blocks(flat[0], CACHED):
+        yield [array[part] for array in flat]
 
 
 @op(samples=lambda r: [(r.normal(2, 3),)], errors=lambda r: [(("text",), "give numbers")])

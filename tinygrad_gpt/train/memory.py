@@ -50,12 +50,13 @@ def memory_estimate(config: GPT2Config, batch_size: int, length: int, *, blocks:
     scores = (rows if predicted is None else predicted) * v
     # Logits and their gradient; or some of them, and the gradient of the head's weight, which is made with them.
     loss = 2 * scores if whole_logits else min(scores, LOGITS) + (head + min(head, PRODUCT) if scores else 0)
+    turned = 0 if config.tied_head else head  # the gradient of a head of its own is made as (V, C) and copied
     moments = (
         kept + loss + earlier,
         kept + (saved if recompute else 0) + working + head + earlier if saving else 0,  # backward of the last block
         # the last gradients: that of a tied table comes from the head and from the embedding, and is their sum
         trained + (2 * head if config.tied_head else 0) + 2 * rows * c,
-        trained + weights + (2 * trained if saves_state else 0),  # a checkpoint, while the gradients are there
+        trained + turned + weights + (2 * trained if saves_state else 0),  # a checkpoint, while the gradients are there
     )
     return int(FLOAT * (weights + 2 * trained + max(moments)))
 
