@@ -124,7 +124,8 @@ class Ours:
         weight, bias = TorchStream(SEED).linear(config.n_embd, 2)
         self.model.score.load_state_dict({"weight": weight.T, "bias": bias})
         set_trained(self.model, "last-block")
-        feed = {"engine": Whole, "dynamic": Whole, "pruned": Texts, "cached": inputs_of}[which]
+        feed = {"engine": Whole, "dynamic": Whole, "pruned": Texts,
+                "cached": partial(inputs_of, rows=range(len(texts)))}[which]
         self.inputs, self.labels, self.cross_entropy = feed(self.model, texts), labels, ops.cross_entropy
         self.optimizer = AdamW(self.model.trainable(), LR, weight_decay=DECAY)
 

@@ -218,7 +218,7 @@ def test_kept_activations_change_no_run(config, tmp_path, monkeypatch):
     plain = replace(config, **PLAIN, train="last-block")
     kept, fresh = [], []
     finetune_classifier(plain, tmp_path / "kept", kept.append)
-    monkeypatch.setattr(finetune_recipe, "inputs_of", Texts)
+    monkeypatch.setattr(finetune_recipe, "inputs_of", lambda model, tokens, rows: Texts(model, tokens))
     finetune_classifier(plain, tmp_path / "fresh", fresh.append)
     assert [p.loss for p in kept] == pytest.approx([p.loss for p in fresh], rel=1e-6, abs=1e-6)
     assert [p.scores for p in kept] == [pytest.approx(p.scores, rel=1e-6, abs=1e-6) for p in fresh]

@@ -46,6 +46,11 @@ class Split:
     in_test: int = 0  # rows left out: their text, normalised, stands in the test file
 
     @property
+    def rows(self) -> np.ndarray:
+        """All of the parts."""
+        return np.concatenate([self.train, self.validation, self.test])
+
+    @property
     def left_out(self) -> str:
         """`3 duplicates and 0 texts with two labels left out`."""
         if self.undersampled:

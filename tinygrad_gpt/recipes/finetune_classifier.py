@@ -79,7 +79,7 @@ def finetune_classifier(config: FinetuneConfig, out: str | Path,
     model, tokens, truncated = with_head(base, tokenizer, data.texts, split.train, len(data.classes), config)
     trained = sum(parameter.size for parameter in model.trainable())
     check_memory(memory_needed(model, tokens, config, split), "train fewer blocks")
-    inputs = inputs_of(model, tokens)
+    inputs = inputs_of(model, tokens, split.rows)
     out.mkdir(parents=True, exist_ok=True)
     with run_lock(out):
         write_atomic(out / "log.jsonl", b"")  # an interrupted run may have left one
@@ -129,7 +129,7 @@ def train_on_texts(texts: Sequence[str], labels: np.ndarray, config: FinetuneCon
     base, tokenizer = load_base(config, list(texts))
     model, tokens, _ = with_head(base, tokenizer, list(texts), everything.train, int(labels.max()) + 1, config)
     check_memory(memory_needed(model, tokens, config, everything), "train fewer blocks")
-    for progress in _train(model, inputs_of(model, tokens), labels, everything, config):
+    for progress in _train(model, inputs_of(model, tokens, everything.rows), labels, everything, config):
         report(progress)
     if config.train == "lora":
         merge_lora(model)
@@ -145,8 +145,7 @@ def memory_needed(model: GPT2Classifier, tokens: Sequence[list[int]], config: Fi
     """
     sizes, trained = model.transformer.config, sum(parameter.size for parameter in model.trainable())
     longest = model.context if model.reading.filled else max(len(tokens[row]) for row in split.train)
-    rows = np.concatenate([split.train, split.validation, split.test])
-    return memory_kept(model, tokens, rows) + memory_estimate(
+    return memory_kept(model, tokens, split.rows) + memory_estimate(
         sizes, min(config.batch_size, len(split.train)), longest, trained=trained,
         blocks=TRAINED.get(config.train, sizes.n_layer), accumulate=config.accumulate > 1,
         predicted=None if config.trains_language else 0, saves_state=False)

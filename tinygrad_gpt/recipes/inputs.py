@@ -62,12 +62,16 @@ class FrozenPrefix(Texts):
 
     The activations are kept on the host, up to 1 GiB of them in memory, more in a temporary file that is
     mapped into memory. They are those of a model without dropout.
+
+    Args:
+        rows: the texts that will be asked for; there is no place for others.
     """
 
-    def __init__(self, model: GPT2Classifier, token_lists: Sequence[list[int]], start: int, in_memory: int = IN_MEMORY):
+    def __init__(self, model: GPT2Classifier, token_lists: Sequence[list[int]], rows: np.ndarray, start: int,
+                 in_memory: int = IN_MEMORY):
         super().__init__(model, token_lists)
         self.start = start
-        self.same_as, sizes = _kept_positions(model, token_lists, start)
+        self.same_as, sizes = _kept_positions(model, token_lists, rows, start)
         self.ends = np.cumsum(sizes)
         self.known = np.zeros(len(sizes), bool)
         dtype = np.dtype(str(model.score.weight.dtype))
@@ -105,7 +109,7 @@ class FrozenPrefix(Texts):
         return self.values[self.ends[i - 1] if i else 0:self.ends[i]]
 
 
-def _kept_positions(model: GPT2Classifier, token_lists: Sequence[list[int]],
+def _kept_positions(model: GPT2Classifier, token_lists: Sequence[list[int]], rows: np.ndarray,
                     start: int) -> tuple[np.ndarray, np.ndarray]:
     """For each text the first one that is the same, and at how many positions its activations are kept."""
     first: dict[tuple[int, ...], int] = {}
@@ -114,7 +118,7 @@ def _kept_positions(model: GPT2Classifier, token_lists: Sequence[list[int]],
         sizes = np.ones(len(token_lists), np.int64)  # behind the last block only what is read is left
     else:
         sizes = np.array([model.context if model.reading.filled else len(ids) for ids in token_lists], np.int64)
-    return same_as, np.where(same_as == np.arange(len(sizes)), sizes, 0)  # a text that is there twice is kept once
+    return same_as, np.where(np.isin(np.arange(len(sizes)), same_as[rows]), sizes, 0)  # twins are kept once
 
 
 def _storage(shape: tuple[int, int], dtype: np.dtype, in_memory: int) -> np.ndarray:
@@ -132,19 +136,23 @@ def _storage(shape: tuple[int, int], dtype: np.dtype, in_memory: int) -> np.ndar
         return np.memmap(file, dtype, "w+", shape=shape)
 
 
-def inputs_of(model: GPT2Classifier, token_lists: Sequence[list[int]]) -> Texts:
-    """What to feed a classifier with of which some blocks are trained: nothing is computed twice."""
+def inputs_of(model: GPT2Classifier, token_lists: Sequence[list[int]], rows: np.ndarray) -> Texts:
+    """What to feed a classifier with of which some blocks are trained: nothing is computed twice.
+
+    Args:
+        rows: the texts that will be asked for.
+    """
     start = frozen_blocks(model)
-    return FrozenPrefix(model, token_lists, start, IN_MEMORY) if start else Texts(model, token_lists)
+    return FrozenPrefix(model, token_lists, rows, start, IN_MEMORY) if start else Texts(model, token_lists)
 
 
 def memory_kept(model: GPT2Classifier, token_lists: Sequence[list[int]], rows: np.ndarray) -> int:
     """Bytes of memory that what `inputs_of` gives keeps of some texts; what it keeps in a file is not among them."""
     if not (start := frozen_blocks(model)):
         return 0
-    same_as, sizes = _kept_positions(model, token_lists, start)
-    position = model.transformer.config.n_embd * model.score.weight.dtype.itemsize
-    return position * int(sizes[np.unique(same_as[rows])].sum()) if position * int(sizes.sum()) <= IN_MEMORY else 0
+    _, sizes = _kept_positions(model, token_lists, rows, start)
+    size = model.transformer.config.n_embd * model.score.weight.dtype.itemsize * int(sizes.sum())
+    return size if size <= IN_MEMORY else 0
 
 
 def frozen_blocks(model: GPT2Classifier) -> int:
