@@ -1,7 +1,5 @@
 """`finetune classifier`: a text classifier from labelled texts."""
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +7,13 @@ import click
 
 from tinygrad_gpt.cli.options import NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval, common_options, echo
 from tinygrad_gpt.cli.progress import progress_shown
-from tinygrad_gpt.cli.sections import SectionedCommand, SectionedOption
+from tinygrad_gpt.cli.sections import SectionedCommand, section
 from tinygrad_gpt.cli.show import note, report_text
 
 __all__ = ["command"]
 
 
-def _section(title: str) -> Callable[..., Any]:
-    return functools.partial(click.option, cls=SectionedOption, section=title, show_default=True)
-
-
-data, start, model, reading, training, folder = map(_section, (
+data, start, model, reading, training, folder = map(section, (
     "Data", "Model to start from", "What is trained", "How a text is read", "Training", "Folder"))
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from tinygrad_gpt.cli.options import PositiveInt, common_options, printable
-from tinygrad_gpt.cli.sections import SectionedCommand
-from tinygrad_gpt.cli.tuning import section, tune, tuning_options
+from tinygrad_gpt.cli.sections import SectionedCommand, section
+from tinygrad_gpt.cli.tuning import tune, tuning_options
 
 __all__ = ["command"]
 

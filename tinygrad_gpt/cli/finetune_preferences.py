@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from tinygrad_gpt.cli.options import PositiveFloat, common_options
-from tinygrad_gpt.cli.sections import SectionedCommand
-from tinygrad_gpt.cli.tuning import section, tune, tuning_options
+from tinygrad_gpt.cli.sections import SectionedCommand, section
+from tinygrad_gpt.cli.tuning import tune, tuning_options
 
 __all__ = ["command"]
 

@@ -1,8 +1,6 @@
 """`pretrain`: a language model from plain text."""
 
-import functools
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +17,7 @@ from tinygrad_gpt.cli.options import (
     echo,
 )
 from tinygrad_gpt.cli.progress import PreparationLines, progress_shown
-from tinygrad_gpt.cli.sections import SectionedCommand, SectionedOption
+from tinygrad_gpt.cli.sections import SectionedCommand, section
 
 if TYPE_CHECKING:
     from tinygrad_gpt.recipes.corpus import Preparation
@@ -28,11 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-def _section(title: str) -> Callable[..., Any]:
-    return functools.partial(click.option, cls=SectionedOption, section=title)
-
-
-data, vocabulary, model, training, watching, folder = map(_section, (
+data, vocabulary, model, training, watching, folder = map(section, (
     "Text", "Vocabulary", "Model", "Training", "Watching", "Folder"))
 
 

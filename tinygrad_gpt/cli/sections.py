@@ -1,10 +1,12 @@
 """Commands with so many options that `--help` shows them under headings."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-__all__ = ["SectionedCommand", "SectionedOption"]
+__all__ = ["SectionedCommand", "section"]
 
 
 class SectionedOption(click.Option):
@@ -17,6 +19,11 @@ class SectionedOption(click.Option):
     def __init__(self, *args: Any, section: str, **settings: Any):
         super().__init__(*args, **settings)
         self.section = section
+
+
+def section(title: str) -> Callable[..., Any]:
+    """`click.option`, under a heading of the help."""
+    return functools.partial(click.option, cls=SectionedOption, section=title, show_default=True)
 
 
 class SectionedCommand(click.Command):

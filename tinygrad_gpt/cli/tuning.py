@@ -1,6 +1,5 @@
 """What `finetune instructions` and `finetune preferences` share: their options, and how a run is shown."""
 
-import functools
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -11,20 +10,17 @@ import click
 from tinygrad_gpt.cli.failures import stops_wait
 from tinygrad_gpt.cli.options import NonNegativeInt, PositiveFloat, PositiveInt, Settings, UnitInterval, echo
 from tinygrad_gpt.cli.progress import progress_shown
-from tinygrad_gpt.cli.sections import SectionedOption
+from tinygrad_gpt.cli.sections import section
 
-__all__ = ["section", "tune", "tuning_options"]
+__all__ = ["tune", "tuning_options"]
 
 
-def section(title: str) -> Callable[..., Any]:
-    """`click.option`, under a heading of the help."""
-    return functools.partial(click.option, cls=SectionedOption, section=title, show_default=True)
+data, start, model, training, watching, folder = map(section, (
+    "Data", "Model to start from", "What is trained", "Training", "Watching", "Folder"))
 
 
 def tuning_options(data_help: str, epochs: int, lr: float) -> Callable[[Callable], Callable]:
     """Add the options for all fields of `TuningConfig`, `--out` and `--resume`; some differ in text or default."""
-    data, start, model, training, watching, folder = map(section, (
-        "Data", "Model to start from", "What is trained", "Training", "Watching", "Folder"))
     options = (
         data("--data", metavar="FILE", help=f"{data_help}, as a list in .json or one a line in .jsonl; required."),
         data("--style", type=click.Choice(["alpaca", "phi3", "chat"]),

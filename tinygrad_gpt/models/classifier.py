@@ -176,7 +176,8 @@ def block_at(block: Block, row: Tensor, x: Tensor, visible) -> Tensor:
     can attend to x itself.
     """
     attn, width = block.attn, x.shape[-1]
-    w_k, w_v = (_by_head(attn.c_attn.weight_of(i * width, (i + 1) * width), attn.n_head) for i in (1, 2))  # (H, C, D)
+    w_k = _by_head(attn.c_attn.weight_columns(width, 2 * width), attn.n_head)  # (H, C, D)
+    w_v = _by_head(attn.c_attn.weight_columns(2 * width, 3 * width), attn.n_head)
     q = _by_head(attn.c_attn.columns(block.ln_1(row), 0, width)[:, 0], attn.n_head)  # (H, B, D)
     q = ops.matmul(q, ops.transpose(w_k, axes=(0, 2, 1)))  # (H, B, C)
     q = ops.transpose(q, axes=(1, 0, 2))[:, None] * math.sqrt(attn.n_head)  # (B, 1, H, C): √(C/D), as C is its D

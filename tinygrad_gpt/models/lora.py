@@ -66,10 +66,10 @@ class LoRALinear(Linear):
         width = self.weight.shape[1] // len(self.lora)
         return self._updated(super().columns(x, start, stop), x, self.lora[start // width:stop // width])
 
-    def weight_of(self, start: int, stop: int) -> Tensor:
+    def weight_columns(self, start: int, stop: int) -> Tensor:
         """As in `Linear`, updates included; start and stop are those of one part."""
         update = self.lora[start * len(self.lora) // self.weight.shape[1]]
-        weight = super().weight_of(start, stop)
+        weight = super().weight_columns(start, stop)
         return weight + ops.matmul(update.a, update.b) * self.scale if update else weight
 
     def _updated(self, y: Tensor, x: Tensor, updates: Sequence[LowRank | None]) -> Tensor:

@@ -34,7 +34,7 @@ class Linear(Module):
         """Some of the outputs: (..., n_in) -> (..., stop - start)."""
         return ops.linear(x, self.weight[:, start:stop], None if self.bias is None else self.bias[start:stop])
 
-    def weight_of(self, start: int, stop: int) -> Tensor:
+    def weight_columns(self, start: int, stop: int) -> Tensor:
         """The weights of some of the outputs, (n_in, stop - start)."""
         return self.weight[:, start:stop]
 

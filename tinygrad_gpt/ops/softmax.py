@@ -157,7 +157,10 @@ def cross_entropy(xp, logits, targets, class_weight=None, *, ignore_index=-100, 
 
 
 def check_targets(name, scored, x, targets, classes, ignore_index):
-    """Refuse targets that do not belong to the rows of x (..., C), or that name no class; ``scored`` is "x is"."""
+    """Refuse targets that do not belong to the rows of x (..., C), or that name no class.
+
+    ``scored`` names x in the error, as "x is"; ``classes`` is a shape that begins with their number.
+    """
     if targets.dtype.kind not in "iu":
         raise DTypeError(f"op '{name}': targets are {targets.dtype}, expected integers (class ids)")
     if x.shape[:-1] != targets.shape or not x.ndim:
