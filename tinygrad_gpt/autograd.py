@@ -24,9 +24,10 @@ __all__ = ["OPS", "Op", "Tensor", "checking", "composed_ops", "no_grad", "op", "
 class Op:
     """A differentiable function in the registry `OPS`; call it on Tensors, arrays and numbers."""
 
-    def __init__(self, function, samples, errors, composed, broadcasts):
+    def __init__(self, function, samples, errors, composed, broadcasts, cuda=None):
         self.name = function.__name__.rstrip("_")
         self.function = function
+        self.cuda = cuda
         self.samples = samples
         self.errors = errors
         self.composed = composed
@@ -63,8 +64,9 @@ class Op:
             settings = {key: self._setting(key, value) for key, value in settings.items()}
         if self.asks_for_needs:
             settings["needs_input_grad"] = [mode.recording and node is not None for node in inputs]
+        function = self.function if backend.launch is None or self.cuda is None else self.cuda
         try:
-            y, pullbacks = self.function(backend.xp, *arrays, **settings)
+            y, pullbacks = function(backend.xp, *arrays, **settings)
         except TinygradError:
             raise
         except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
@@ -142,7 +144,7 @@ class Op:
         return Node(self, y.shape, inputs, pullbacks, versions)
 
 
-def op(*, samples, errors=lambda r: [], composed=None, broadcasts=False):
+def op(*, samples, errors=lambda r: [], composed=None, broadcasts=False, cuda=None):
     """Register a function ``f(xp, *arrays, **settings) -> (y, pullbacks)`` as an op of its name in `OPS`.
 
     A function with a setting ``needs_input_grad`` is told there, for each argument, whether its gradient will be asked
@@ -154,9 +156,10 @@ def op(*, samples, errors=lambda r: [], composed=None, broadcasts=False):
         errors: ``errors(r)`` lists pairs (arguments, text): called so, the op must raise an error with that text.
         composed: the same function written in simpler ops, if the op is a fused one.
         broadcasts: the engine sums gradients down to the shapes of the arguments.
+        cuda: the same function with CUDA kernels, for a backend that launches them.
     """
     def register(function) -> Op:
-        registered = Op(function, samples, errors, composed, broadcasts)
+        registered = Op(function, samples, errors, composed, broadcasts, cuda)
         if registered.name in OPS:
             raise ValueError(f"op {registered.name!r} is registered twice")
         OPS[registered.name] = registered

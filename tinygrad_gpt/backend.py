@@ -8,10 +8,12 @@ imported only when somebody asks for it.
 import contextlib
 import contextvars
 import ctypes
+import functools
 import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ __all__ = [
     "register_backend", "use_backend",
 ]
 
+KERNEL_HEADER = Path(__file__).with_name("kernels.cuh")  # what the CUDA kernels, in .cu files beside their ops, share
 Array = Any  # numpy.ndarray or cupy.ndarray: whatever `Backend.array_type` says
 
 
@@ -42,6 +45,7 @@ class Backend:
         memory: peak bytes taken so far by the process, or by the device's pool.
         on_host: True if reading a value costs nothing; where it is False, checks that would
             have to wait for the device run in checking mode only.
+        launch: runs a CUDA kernel, see `_cuda_launcher`; None where there is no CUDA.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Backend:
     synchronize: Callable[[], None]
     memory: Callable[[], int]
     on_host: bool
+    launch: Callable[..., None] | None = None
 
 
 def _numpy_index_add(target, index, values):
@@ -110,6 +115,30 @@ def _numpy():
     )
 
 
+def _cuda_launcher(cupy):
+    @functools.cache
+    def compiled(source, kernel):
+        code = KERNEL_HEADER.read_text(encoding="utf-8") + source.read_text(encoding="utf-8")
+        return cupy.RawModule(code=code, options=("-std=c++17",), name_expressions=(kernel,)).get_function(kernel)
+
+    def launch(source: Path, kernel: str, grid: tuple[int, ...], block: tuple[int, ...], args: tuple, shared: int = 0):
+        """Run a kernel on arrays of this backend; it is compiled at its first call.
+
+        Args:
+            source: the .cu file; `KERNEL_HEADER` is put before it.
+            kernel: its name with its types, such as "layer_norm<float>".
+            grid, block: how many blocks, of how many threads.
+            args: C-ordered arrays (pointers in the kernel), ints (long long) and floats (double).
+            shared: bytes of dynamic shared memory of a block.
+        """
+        function = compiled(source, kernel)
+        if shared > function.max_dynamic_shared_size_bytes:
+            function.max_dynamic_shared_size_bytes = shared
+        function(grid, block, args, shared_mem=shared)
+
+    return launch
+
+
 def _cupy():
     hint = "install tinygrad-gpt[cuda12] or [cuda13] on a machine with an NVIDIA GPU, or use --backend numpy"
     try:
@@ -127,6 +156,7 @@ def _cupy():
         name="cupy", xp=cupy, array_type=cupy.ndarray, from_numpy=cupy.asarray, to_numpy=cupy.asnumpy,
         index_add=cupy.add.at, bmm=cupy.matmul, erf=special.erf,
         synchronize=lambda: cupy.cuda.get_current_stream().synchronize(), memory=memory, on_host=False,
+        launch=_cuda_launcher(cupy),
     )
 
 
