@@ -1,0 +1,172 @@
+"""CUDA kernels on a machine without a GPU: the backend "emulated", strict arrays and a `launch` on the CPU.
+
+The text of the kernels is compiled by g++ with cuda_on_cpu.h before it, and run with the threads of a block as fibers.
+A launch fails where CUDA would misbehave silently: arrays that are not C-ordered, of another type than the parameter,
+or read-only and written to; memory written behind an array or behind the shared memory asked for; a barrier that some
+threads never reach. Between barriers the threads run forward, backward or shuffled, another way at each launch.
+"""
+
+import contextlib
+import ctypes
+import dataclasses
+import functools
+import hashlib
+import importlib.util
+import itertools
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import strict
+
+from tinygrad_gpt.backend import KERNEL_HEADER, register_backend
+from tinygrad_gpt.errors import BackendError
+
+EMULATOR = Path(__file__).with_suffix(".h")
+COMPILER = shutil.which("g++")
+FLAGS = ("-std=c++17", "-O1", "-shared", "-fPIC", "-ffp-contract=off", "-fno-extern-tls-init", "-U_FORTIFY_SOURCE", "-w")
+GUARD = 64  # bytes before and behind each array that nobody may touch
+NAN = 0xFF  # they are filled with; a NaN in every floating type
+
+launches = 0
+_orders = itertools.cycle(range(5))  # forward, backward, three times shuffled
+
+
+class _Launch(ctypes.Structure):  # as in cuda_on_cpu.h
+    _fields_ = (("grid", ctypes.c_uint * 3), ("block", ctypes.c_uint * 3), ("shared", ctypes.c_longlong),
+                ("order", ctypes.c_longlong), ("count", ctypes.c_longlong),
+                ("types", ctypes.POINTER(ctypes.c_char_p)), ("values", ctypes.POINTER(ctypes.c_uint64)))
+
+
+@contextlib.contextmanager
+def in_order(order):
+    """In this block every launch runs its threads forward (0), backward (1) or shuffled with that seed (2 …)."""
+    global _orders
+    before, _orders = _orders, itertools.repeat(order)
+    try:
+        yield
+    finally:
+        _orders = before
+
+
+@functools.cache
+def _folder():
+    """Of the compiled kernels; it goes with the process."""
+    folder = tempfile.TemporaryDirectory(prefix="cuda_on_cpu_", ignore_cleanup_errors=True)
+    for header in ("cuda_fp16.h", "cuda_bf16.h"):  # what a kernel includes is in cuda_on_cpu.h
+        Path(folder.name, header).touch()
+    return folder
+
+
+def _siblings(text, kernel):
+    """The kernels to compile along with this one: those that are templates of one type, for its type."""
+    name, _, parameters = kernel.partition("<")
+    one_type = re.findall(r"template\s*<\s*typename\s+\w+\s*>[^\n]*\n__global__\s+void\s+(\w+)", text)
+    return [f"{other}<{parameters}" for other in one_type] if name in one_type else [kernel]
+
+
+@functools.cache
+def _library(text, kernels):
+    """The compiled kernels as a dict of functions."""
+    if COMPILER is None:
+        raise BackendError("backend 'emulated': g++ is not installed; it compiles the CUDA kernels for the CPU")
+    wrappers = [f'extern "C" const char* run_{i}(const cuda_on_cpu::Launch* launch) '
+                f"{{ return cuda_on_cpu::run(&{kernel}, *launch); }}" for i, kernel in enumerate(kernels)]
+    code = "\n".join([f'#include "{EMULATOR}"', text, *wrappers])
+    source = Path(_folder().name, hashlib.sha256(code.encode()).hexdigest()[:16] + ".cpp")
+    source.write_text(code, encoding="utf-8")
+    made = subprocess.run([COMPILER, *FLAGS, f"-I{source.parent}", source, "-o", source.with_suffix(".so")],
+                          capture_output=True, text=True)
+    assert made.returncode == 0, f"g++ on {', '.join(kernels)}:\n{made.stderr[:4000]}"
+    library = ctypes.CDLL(str(source.with_suffix(".so")))
+    functions = {kernel: library[f"run_{i}"] for i, kernel in enumerate(kernels)}
+    for function in functions.values():
+        function.restype = ctypes.c_char_p
+    return functions
+
+
+class _Guarded:
+    """Copies of the arrays of a launch, each with a zone before and behind it; views of one array share its copy."""
+
+    def __init__(self, arrays):
+        self.copies = {}  # id of an owner of memory -> (owner, bytes with zones)
+        for array in arrays:
+            owner = self._owner(array)
+            if id(owner) not in self.copies:
+                zoned = np.full(GUARD + owner.nbytes + GUARD, NAN, np.uint8)
+                zoned[GUARD:GUARD + owner.nbytes] = self._bytes(owner)
+                self.copies[id(owner)] = owner, zoned
+
+    @staticmethod
+    def _owner(array):
+        """The array that has the memory, or the view itself where that one is not C-ordered."""
+        owner = array
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        return owner if owner.flags.c_contiguous else array
+
+    @staticmethod
+    def _bytes(owner):
+        return owner.reshape(-1).view(np.uint8)
+
+    def address(self, array):
+        owner, zoned = self.copies[id(self._owner(array))]
+        return zoned.ctypes.data + GUARD + array.ctypes.data - owner.ctypes.data
+
+    def copy_back(self, kernel):
+        for owner, zoned in self.copies.values():
+            inside, own = zoned[GUARD:GUARD + owner.nbytes], self._bytes(owner)
+            zones = np.concatenate([zoned[:GUARD], zoned[GUARD + owner.nbytes:]])
+            assert (zones == NAN).all(), f"{kernel}: written outside an array of {owner.shape} {owner.dtype}"
+            if owner.flags.writeable:
+                own[:] = inside
+            else:
+                assert np.array_equal(inside, own), f"{kernel}: written to a read-only array"
+
+
+def _argument(kernel, value, guarded):
+    """Type and bits of an argument, as cuda_on_cpu.h wants them."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype.name}*", guarded.address(value)
+    assert isinstance(value, int | float), f"{kernel}: {type(value).__name__} as an argument"
+    if isinstance(value, float):
+        return "double", int(np.float64(value).view(np.uint64))
+    return "long long", int(value) % 2**64
+
+
+def launch(source, kernel, grid, block, args, shared=0):
+    """`Backend.launch` on the CPU; arrays are those of the backend "emulated"."""
+    global launches
+    launches += 1
+    text = KERNEL_HEADER.read_text(encoding="utf-8") + source.read_text(encoding="utf-8")
+    function = _library(text, tuple(_siblings(text, kernel)))[kernel]
+    grid, block = ((*size, 1, 1)[:3] for size in (grid, block))
+    assert all(0 < n < 2**31 for n in grid) and max(grid[1:]) < 2**16, f"{kernel}: grid {grid}"
+    assert all(n > 0 for n in block) and np.prod(block) <= 1024, f"{kernel}: block {block}"
+    assert 0 <= shared <= 232448, f"{kernel}: {shared} bytes of shared memory"
+    args = [getattr(arg, "memory", arg) for arg in args]
+    arrays = [arg for arg in args if isinstance(arg, np.ndarray)]
+    assert all(a.flags.c_contiguous for a in arrays), f"{kernel}: an array is not C-ordered"
+    guarded = _Guarded(arrays)
+    types, values = zip(*(_argument(kernel, arg, guarded) for arg in args), strict=True)
+    failure = function(ctypes.byref(_Launch(
+        grid, block, shared, next(_orders), len(args), (ctypes.c_char_p * len(args))(*(t.encode() for t in types)),
+        (ctypes.c_uint64 * len(args))(*values))))
+    assert not failure, f"{kernel}: {failure.decode()}"
+    guarded.copy_back(kernel)
+
+
+def _strict_copy():
+    """The module of the strict arrays once more: its arrays are of a type of their own, by which backends are found."""
+    spec = importlib.util.spec_from_file_location("emulated", strict.__file__)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    register_backend("strict", strict.load)
+    return module
+
+
+arrays = _strict_copy()
+register_backend("emulated", lambda: dataclasses.replace(arrays.load(), name="emulated", launch=launch))
