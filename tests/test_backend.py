@@ -19,6 +19,8 @@ from tinygrad_gpt.backend import (
     default_backend,
     get_backend,
     is_integer,
+    on_backend,
+    out_of_memory,
     register_backend,
     use_backend,
 )
@@ -38,29 +40,132 @@ def only_numpy(monkeypatch, import_module):
     monkeypatch.setattr(module, "_loaded", {"numpy": get_backend("numpy")})
 
 
-@pytest.mark.parametrize("error", [ModuleNotFoundError, AttributeError, OSError])
-def test_cupy_that_cannot_be_imported_says_what_to_install(error, monkeypatch):
+class CuPy:
+    """A package that stands for CuPy, with one device and 1 GB of memory, of which 300 MB are taken."""
+
+    float32 = np.float32
+    ndarray = strict.Array
+    asnumpy = strict.Array.get
+
+    def __init__(self, devices=1, failing="", error=None):
+        def answer(name, value):
+            def function(*args):
+                if name == failing:
+                    raise error
+                return value
+            return function
+
+        self.ones = answer("ones", np.ones((2, 2), np.float32))
+        self.asarray = strict.xp.asarray
+        self.add, self.matmul = strict.xp.add, strict.xp.matmul
+        runtime = types.SimpleNamespace(getDeviceCount=answer("getDeviceCount", devices),
+                                        memGetInfo=lambda: (700_000_000, 1_000_000_000))
+        self.cuda = types.SimpleNamespace(runtime=runtime, get_current_stream=lambda: None)
+        self.get_default_memory_pool = lambda: types.SimpleNamespace(
+            total_bytes=lambda: 300_000_000, free_bytes=lambda: 100_000_000, free_all_blocks=lambda: None)
+
+
+def use_cupy(monkeypatch, package):
+    modules = {"cupy": package, "cupyx.scipy.special": types.SimpleNamespace(erf=None)}
+    only_numpy(monkeypatch, modules.__getitem__)
+
+
+class CUDARuntimeError(RuntimeError):
+    """As CuPy's."""
+
+
+class OutOfMemoryError(MemoryError):
+    """As CuPy's."""
+
+
+EXTRAS = "pip install 'tinygrad-gpt[cuda12]', or [cuda13], whichever CUDA nvidia-smi shows, or use --backend numpy"
+BANNER = f"""
+{"=" * 60}
+Failed to import CuPy.
+
+If you installed CuPy via wheels (cupy-cudaXXX), make sure that the package matches with the version of CUDA.
+
+Original error:
+  ImportError: libnvrtc.so.12: cannot open shared object file
+{"=" * 60}
+"""
+
+
+@pytest.mark.parametrize(("error", "text"), [
+    (ModuleNotFoundError("No module named 'cupy'", name="cupy"), f"CuPy is not installed; {EXTRAS}"),
+    (ModuleNotFoundError("No module named 'fastrlock'", name="fastrlock"),
+     f"ModuleNotFoundError: No module named 'fastrlock'; {EXTRAS}"),
+    (ImportError(BANNER), f"ImportError: ImportError: libnvrtc.so.12: cannot open shared object file; {EXTRAS}"),
+    (AttributeError("module 'numpy' has no\nattribute 'x'"), f"AttributeError: module 'numpy' has no; {EXTRAS}"),
+    (OSError(), f"OSError: no reason given; {EXTRAS}"),
+])
+def test_cupy_that_cannot_be_imported_says_what_to_install(error, text, monkeypatch):
     def broken(name):
-        raise error("libcuda.so\nis missing")
+        raise error
 
     only_numpy(monkeypatch, broken)
     with pytest.raises(BackendError) as caught:
         get_backend("cupy")
-    assert str(caught.value) == (
-        f"backend 'cupy': {error.__name__} on import; install tinygrad-gpt[cuda12] or [cuda13] on a machine with an "
-        "NVIDIA GPU, or use --backend numpy")
+    assert str(caught.value) == f"backend 'cupy': {text}"
+    assert caught.value.exit_code == 1
     assert get_backend("auto").name == "numpy"
 
 
-def test_cupy_without_a_gpu_is_refused(monkeypatch):
-    class CuPy:
-        @staticmethod
-        def is_available():
-            return False
+NO_DEVICE = "no NVIDIA GPU is found; look at nvidia-smi and CUDA_VISIBLE_DEVICES, or use --backend numpy"
 
-    only_numpy(monkeypatch, lambda name: CuPy)
-    with pytest.raises(BackendError, match=r"CuPy finds no usable GPU; install tinygrad-gpt\[cuda12\]"):
+
+@pytest.mark.parametrize(("package", "text"), [
+    (CuPy(devices=0), NO_DEVICE),
+    (CuPy(failing="getDeviceCount",
+          error=CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")), NO_DEVICE),
+    (CuPy(failing="getDeviceCount", error=CUDARuntimeError(
+        "cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version")),
+     f"there is no NVIDIA driver, or it is too old for this CuPy; install one and look at nvidia-smi, or {EXTRAS}"),
+    (CuPy(failing="ones", error=CUDARuntimeError("cudaErrorMemoryAllocation: out of memory")),
+     "the GPU has no memory left at the start (cudaErrorMemoryAllocation: out of memory); end the programs that "
+     "nvidia-smi shows, or choose another GPU with CUDA_VISIBLE_DEVICES, or use --backend numpy"),
+    (CuPy(failing="ones", error=OutOfMemoryError("Out of memory allocating 512 bytes (allocated so far: 0 bytes).")),
+     "the GPU has no memory left at the start (Out of memory allocating 512 bytes (allocated so far: 0 bytes).); end "
+     "the programs that nvidia-smi shows, or choose another GPU with CUDA_VISIBLE_DEVICES, or use --backend numpy"),
+    (CuPy(failing="ones", error=RuntimeError("CuPy failed to load libnvrtc.so.12: cannot open shared object file")),
+     f"RuntimeError: CuPy failed to load libnvrtc.so.12: cannot open shared object file; {EXTRAS}"),
+])
+def test_a_gpu_that_cannot_be_used_says_why(package, text, monkeypatch):
+    use_cupy(monkeypatch, package)
+    with pytest.raises(BackendError) as caught:
         get_backend("cupy")
+    assert str(caught.value) == f"backend 'cupy': {text}"
+    assert get_backend("auto").name == "numpy"
+
+
+def test_a_gpu_that_works_is_taken_and_tells_its_memory(monkeypatch):
+    from tinygrad_gpt import backend as module
+
+    monkeypatch.setattr(module, "_by_type", {})
+    use_cupy(monkeypatch, CuPy())
+    cupy = get_backend("auto")
+    assert (cupy.name, cupy.memory(), cupy.free_memory()) == ("cupy", 300_000_000, 800_000_000)
+    assert cupy.launch is not None
+    cupy.give_back()
+
+
+@pytest.mark.parametrize(("error", "text"), [
+    (OutOfMemoryError("Out of memory allocating 1,200,000,000 bytes (allocated so far: 79,000,000,000 bytes)."),
+     "1.20 GB were asked for on the GPU, where arrays take 79.00 GB already"),
+    (OutOfMemoryError("Out of memory allocating 1,200,000,000 bytes (allocated so far: 0 bytes, limit set to: 9 bytes"
+                      ")."), "1.20 GB were asked for on the GPU, where arrays take 0.00 GB already"),
+    (MemoryError(), "an allocation failed"),
+    (MemoryError("Unable to allocate 7 GiB"), "Unable to allocate 7 GiB"),
+    (CUDARuntimeError("cudaErrorMemoryAllocation: out of memory"),
+     "the GPU has no more (cudaErrorMemoryAllocation: out of memory)"),
+    (RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: out of memory"),
+     "the GPU has no more (CUDA_ERROR_OUT_OF_MEMORY: out of memory)"),
+    (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"), "the GPU has no more (CUBLAS_STATUS_ALLOC_FAILED)"),
+    (CUDARuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered"), None),
+    (ValueError("out of memory"), None),
+])
+def test_errors_that_mean_that_memory_ran_out(error, text):
+    assert out_of_memory(error) == text
 
 
 def test_cupy_is_imported_only_when_asked_for():
@@ -107,6 +212,8 @@ def test_round_trip(backend):
         assert np.array_equal(back, host)
     backend.synchronize()
     assert backend.memory() >= 0
+    assert backend.free_memory() > 0
+    backend.give_back()
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 2)])
@@ -154,6 +261,17 @@ def test_the_default_backend_is_local_to_the_thread():
     finally:
         use_backend("numpy")
     assert seen == ["numpy"]
+
+
+def test_a_backend_for_a_block():
+    with on_backend("strict") as inside:
+        assert default_backend() is inside
+        with on_backend(None) as same:
+            assert same is inside
+        with pytest.raises(BackendError), on_backend("tpu"):
+            pytest.fail("there is no such backend")
+        assert default_backend() is inside
+    assert default_backend().name == "numpy"
 
 
 def test_a_backend_is_loaded_once_and_when_asked_for():

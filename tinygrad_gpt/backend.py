@@ -10,8 +10,9 @@ import contextvars
 import ctypes
 import functools
 import importlib
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,23 @@ import numpy as np
 from tinygrad_gpt.errors import BackendError
 
 __all__ = [
-    "Backend", "backend_of", "blocks", "cached_blocks", "default_backend", "get_backend", "is_integer",
-    "register_backend", "use_backend",
+    "Backend", "backend_of", "blocks", "cached_blocks", "default_backend", "get_backend", "is_integer", "on_backend",
+    "out_of_memory", "register_backend", "use_backend",
 ]
 
 KERNEL_HEADER = Path(__file__).with_name("kernels.cuh")  # what the CUDA kernels, in .cu files beside their ops, share
 Array = Any  # numpy.ndarray or cupy.ndarray: whatever `Backend.array_type` says
+
+
+def _numpy_free_memory():
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
+def _numpy_give_back():
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +58,8 @@ class Backend:
         on_host: True if reading a value costs nothing; where it is False, checks that would
             have to wait for the device run in checking mode only.
         launch: runs a CUDA kernel, see `_cuda_launcher`; None where there is no CUDA.
+        free_memory: bytes that arrays can still take.
+        give_back: returns the memory of freed arrays, which is kept for the next ones, to the system or the device.
     """
 
     name: str
@@ -60,6 +74,8 @@ class Backend:
     memory: Callable[[], int]
     on_host: bool
     launch: Callable[..., None] | None = None
+    free_memory: Callable[[], int] = _numpy_free_memory
+    give_back: Callable[[], None] = _numpy_give_back
 
 
 def _numpy_index_add(target, index, values):
@@ -140,24 +156,61 @@ def _cuda_launcher(cupy):
 
 
 def _cupy():
-    hint = "install tinygrad-gpt[cuda12] or [cuda13] on a machine with an NVIDIA GPU, or use --backend numpy"
     try:
         cupy = importlib.import_module("cupy")
         special = importlib.import_module("cupyx.scipy.special")
+        _try_out(cupy)
     except Exception as error:  # a broken CUDA set-up raises anything, from ImportError to AttributeError
-        raise BackendError(f"backend 'cupy': {type(error).__name__} on import; {hint}") from error
-    if not cupy.is_available():
-        raise BackendError(f"backend 'cupy': CuPy finds no usable GPU; {hint}")
-
-    def memory():
-        return cupy.get_default_memory_pool().total_bytes()
-
+        raise BackendError(f"backend 'cupy': {_what_is_missing(error)}, or use --backend numpy") from error
+    pool = cupy.get_default_memory_pool()
     return Backend(
         name="cupy", xp=cupy, array_type=cupy.ndarray, from_numpy=cupy.asarray, to_numpy=cupy.asnumpy,
         index_add=cupy.add.at, bmm=cupy.matmul, erf=special.erf,
-        synchronize=lambda: cupy.cuda.get_current_stream().synchronize(), memory=memory, on_host=False,
-        launch=_cuda_launcher(cupy),
+        synchronize=lambda: cupy.cuda.get_current_stream().synchronize(), memory=pool.total_bytes, on_host=False,
+        launch=_cuda_launcher(cupy), give_back=pool.free_all_blocks,
+        free_memory=lambda: cupy.cuda.runtime.memGetInfo()[0] + pool.free_bytes(),
     )
+
+
+def _try_out(cupy):
+    """Use all that a training step needs: a GPU, memory, the compiler of kernels with its headers, cuBLAS."""
+    if not cupy.cuda.runtime.getDeviceCount():
+        raise RuntimeError("cudaErrorNoDevice")
+    x = cupy.ones((2, 2), cupy.float32)
+    if float((x @ x).sum()) != 8:
+        raise RuntimeError("the GPU computes 2 x 2 ones times themselves wrongly")
+
+
+def _what_is_missing(error):
+    """Why CuPy cannot be used, and what to do about it."""
+    text = str(error).partition("Original error:")[2] or str(error)  # CuPy puts a page of advice before its cause
+    said = next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")[:200]
+    extras = "pip install 'tinygrad-gpt[cuda12]', or [cuda13], whichever CUDA nvidia-smi shows"
+    if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
+        return f"CuPy is not installed; {extras}"
+    if "cudaErrorInsufficientDriver" in said:
+        return (f"there is no NVIDIA driver, or it is too old for this CuPy; install one and look at nvidia-smi, or "
+                f"{extras}")
+    if "cudaErrorNoDevice" in said:
+        return "no NVIDIA GPU is found; look at nvidia-smi and CUDA_VISIBLE_DEVICES"
+    if out_of_memory(error) is not None:
+        return (f"the GPU has no memory left at the start ({said}); end the programs that nvidia-smi shows, or choose "
+                "another GPU with CUDA_VISIBLE_DEVICES")
+    return f"{type(error).__name__}: {said}; {extras}"
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """What an error says about memory that ran out, on the host or on a device; None if it is about something else."""
+    said = str(error)
+    sizes = re.match(r"Out of memory allocating ([\d,]+) bytes \(allocated so far: ([\d,]+) bytes", said)
+    if sizes:  # CuPy's pool
+        asked, taken = (int(size.replace(",", "")) / 1e9 for size in sizes.groups())
+        return f"{asked:.2f} GB were asked for on the GPU, where arrays take {taken:.2f} GB already"
+    if isinstance(error, MemoryError):
+        return said or "an allocation failed"
+    if re.search("cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY|CUBLAS_STATUS_ALLOC_FAILED", said):
+        return f"the GPU has no more ({said})"
+    return None
 
 
 _loaders: dict[str, Callable[[], Backend]] = {"numpy": _numpy, "cupy": _cupy}
@@ -221,6 +274,16 @@ def use_backend(name: str) -> Backend:
     backend = get_backend(name)
     _default.set(backend)
     return backend
+
+
+@contextlib.contextmanager
+def on_backend(name: str | None) -> Iterator[Backend]:
+    """Make ``name`` the default backend of this thread while the block lasts; None leaves it as it is."""
+    token = _default.set(default_backend() if name is None else get_backend(name))
+    try:
+        yield default_backend()
+    finally:
+        _default.reset(token)
 
 
 def blocks(n: int, count: int) -> list[slice]:

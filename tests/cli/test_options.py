@@ -10,6 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from tinygrad_gpt import cli
 from tinygrad_gpt.cli import run
 from tinygrad_gpt.cli.options import (
     THREAD_VARIABLES,
@@ -24,6 +25,7 @@ from tinygrad_gpt.cli.options import (
     print_json,
     settings_options,
 )
+from tinygrad_gpt.errors import BackendError
 
 NONSENSE = ["", " ", "nan", "NaN", "inf", "-inf", "infinity", "-1", "+1", "1_0", "0x10", "1,5", " 1", "1 ", "1\n",
             "\u0661", "\uff11", "\u00b2", "\u00bd", "1e", "--", "one", "9" * 5000, "1e999", "\ud800", "1\x00"]
@@ -107,14 +109,49 @@ def test_threads_are_set_before_numpy_is_imported():
     assert done.stdout == "['3', '3', '3', '3'] False\n"
 
 
-def test_backend_is_handed_on(monkeypatch):
-    pytest.importorskip("tinygrad_gpt.backend")
-    asked = []
-    monkeypatch.setattr("tinygrad_gpt.backend.use_backend", asked.append)
-    for name in ("auto", "numpy"):
-        with Settings(backend=name).applied():
-            pass
-    assert asked == ["auto"]
+def test_the_backend_holds_while_the_command_runs(capsys):
+    from tinygrad_gpt.backend import default_backend
+
+    with Settings(backend="strict", composed=True).applied():
+        assert default_backend().name == "strict"
+    with Settings(backend="numpy").applied():
+        assert default_backend().name == "numpy"
+    assert default_backend().name == "numpy"
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("there", "line"), [
+    ("strict", "computed on strict\n"),
+    ("numpy", "computed on numpy; --backend cupy says what is missing for a GPU\n")])
+def test_auto_says_what_it_took_unless_the_command_fails(there, line, monkeypatch, capsys):
+    from tinygrad_gpt import backend
+
+    taken = backend.get_backend(there)
+    monkeypatch.setattr(backend, "get_backend", lambda name: taken)
+    with Settings(backend="auto").applied():
+        assert backend.default_backend() is taken
+    assert capsys.readouterr().err == line
+    with pytest.raises(KeyError), Settings(backend="auto").applied():
+        raise KeyError
+    assert capsys.readouterr().err == ""
+
+
+def all_commands(group):
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
+        yield from all_commands(command) if isinstance(command, click.Group) else [command]
+
+
+@pytest.mark.parametrize("command", [*all_commands(cli.group)], ids=lambda command: command.name)
+def test_every_command_runs_on_the_backend_that_is_asked_for(command, monkeypatch):
+    def refuse(name):
+        raise BackendError(f"{name} was asked for")
+
+    monkeypatch.setattr("tinygrad_gpt.backend.get_backend", refuse)
+    choices = next(param for param in command.params if param.name == "backend").type.choices
+    assert list(choices) == ["numpy", "cupy", "auto"]
+    with click.Context(command, obj=Settings(backend="cupy")), pytest.raises(BackendError, match="cupy was asked for"):
+        command.callback()  # before its body looks at any argument
 
 
 def test_composed_holds_while_the_command_runs():

@@ -1,7 +1,10 @@
 """What is told while a run prepares and trains."""
 
+import re
+
 import pytest
 
+from tinygrad_gpt.backend import on_backend
 from tinygrad_gpt.cli import progress
 from tinygrad_gpt.cli.progress import PreparationLines
 from tinygrad_gpt.recipes.corpus import Preparation
@@ -22,3 +25,9 @@ def test_preparation_is_silent_where_it_is_quick(capsys, monkeypatch):
     (0.4, "0 s"), (99.4, "99 s"), (100, "2 min"), (3500, "58 min"), (3600, "1 h 0 min"), (6540, "1 h 49 min")])
 def test_durations_are_those_that_people_say(seconds, text):
     assert progress._duration(seconds) == text
+
+
+def test_memory_is_that_of_the_host_or_of_the_device():
+    assert re.fullmatch(r"[\d,]+ MB \(peak [\d,]+\)", progress._memory())
+    with on_backend("strict"):
+        assert progress._memory() == "strict: 0 MB at most"

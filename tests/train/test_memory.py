@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,9 +14,11 @@ import psutil
 import pytest
 
 import tinygrad_gpt
+from tinygrad_gpt.backend import get_backend
 from tinygrad_gpt.errors import ResourceError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
-from tinygrad_gpt.train.memory import check_memory, memory_estimate, peak_memory
+from tinygrad_gpt.train import memory
+from tinygrad_gpt.train.memory import check_memory, memory_estimate, memory_is_enough, peak_memory
 
 # A process that takes two steps and saves, and prints the growth of its peak memory since all libraries were loaded.
 CHILD = """
@@ -107,6 +110,47 @@ def test_a_run_that_does_not_fit_is_refused_in_one_line(monkeypatch):
     assert str(caught.value) == ("cannot train (memory): it takes about 12.3 GB, and 7.1 GB are free; use a smaller "
                                  "batch and accumulate more of them, a shorter context, or --recompute")
     assert caught.value.exit_code == 4
+
+
+@pytest.fixture
+def small_gpu(monkeypatch):
+    """A device with room for 7.06 GB, of which arrays took 3.21 GB at most."""
+    device = replace(get_backend("strict"), free_memory=lambda: 7_060_000_000, memory=lambda: 3_210_000_000,
+                     give_back=lambda: given_back.append(1))
+    given_back = []
+    monkeypatch.setattr(memory, "default_backend", lambda: device)
+    return given_back
+
+
+def test_a_run_that_does_not_fit_onto_the_device_is_refused(small_gpu):
+    check_memory(7_060_000_000)
+    with pytest.raises(ResourceError) as caught:
+        check_memory(12_340_000_000)
+    assert str(caught.value) == ("cannot train (GPU memory): it takes about 12.3 GB, and 7.1 GB are free; use a "
+                                 "smaller batch and accumulate more of them, a shorter context, or --recompute")
+
+
+def test_the_peak_on_a_device_is_that_of_its_pool(small_gpu):
+    with peak_memory() as peak:
+        assert peak() == 3_210_000_000
+    assert small_gpu == [1]
+
+
+def test_memory_that_runs_out_is_one_line_with_remedies():
+    class CUDADriverError(RuntimeError):
+        pass
+
+    for error, said in ((MemoryError("Unable to allocate 7 GiB"), "Unable to allocate 7 GiB"),
+                        (CUDADriverError("CUDA_ERROR_OUT_OF_MEMORY: out of memory"),
+                         "the GPU has no more (CUDA_ERROR_OUT_OF_MEMORY: out of memory)")):
+        with pytest.raises(ResourceError) as caught, memory_is_enough("step 7"):
+            raise error
+        assert str(caught.value) == (
+            f"out of memory (step 7): nothing was updated; {said}; take a smaller --batch-size, shorter texts, "
+            "--recompute or --precision bfloat16 where the command has them, or a smaller model")
+        assert caught.value.exit_code == 4
+    with pytest.raises(KeyError), memory_is_enough("step 7"):
+        raise KeyError
 
 
 def test_the_peak_is_seen_although_nobody_asks(monkeypatch):

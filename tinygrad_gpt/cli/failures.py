@@ -120,15 +120,24 @@ def describe(error: BaseException) -> tuple[int, str]:
             return 130, f"interrupted (SIGINT): {str(error) or STOPPED}"
         case Terminated():
             return 143, f"terminated (SIGTERM): {str(error) or STOPPED}"
-        case MemoryError():
-            return 4, (f"out of memory (main memory or GPU): {str(error) or 'an allocation failed'}; "
-                       "make the batch, the texts or the model smaller, or pretrain with --recompute")
+        case Exception() if said := _out_of_memory(error):
+            return 4, (f"out of memory (main memory or GPU): {said}; make the batch, the texts or the model smaller, "
+                       "or train with --recompute or --precision bfloat16 where the command has them")
         case UnicodeEncodeError(reason="surrogates not allowed"):
             return 1, f"text is not Unicode (character {error.start + 1}): {error.reason}; pass it as UTF-8"
         case OSError(errno=int()):
             return _describe_os_error(error)
         case _:
             return BUG, f"this is a bug in tinygrad-gpt ({_place(error)}): {type(error).__name__}: {error}"
+
+
+def _out_of_memory(error: Exception) -> str | None:
+    """What an error says about memory that ran out, if it is about that."""
+    if not isinstance(error, MemoryError) and "tinygrad_gpt.backend" not in sys.modules:
+        return None  # there were no arrays yet: nothing is imported for an error that is about something else
+    from tinygrad_gpt.backend import out_of_memory
+
+    return out_of_memory(error)
 
 
 def _usage_line(error: click.UsageError) -> str:

@@ -7,7 +7,7 @@ import re
 import reprlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,17 +119,19 @@ class Settings:
         """Set the number of threads, then the backend: NumPy reads the threads once, when it is imported."""
         if self.threads is not None:
             os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(self.threads)))
-        if self.backend != "numpy":
-            from tinygrad_gpt.backend import use_backend
+        with ExitStack() as stack:
+            if self.backend != "numpy":
+                from tinygrad_gpt.backend import on_backend
 
-            use_backend(self.backend)
-        if self.composed:
-            from tinygrad_gpt.autograd import composed_ops
+                taken = stack.enter_context(on_backend(self.backend)).name
+            if self.composed:
+                from tinygrad_gpt.autograd import composed_ops
 
-            with composed_ops():
-                yield
-        else:
+                stack.enter_context(composed_ops())
             yield
+            if self.backend == "auto":  # at the end, because a failure is the only line on stderr
+                why = "" if taken != "numpy" else "; --backend cupy says what is missing for a GPU"
+                print(f"computed on {taken}{why}", file=sys.stderr)
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:

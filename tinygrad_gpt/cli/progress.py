@@ -87,11 +87,13 @@ def _figures(progress: "Progress", first: "Progress", scores: dict[str, float] |
 
 
 def _memory() -> str:
-    """What the process takes now, and the most it took."""
+    """What the process takes now, and the most it took; on a device, the most that arrays took there."""
     import psutil
 
-    from tinygrad_gpt.backend import get_backend
+    from tinygrad_gpt.backend import default_backend, get_backend
 
+    if not default_backend().on_host:
+        return f"{default_backend().name}: {default_backend().memory() / 1e6:,.0f} MB at most"
     now, peak = psutil.Process().memory_info().rss, get_backend("numpy").memory()
     return f"{now / 1e6:,.0f} MB (peak {max(peak, now) / 1e6:,.0f})"
 

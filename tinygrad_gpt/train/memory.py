@@ -1,17 +1,16 @@
 """How much memory a training run takes, known before it starts, and measured while it runs."""
 
-import ctypes
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
-from tinygrad_gpt.backend import default_backend
+from tinygrad_gpt.backend import default_backend, out_of_memory
 from tinygrad_gpt.errors import ResourceError
 from tinygrad_gpt.models.gpt2 import GPT2Config
 from tinygrad_gpt.ops.attention import QUERIES
 from tinygrad_gpt.ops.linear_cross_entropy import LOGITS, PRODUCT
 
-__all__ = ["check_memory", "memory_estimate", "peak_memory"]
+__all__ = ["check_memory", "memory_estimate", "memory_is_enough", "peak_memory"]
 
 FLOAT = 4  # bytes of a float32
 
@@ -19,11 +18,12 @@ FLOAT = 4  # bytes of a float32
 def memory_estimate(config: GPT2Config, batch_size: int, length: int, *, blocks: int | None = None,
                     trained: int | None = None, predicted: int | None = None, recompute: bool = False,
                     accumulate: bool = False, saves_state: bool = True, whole_logits: bool = False) -> int:
-    """Bytes that training in float32 takes at its peak on the host, beyond the interpreter and its libraries.
+    """Bytes that training in float32 takes at its peak, beyond the interpreter and its libraries.
 
     They are the weights, AdamW's two moments, and what the hungriest moment needs besides: the loss over the
     vocabulary, the backward pass of the last block, the last gradients, or a checkpoint, which is built in memory.
-    Within 15 % of what the operating system counts (tests/train/test_memory.py).
+    On the host within 15 % of what the operating system counts (tests/train/test_memory.py); a device builds no
+    checkpoint and has kernels that keep less, so it takes that much at most.
 
     Args:
         config: of the model.
@@ -75,7 +75,7 @@ def _block_floats(config: GPT2Config, batch_size: int, length: int) -> tuple[flo
 
 
 def check_memory(needed: int, remedy: str = "--recompute") -> None:
-    """Refuse to start what does not fit into the memory that is free now; on a device its own limit decides.
+    """Refuse to start what does not fit into the memory that is free now, of the host or of the device.
 
     Args:
         needed: bytes, from `memory_estimate`.
@@ -84,19 +84,41 @@ def check_memory(needed: int, remedy: str = "--recompute") -> None:
     Raises:
         ResourceError: "cannot train (memory): it takes about 12.3 GB, and 7.1 GB are free; …".
     """
-    import psutil
+    backend = default_backend()
+    free = backend.free_memory()
+    if needed > free:
+        where = "memory" if backend.on_host else "GPU memory"
+        raise ResourceError(f"cannot train ({where}): it takes about {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB "
+                            "are free; use a smaller batch and accumulate more of them, a shorter context, or "
+                            f"{remedy}")
 
-    free = psutil.virtual_memory().available
-    if default_backend().on_host and needed > free:
-        raise ResourceError(f"cannot train (memory): it takes about {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are "
-                            f"free; use a smaller batch and accumulate more of them, a shorter context, or {remedy}")
+
+@contextmanager
+def memory_is_enough(where: str) -> Iterator[None]:
+    """Say what to do if memory runs out in the block, whichever array package notices.
+
+    Args:
+        where: the place, such as "step 7".
+
+    Raises:
+        ResourceError: "out of memory (step 7): nothing was updated; 1.20 GB were asked for on the GPU, …; take a
+            smaller batch, …".
+    """
+    try:
+        yield
+    except Exception as error:
+        if (said := out_of_memory(error)) is None:
+            raise
+        raise ResourceError(f"out of memory ({where}): nothing was updated; {said}; take a smaller --batch-size, "
+                            "shorter texts, --recompute or --precision bfloat16 where the command has them, or a "
+                            "smaller model") from error
 
 
 @contextmanager
 def peak_memory(every: float = 0.02) -> Iterator[Callable[[], int]]:
     """Watch the memory of the process while the block lasts.
 
-    What earlier work has freed is given back to the system first, so that it does not count.
+    What earlier work has freed is given back to the system or the device first, so that it does not count.
 
     Args:
         every: seconds between two looks.
@@ -106,8 +128,7 @@ def peak_memory(every: float = 0.02) -> Iterator[Callable[[], int]]:
     """
     import psutil
 
-    with suppress(AttributeError, OSError, TypeError):  # not glibc
-        ctypes.CDLL(None).malloc_trim(0)
+    default_backend().give_back()
     process, done, most = psutil.Process(), threading.Event(), 0
 
     def look() -> int:

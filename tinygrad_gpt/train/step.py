@@ -8,6 +8,7 @@ from tinygrad_gpt.nn import Module
 from tinygrad_gpt.nn.recompute import dropout_state
 from tinygrad_gpt.optim import AdamW, clip_grad_norm
 from tinygrad_gpt.tensor import Tensor
+from tinygrad_gpt.train.memory import memory_is_enough
 from tinygrad_gpt.train.nonfinite import find_non_finite
 
 __all__ = ["train_step"]
@@ -33,15 +34,17 @@ def train_step(losses: Sequence[Callable[[], Tensor]], optimizer: AdamW, max_nor
     Raises:
         NonFiniteError: "loss is nan (step 7): nothing was updated; forward, op 'linear' in h.3.mlp.c_fc
             (tinygrad_gpt/nn/layers.py:34) is the first to give nan, …, in data rows 2 of 8; …".
+        ResourceError: "out of memory (step 7): nothing was updated; …".
     """
     turn_back = dropout_state(model or Module())
     optimizer.zero_grad()
     total = 0.0
-    for compute in losses:
-        loss = compute() * (1 / len(losses))
-        loss.backward()
-        total += loss.item()
-    norm = clip_grad_norm(optimizer.parameters, max_norm)
+    with memory_is_enough(where):
+        for compute in losses:
+            loss = compute() * (1 / len(losses))
+            loss.backward()
+            total += loss.item()
+        norm = clip_grad_norm(optimizer.parameters, max_norm)
     for name, value in (("loss", total), ("gradient norm", norm)):
         if not math.isfinite(value):
             turn_back()
