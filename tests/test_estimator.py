@@ -11,9 +11,9 @@ import pytest
 import tiny
 
 from tinygrad_gpt import GPTClassifier
-from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.backend import backend_of, default_backend
 from tinygrad_gpt.cli import main
-from tinygrad_gpt.errors import CheckpointError, DataError, UsageError
+from tinygrad_gpt.errors import BackendError, CheckpointError, DataError, UsageError
 from tinygrad_gpt.recipes.finetune_config import FinetuneConfig
 from tinygrad_gpt.recipes.saved import save_model
 
@@ -78,8 +78,10 @@ def test_settings_reach_the_run(change, untrained):
 
 def test_settings_are_those_of_finetuning_with_its_defaults():
     params = GPTClassifier().get_params()
+    assert params.pop("backend") is None
     assert params == {name: getattr(FinetuneConfig("x.csv"), name) for name in params}
-    assert GPTClassifier(**params).set_params(lr=0.1).get_params(deep=False) == {**params, "lr": 0.1}
+    assert GPTClassifier(**params).set_params(lr=0.1).get_params(deep=False) == {
+        **params, "lr": 0.1, "backend": None}
 
 
 def test_a_setting_that_does_not_exist_changes_nothing(untrained):
@@ -134,6 +136,24 @@ def test_every_backend_gives_arrays_of_the_host(backend, untrained):
     probabilities = model.predict_proba(TEXTS)
     assert type(probabilities) is np.ndarray
     assert pickle.loads(pickle.dumps(model)).predict_proba(TEXTS).tobytes() == probabilities.tobytes()
+
+
+def test_a_model_stays_on_the_backend_that_it_is_told(untrained, fitted, tmp_path):
+    model = untrained.set_params(backend="strict", epochs=1).fit(TEXTS, LABELS)
+    assert default_backend().name == "numpy"
+    probabilities = model.predict_proba(TEXTS)
+    for again in (model, pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert backend_of(again.saved_.classifier.score.weight.data).name == "strict"
+        assert again.predict_proba(TEXTS).tobytes() == probabilities.tobytes()
+    fitted.save(tmp_path / "model.h5")
+    elsewhere = GPTClassifier.load(tmp_path / "model.h5", backend="strict")
+    assert backend_of(elsewhere.saved_.classifier.score.weight.data).name == elsewhere.backend == "strict"
+    assert np.allclose(elsewhere.predict_proba(TEXTS), fitted.predict_proba(TEXTS), rtol=1e-5)
+
+
+def test_a_backend_that_is_not_there_is_refused_before_anything_is_done(untrained):
+    with pytest.raises(BackendError, match="backend 'tpu': unknown; choose one of auto, numpy, cupy"):
+        untrained.set_params(backend="tpu").fit(TEXTS, LABELS)
 
 
 def test_pickle_and_copy_keep_the_model(fitted, untrained):

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from tinygrad_gpt.backend import on_backend
 from tinygrad_gpt.data.batches import truncate
 from tinygrad_gpt.errors import DataError, UsageError
 from tinygrad_gpt.recipes.classify import encode_texts, predict
@@ -26,6 +27,7 @@ class GPTClassifier:
         base, train, rank, alpha, read, context, epochs, batch_size, accumulate, lr, schedule, weight_decay, max_norm,
             dropout, lm_weight, class_weights, seed: as in `FinetuneConfig`.
         vocab_size, n_ctx, n_embd, n_layer, n_head: the same, of the new model that ``base="random"`` means.
+        backend: "numpy", "cupy" or "auto"; None: the default of the thread that calls, which is NumPy at first.
 
     Attributes:
         classes_: (K,) the labels, sorted.
@@ -58,6 +60,7 @@ class GPTClassifier:
     n_embd: int = FinetuneConfig.n_embd
     n_layer: int = FinetuneConfig.n_layer
     n_head: int = FinetuneConfig.n_head
+    backend: str | None = None
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The settings by name; ``deep`` changes nothing, for none of them has settings of its own."""
@@ -86,12 +89,15 @@ class GPTClassifier:
 
         Raises:
             DataError: "empty text (X, text 2): …"; no texts, one class only, or as many labels as texts are missing.
+            BackendError: "backend 'cupy': CuPy is not installed; …".
             UsageError, CheckpointError, NonFiniteError, ResourceError: as `finetune_classifier`.
         """
         texts = _texts(X)
         classes, labels = _classes(y, len(texts))
-        config = FinetuneConfig(data="", **{name: _plain(value) for name, value in self.get_params().items()})
-        model, tokenizer = train_on_texts(texts, labels, config)
+        settings = {name: _plain(value) for name, value in self.get_params().items() if name != "backend"}
+        config = FinetuneConfig(data="", **settings)
+        with on_backend(self.backend):
+            model, tokenizer = train_on_texts(texts, labels, config)
         files = [] if config.base == "random" else [str(model_file(config.base))]
         provenance = {**origin("GPTClassifier", config, files), "classes": classes.tolist()}
         self.saved_ = SavedModel(model, tokenizer, tuple(map(str, classes.tolist())), provenance)
@@ -133,16 +139,21 @@ class GPTClassifier:
         save_model(path, self.saved_)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path, backend: str | None = None) -> Self:
         """Read what `save` or `finetune classifier` wrote, or a model that ships with the package.
+
+        Args:
+            path: of the file, or a shipped model's name.
+            backend: the setting of that name; a file knows nothing of it.
 
         Raises:
             CheckpointError, UsageError: the file is missing or damaged, or holds no classifier.
         """
-        saved = load_model(path)
+        with on_backend(backend):
+            saved = load_model(path)
         _ = saved.classifier  # refuses a language model
         config = saved.provenance.get("config", {})
-        self = cls(**{field.name: config[field.name] for field in fields(cls) if field.name in config})
+        self = cls(**{field.name: config[field.name] for field in fields(cls) if field.name in config}, backend=backend)
         self.saved_, self.classes_ = saved, np.array(saved.provenance.get("classes", saved.labels))
         return self
 
@@ -155,7 +166,8 @@ class GPTClassifier:
         vars(self).update(state)
         if "saved_" in state:
             tensors, metadata = state["saved_"]
-            self.saved_ = unpacked(tensors, metadata, "a pickle")
+            with on_backend(self.backend):
+                self.saved_ = unpacked(tensors, metadata, "a pickle")
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "saved_")

@@ -10,7 +10,8 @@ import pytest
 import tiny
 from run_folders import assert_same_run, log_of
 
-from tinygrad_gpt.backend import backend_of, use_backend
+from tinygrad_gpt.backend import backend_of, on_backend, use_backend
+from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.data.pretraining import consecutive_batch
 from tinygrad_gpt.errors import DataError, ResourceError, UsageError
 from tinygrad_gpt.files import write_atomic
@@ -19,6 +20,7 @@ from tinygrad_gpt.nn.torch_stream import TorchStream
 from tinygrad_gpt.recipes import pretrain as recipe
 from tinygrad_gpt.recipes import pretrain_run
 from tinygrad_gpt.recipes.pretrain import PretrainConfig, pretrain, resume
+from tinygrad_gpt.recipes.run_folder import holds_run
 from tinygrad_gpt.recipes.saved import load_model, save_model
 from tinygrad_gpt.train import measure_perplexity
 
@@ -92,6 +94,29 @@ def test_every_backend_trains_alike(config, backend, tmp_path):
     pretrain(replace(config, steps=2, accumulate=2), tmp_path / "numpy", report=reference.append)
     assert [p.loss for p in log] == pytest.approx([p.loss for p in reference], rel=1e-5)
     assert log[-1].scores == pytest.approx(reference[-1].scores, rel=1e-5)
+
+
+def test_a_run_moves_between_backends(config, run, tmp_path):
+    """Weights, moments, masks and windows: what one backend saved, another takes up, and gives back."""
+    def stop(progress):
+        if progress.step % 2 == 0:
+            raise KeyboardInterrupt
+
+    for name in ("numpy", "strict", "numpy"):
+        with on_backend(name), pytest.raises(KeyboardInterrupt):
+            resume(tmp_path, report=stop) if holds_run(tmp_path) else pretrain(config, tmp_path, report=stop)
+    whole, moved = log_of(run[0]), log_of(tmp_path)
+    assert [entry["step"] for entry in moved] == [1, 2, 3, 4, 5, 6]
+    for one, other in zip(whole, moved, strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-5)
+        assert other["norm"] == pytest.approx(one["norm"], rel=1e-4)
+    assert moved[-1]["scores"] == pytest.approx(whole[-1]["scores"], rel=1e-5)
+    last = [max(folder.glob("state-*.h5"), key=lambda file: native.load_metadata(file)["step"])
+            for folder in (tmp_path, run[0])]
+    ours, theirs = (native.load(file).tensors for file in last)
+    assert set(ours) == set(theirs)
+    for name, array in theirs.items():
+        np.testing.assert_allclose(ours[name], array, rtol=1e-3, atol=1e-6, err_msg=name)
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(run, tmp_path):
