@@ -14,10 +14,8 @@
 
 #include <algorithm>
 #include <array>
-#include <functional>
 #include <memory>
 #include <numeric>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -77,7 +75,8 @@ static std::vector<Fiber> fibers(1024);
 static Fiber* current;
 static unsigned n_threads;
 static jmp_buf scheduler;
-static std::function<void()> body;
+static void (*body)(const Launch&);
+static const Launch* launched;
 static std::string failure;
 
 [[gnu::noinline]] static void wait(State state) {
@@ -95,7 +94,7 @@ static std::string failure;
 
 static void fiber_main() {
     for (;;) {
-        body();
+        body(*launched);
         wait(DONE);
     }
 }
@@ -139,23 +138,28 @@ static bool release() {
     return any || together;
 }
 
-// In which order things run: 0 forward, 1 backward, more: shuffled anew each time.
-static std::vector<unsigned> turn(unsigned n, long long order, std::mt19937& random) {
-    std::vector<unsigned> places(n);
+// In which order things run: 0 forward, 1 backward, more: shuffled, another way each time.
+static const std::vector<unsigned>& turn(std::vector<unsigned>& places, unsigned n, long long order) {
+    static uint64_t random = 1;
+    places.resize(n);
     std::iota(places.begin(), places.end(), 0);
     if (order == 1) std::reverse(places.begin(), places.end());
-    if (order > 1) std::shuffle(places.begin(), places.end(), random);
+    for (unsigned i = n; order > 1 && i > 1; --i) {
+        random = random * 6364136223846793005 + 2 * order + 1;
+        std::swap(places[i - 1], places[(random >> 33) % i]);
+    }
     return places;
 }
 
-static void run_block(const Launch& launch, std::mt19937& random) {
+static void run_block(const Launch& launch) {
+    static std::vector<unsigned> places;
     for (unsigned i = 0; i < n_threads; ++i) {
         fibers[i].index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y};
         fibers[i].state = READY;
         fibers[i].exchanges = 0;
     }
     for (;;) {
-        for (unsigned i : turn(n_threads, launch.order, random)) {
+        for (unsigned i : turn(places, n_threads, launch.order)) {
             if (fibers[i].state == READY) resume(fibers[i]);
             if (!failure.empty()) return;
         }
@@ -253,13 +257,15 @@ const char* run(void (*kernel)(P...), const Launch& launch) {
     gridDim = {launch.grid[0], launch.grid[1], launch.grid[2]};
     blockDim = {launch.block[0], launch.block[1], launch.block[2]};
     n_threads = blockDim.x * blockDim.y * blockDim.z;
-    body = [&] { call(kernel, launch, std::index_sequence_for<P...>()); };
+    static void (*running)(P...);
+    running = kernel, launched = &launch;
+    body = [](const Launch& launch) { call(running, launch, std::index_sequence_for<P...>()); };
     auto [start, size] = shared_segment();
-    std::mt19937 random(launch.order);
-    for (unsigned i : turn(gridDim.x * gridDim.y * gridDim.z, launch.order, random)) {
+    std::vector<unsigned> places;
+    for (unsigned i : turn(places, gridDim.x * gridDim.y * gridDim.z, launch.order)) {
         blockIdx = {i % gridDim.x, i / gridDim.x % gridDim.y, i / gridDim.x / gridDim.y};
         memset(start, POISON, size);
-        run_block(launch, random);
+        run_block(launch);
         unsigned char* behind = dynamic_shared_memory + launch.shared;
         if (failure.empty() && std::any_of(behind, behind + GUARD, [](unsigned char c) { return c != POISON; }))
             failure = "written behind the " + std::to_string(launch.shared) + " bytes of dynamic shared memory";
