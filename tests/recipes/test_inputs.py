@@ -85,7 +85,9 @@ def test_what_is_prepared_is_not_computed_again_and_twins_are_computed_once(monk
     first, computed = model.transformer.h[0], []
     monkeypatch.setattr(first, "forward", lambda x, forward=first.forward: computed.append(len(x.data)) or forward(x))
     inputs = inputs_of(model, tokens, np.arange(8))
-    inputs.prepare(np.array([6, 2, 0, 5]))
+    told = []
+    inputs.prepare(np.array([6, 2, 0, 5]), told.append)
+    assert [(preparation.done, preparation.total, preparation.unit) for preparation in told] == [(3, 3, "texts")]
     assert (sum(computed), inputs.known.sum()) == (3, 3)
     step(inputs, [0, 2, 5])
     assert sum(computed) == 3

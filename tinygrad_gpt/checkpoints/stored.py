@@ -12,7 +12,7 @@ from tinygrad_gpt.errors import CheckpointError
 __all__ = ["StoredTensor", "bfloat16_to_float32"]
 
 # safetensors' name of a dtype: how NumPy reads its bits.
-FLOATS = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+FLOATS: dict[str, np.dtype] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 CHUNK = 2**18  # values that are looked at together
 
 

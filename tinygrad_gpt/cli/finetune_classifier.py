@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from tinygrad_gpt.cli.options import NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval, common_options, echo
-from tinygrad_gpt.cli.progress import progress_shown
+from tinygrad_gpt.cli.progress import PreparationLines, progress_shown
 from tinygrad_gpt.cli.sections import SectionedCommand, section
 from tinygrad_gpt.cli.show import note, report_text
 
@@ -86,7 +86,7 @@ def command(ctx: click.Context, out: Path, **settings: Any) -> None:
 
     config = FinetuneConfig(**settings)
     with progress_shown() as report:
-        result = finetune_classifier(config, out, report)
+        result = finetune_classifier(config, out, report, PreparationLines())
     if result.caution:
         note(result.caution)
     lines = [result.counts, f"{result.truncated:,} texts truncated to {result.saved.classifier.longest_text} tokens",

@@ -20,8 +20,7 @@ from tinygrad_gpt.cli.progress import PreparationLines, progress_shown
 from tinygrad_gpt.cli.sections import SectionedCommand, section
 
 if TYPE_CHECKING:
-    from tinygrad_gpt.recipes.corpus import Preparation
-    from tinygrad_gpt.train import Progress
+    from tinygrad_gpt.train import Preparation, Progress
 
 __all__ = ["command"]
 

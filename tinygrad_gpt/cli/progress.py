@@ -10,8 +10,7 @@ from tinygrad_gpt.cli.options import one_line
 from tinygrad_gpt.cli.show import note
 
 if TYPE_CHECKING:
-    from tinygrad_gpt.recipes.corpus import Preparation
-    from tinygrad_gpt.train import Progress
+    from tinygrad_gpt.train import Preparation, Progress
 
 __all__ = ["PreparationLines", "progress_shown"]
 
@@ -19,7 +18,7 @@ PATIENCE = 5  # seconds without a word that a user is left with
 
 
 class PreparationLines:
-    """Called while texts are read, it says every few seconds how far that is."""
+    """Called while a run prepares, it says every few seconds how far that is."""
 
     def __init__(self) -> None:
         self.spoken = time.monotonic()
@@ -27,7 +26,7 @@ class PreparationLines:
     def __call__(self, preparation: "Preparation") -> None:
         if preparation.total and time.monotonic() - self.spoken > PATIENCE:
             self.spoken = time.monotonic()
-            note(f"{preparation.what}: {preparation.done:,} of {preparation.total:,} characters")
+            note(f"{preparation.what}: {preparation.done:,} of {preparation.total:,} {preparation.unit}")
 
 
 @contextlib.contextmanager

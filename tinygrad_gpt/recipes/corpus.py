@@ -16,18 +16,9 @@ from tinygrad_gpt.recipes.pretrain_config import PretrainConfig
 from tinygrad_gpt.recipes.saved import file_digest, load_model
 from tinygrad_gpt.text import END_OF_TEXT, Characters, Tokenizer, load_tokenizer
 from tinygrad_gpt.text.vocabulary import has_merges
+from tinygrad_gpt.train import Preparation
 
-__all__ = ["Corpus", "Preparation", "documents", "encode_documents", "load_corpus", "load_vocabulary",
-           "make_corpus", "save_corpus"]
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """What a run is busy with before its first step: ``done`` of ``total`` characters of a file, or neither."""
-
-    what: str
-    done: int = 0
-    total: int = 0
+__all__ = ["Corpus", "documents", "encode_documents", "load_corpus", "load_vocabulary", "make_corpus", "save_corpus"]
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from tinygrad_gpt.recipes.saved import SavedModel, model_file, origin, save_mode
 from tinygrad_gpt.recipes.starting_model import base_has_seen_test, load_base, with_head
 from tinygrad_gpt.tensor import Tensor
 from tinygrad_gpt.text import Tokenizer
-from tinygrad_gpt.train import Progress, Report, judge, train_step
+from tinygrad_gpt.train import Preparation, Progress, Report, judge, train_step
 from tinygrad_gpt.train.memory import check_memory, memory_estimate
 from tinygrad_gpt.train.pictures import draw_confusion, draw_curves
 
@@ -60,13 +60,15 @@ class FinetuneResult:
 
 
 def finetune_classifier(config: FinetuneConfig, out: str | Path,
-                        report: Callable[[Progress], None] = lambda progress: None) -> FinetuneResult:
+                        report: Callable[[Progress], None] = lambda progress: None,
+                        prepare: Callable[[Preparation], None] = lambda preparation: None) -> FinetuneResult:
     """Run the recipe; writes log.jsonl, model.h5, report.json, curves.png, confusion.png and, of LoRA, adapter.h5.
 
     Args:
         config: the run. Same config, machine and thread count: the same result, bit for bit.
         out: a folder, made if absent; a finished run in it is not overwritten.
         report: called after each step; the last step of an epoch carries the validation scores.
+        prepare: called while the texts go through the frozen blocks.
 
     Raises:
         DataError, UsageError, CheckpointError, NonFiniteError, ResourceError: one line that says what to do.
@@ -84,7 +86,7 @@ def finetune_classifier(config: FinetuneConfig, out: str | Path,
     with run_lock(out):
         write_atomic(out / "log.jsonl", b"")  # an interrupted run may have left one
         log = []
-        for progress in _train(model, inputs, data.labels, split, config):
+        for progress in _train(model, inputs, data.labels, split, config, prepare):
             log.append(progress)
             append_line(out / "log.jsonl", json.dumps(asdict(progress)))
             report(progress)
@@ -180,7 +182,7 @@ def _provenance(config, tokenizer, test):
         "base_vocabulary": tokenizer.digest, "test_accuracy": test.accuracy, "test_f1": test.f1}
 
 
-def _train(model, inputs, labels, split, config) -> Iterator[Progress]:
+def _train(model, inputs, labels, split, config, prepare=lambda preparation: None) -> Iterator[Progress]:
     """Train, yielding after each step; the order of the texts is a function of (seed, epoch)."""
     optimizer = AdamW(model.trainable(), config.lr, weight_decay=config.weight_decay,
                       decayed_axes=2 if config.decay == "matrices" else 0)
@@ -191,7 +193,7 @@ def _train(model, inputs, labels, split, config) -> Iterator[Progress]:
     loss_of = partial(_loss, fed, labels, weights, config.trains_language)
     computed = np.full_like(inputs.lengths, model.context) if model.reading.filled else inputs.lengths
     started, seen, step = time.monotonic(), 0, 0
-    fed.prepare(split.train)
+    fed.prepare(split.train, prepare)
     for steps in epochs:
         for number, batches in enumerate(steps, start=1):
             seed_dropout(model.train(), config.seed, step)

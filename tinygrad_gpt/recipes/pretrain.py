@@ -19,7 +19,7 @@ from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
 from tinygrad_gpt.nn import init
 from tinygrad_gpt.nn.torch_stream import TorchStream
 from tinygrad_gpt.optim import warmup_cosine
-from tinygrad_gpt.recipes.corpus import Preparation, load_corpus, load_vocabulary, make_corpus, save_corpus
+from tinygrad_gpt.recipes.corpus import load_corpus, load_vocabulary, make_corpus, save_corpus
 from tinygrad_gpt.recipes.generate import GenerateConfig, generate
 from tinygrad_gpt.recipes.pretrain_config import PretrainConfig
 from tinygrad_gpt.recipes.pretrain_run import Run, describe, settings_of
@@ -27,7 +27,7 @@ from tinygrad_gpt.recipes.run_folder import Log, holds_run, read_run, write_run
 from tinygrad_gpt.recipes.saved import SavedModel, file_digest, load_model, model_file
 from tinygrad_gpt.tensor import Tensor
 from tinygrad_gpt.text import Tokenizer
-from tinygrad_gpt.train import Progress, measure_perplexity, train_step
+from tinygrad_gpt.train import Preparation, Progress, measure_perplexity, train_step
 from tinygrad_gpt.train.memory import check_memory, memory_estimate
 
 __all__ = ["PretrainConfig", "pretrain", "resume"]

@@ -2,7 +2,17 @@
 
 from dataclasses import dataclass, field
 
-__all__ = ["Progress"]
+__all__ = ["Preparation", "Progress"]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a run is busy with before its first step, ``done`` of ``total`` in some unit, or neither."""
+
+    what: str
+    done: int = 0
+    total: int = 0
+    unit: str = "characters"
 
 
 @dataclass(frozen=True)
