@@ -17,9 +17,12 @@ import sys
 import tempfile
 import time
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
+
+import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SIZES = {"vocab_size": 50257, "n_layer": 12, "n_embd": 768, "n_head": 12, "n_ctx": 1024}
@@ -35,8 +38,6 @@ RUNS = {  # name -> what it is called in the tables
 
 def write_task(file, epochs, n_texts):
     """The book's split, its first texts, and the order in which its loop takes them, for processes of both kinds."""
-    import numpy as np
-
     from tinygrad_gpt.data.batches import book_batches, pad
     from tinygrad_gpt.data.book_splits import book_split
     from tinygrad_gpt.data.classification import read_labelled
@@ -56,19 +57,29 @@ def write_task(file, epochs, n_texts):
              ends=np.cumsum([len(part) for part in parts]))
 
 
+def read_task(task):
+    """Ids of all texts, the numbers of the texts of each part, and the steps: their texts, and does an epoch end."""
+    texts = [ids[:length].tolist() for ids, length in zip(task["ids"], task["lengths"], strict=True)]
+    parts = np.split(np.arange(len(texts)), task["ends"][:-1])
+    return texts, parts, [(parts[0][batch], number == len(epoch)) for epoch in task["order"]
+                          for number, batch in enumerate(epoch, start=1)]
+
+
 class Torch:
     """The book's model and its steps; nothing of this package is imported here, nor its settings of the allocator."""
 
-    def __init__(self, texts, labels, longest):
+    def __init__(self, texts, labels, longest, trained="last-block", device="cpu"):
         sys.path.append(str(REPOSITORY / "benchmarks"))
-        import numpy as np
         import torch
         from torch_book import BookClassifier
 
         torch.set_num_threads(1)
-        self.torch, self.labels = torch, torch.from_numpy(labels)
-        self.model = BookClassifier(SimpleNamespace(**SIZES), 2, SEED)
-        self.ids = torch.from_numpy(np.array([[*text, *[50256] * (longest - len(text))] for text in texts]))
+        self.torch, self.labels = torch, torch.from_numpy(labels).to(device)
+        self.model = BookClassifier(SimpleNamespace(**SIZES), 2, SEED).to(device)
+        if trained == "all":
+            self.model.requires_grad_()
+        ids = np.array([[*text, *[50256] * (longest - len(text))] for text in texts])
+        self.ids = torch.from_numpy(ids).to(device)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=LR, weight_decay=DECAY)
 
     def prepare(self, rows):
@@ -96,7 +107,7 @@ class Torch:
 class Ours:
     """The same with this package; ``which`` of `RUNS` says what is left undone."""
 
-    def __init__(self, texts, labels, longest, which):
+    def __init__(self, texts, labels, longest, which, trained="last-block"):
         from tinygrad_gpt import ops
         from tinygrad_gpt.models.classifier import GPT2Classifier, Reading
         from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
@@ -123,7 +134,7 @@ class Ours:
         self.model = GPT2Classifier(base, 2, reading=reading)
         weight, bias = TorchStream(SEED).linear(config.n_embd, 2)
         self.model.score.load_state_dict({"weight": weight.T, "bias": bias})
-        set_trained(self.model, "last-block")
+        set_trained(self.model, trained)
         feed = {"engine": Whole, "dynamic": Whole, "pruned": Texts,
                 "cached": partial(inputs_of, rows=range(len(texts)))}[which]
         self.inputs, self.labels, self.cross_entropy = feed(self.model, texts), labels, ops.cross_entropy
@@ -158,41 +169,47 @@ class Ours:
 def work(which, file, first_steps, whole):
     """One run, in a process of its own: prints its figures as a line of JSON."""
     sys.path.insert(0, str(REPOSITORY))
-    import numpy as np
     from common import peak_mib
 
     task = np.load(file)
-    texts = [ids[:length].tolist() for ids, length in zip(task["ids"], task["lengths"], strict=True)]
-    parts = np.split(np.arange(len(texts)), task["ends"][:-1])
-    train, validation, _ = parts
+    texts, parts, steps = read_task(task)
     runner = (Torch if which == "torch" else partial(Ours, which=which))(texts, task["labels"], task["ids"].shape[1])
-    steps = [(train[batch], number == len(epoch)) for epoch in task["order"]
-             for number, batch in enumerate(epoch, start=1)]
     steps = steps if whole else steps[:first_steps]
-    started, cpu, in_steps, cpu_in_steps = time.perf_counter(), time.process_time(), [], []
-    runner.prepare(np.arange(len(texts)))
+    print(json.dumps(procedure(runner, parts, steps, first_steps, whole) | {
+        "longest": task["ids"].shape[1], "mib": peak_mib()}), flush=True)
+
+
+def procedure(runner, parts, steps, first_steps, whole):
+    """The book's training loop; its figures.
+
+    Args:
+        runner: a `Torch` or an `Ours`.
+        parts: numbers of the training, the validation and the test texts.
+        steps: pairs of the texts of a step and whether an epoch ends with it.
+        first_steps: how many are summarised as "first".
+        whole: are the looks and the accuracies at the end taken, too?
+    """
+    started, cpu, in_steps, cpu_in_steps, losses = time.perf_counter(), time.process_time(), [], [], []
+    runner.prepare(np.concatenate(parts))
     prepared = time.perf_counter() - started
     for step, (rows, epoch_ends) in enumerate(steps):
         before, cpu_before = time.perf_counter(), time.process_time()
-        loss = runner.step(rows)
+        losses.append(runner.step(rows))
         in_steps.append(time.perf_counter() - before)
         cpu_in_steps.append(time.process_time() - cpu_before)
-        if step == 0:
-            first_loss = loss
         if whole and (step % LOOK_EVERY == 0 or epoch_ends):  # losses every 50 steps, accuracies after each epoch
             look = runner.right if epoch_ends else runner.look
-            for part in (train, validation):
+            for part in parts[:2]:
                 for i in range(0, min(LOOK_BATCHES * BATCH, len(part)), BATCH):
                     look(part[i:i + BATCH])
     accuracy = [sum(runner.right(part[i:i + BATCH]) for i in range(0, len(part), BATCH)) / len(part)
                 for part in parts] if whole else []
-    an_epoch = task["order"].shape[1]
-    print(json.dumps({"seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu, "steps": len(steps),
-                      "prepared": prepared, "first": median(in_steps[:first_steps]),
-                      "first_cpu": median(cpu_in_steps[:first_steps]), "accuracy": accuracy,
-                      "epochs": [sum(in_steps[i:i + an_epoch]) for i in range(0, len(steps), an_epoch)],
-                      "first_loss": first_loss, "last_loss": loss, "longest": task["ids"].shape[1],
-                      "mib": peak_mib()}), flush=True)
+    ends = [0, *(number for number, (_, epoch_ends) in enumerate(steps, start=1) if epoch_ends)]
+    return {"seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu, "steps": len(steps),
+            "prepared": prepared, "first": median(in_steps[:first_steps]),
+            "first_cpu": median(cpu_in_steps[:first_steps]), "accuracy": accuracy,
+            "epochs": [sum(in_steps[start:end]) for start, end in pairwise(ends)],
+            "first_loss": losses[0], "last_loss": losses[-1]}
 
 
 def measure(which, options, whole):

@@ -66,13 +66,13 @@ def uncached_block(batch, prompt, new, **sizes):
     return block
 
 
-def torch_block(batch, prompt, new, **sizes):
+def torch_block(batch, prompt, new, device="cpu", **sizes):
     import torch_side
     from torch_side import F, torch
 
-    model = torch_side.gpt2(prompt + new, **sizes).eval()
+    model = torch_side.gpt2(prompt + new, **sizes).eval().to(device)
     heads = model.h[0].attn.n_head
-    caches = torch.zeros(len(model.h), 2, batch, heads, prompt + new, model.wte.embedding_dim // heads)
+    caches = torch.zeros(len(model.h), 2, batch, heads, prompt + new, model.wte.embedding_dim // heads, device=device)
 
     def attend(attn, x, cache, start):
         shape, end = (batch, x.shape[1], heads, -1), start + x.shape[1]
@@ -89,7 +89,7 @@ def torch_block(batch, prompt, new, **sizes):
             x = x + layer.mlp(layer.ln_2(x))
         return F.linear(model.ln_f(x[:, -1:]), model.wte.weight).argmax(dim=-1)
 
-    first = next_ids(torch.from_numpy(tokens(sizes["vocab_size"], batch, prompt)), 0)
+    first = next_ids(torch.from_numpy(tokens(sizes["vocab_size"], batch, prompt)).to(device), 0)
 
     def block():
         ids = first

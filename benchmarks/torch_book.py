@@ -76,5 +76,5 @@ class BookClassifier(nn.Module):
 
     def forward(self, ids):
         """ids (B, T) -> logits (B, T, n_classes)"""
-        x = self.tokens(ids) + self.positions(torch.arange(ids.shape[1]))
+        x = self.tokens(ids) + self.positions(torch.arange(ids.shape[1], device=ids.device))
         return self.head(self.norm(self.blocks(x)))
