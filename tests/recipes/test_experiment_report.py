@@ -21,7 +21,8 @@ from tinygrad_gpt.recipes.experiments import ExperimentsConfig, Measured, Result
 
 
 def measured(seed=123, test=0.9, words=(0.98, (0.957, 0.991))):
-    return Measured(seed, 0.99, 0.97, test, (0.86, 0.93), 90.0, 1_254_000, 250_000_000, 7_000, words, "a machine")
+    return Measured(seed, 0.99, 0.97, test, (0.86, 0.93), 90.0, 1_254_000, 250_000_000, 7_000, words, "a machine",
+                    "new texts will fare worse than the test texts: 3 of them are known")
 
 
 RESULTS = [
@@ -52,6 +53,7 @@ def test_both_reports_say_the_same_and_what_is_not_comparable(tmp_path):
     for text in ("sms.tsv", "Base: gpt2. Seeds: 1, 2. Epochs: 5. Learning rate: 5e-05.", "a machine", "92.00",
                  "Of row 8 they are of another model than gpt2", "Student&#x27;s t over 2 seeds", "66.59 to 100.00",
                  "On one base it is the same run as row 1.", "99.81 for validation", "padding", "Not run",
+                 "New texts will fare worse than the test texts: 3 of them are known.",
                  "Row 10: cannot train (memory): it takes about 2.5 GB; buy &lt;more&gt;"):
         assert text in page
         assert text.replace("&#x27;", "'").replace("&lt;", "<").replace("&gt;", ">") in markdown

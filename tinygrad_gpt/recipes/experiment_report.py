@@ -104,6 +104,8 @@ def _introduction(config: ExperimentsConfig, results: Sequence[Result]) -> list[
         "The reference's figures are those of its own table: one seed, on an A100." + (
             f" Of row {', '.join(others)} they are of another model than {base}, and not to be compared with ours."
             if others else ""),
+        *sorted({f"{run.caution[0].upper()}{run.caution[1:]}." for result in results for run in result.runs
+                 if run.caution}),
     ]
 
 

@@ -70,6 +70,7 @@ class Measured:
         trained: how many numbers were trained.
         bag_of_words: accuracy of a bag of words on the same test texts and its interval; None without scikit-learn.
         machine: what computed it.
+        caution: why new texts will fare worse than the test texts, as in `FinetuneResult`.
     """
 
     seed: int
@@ -83,6 +84,7 @@ class Measured:
     trained: int
     bag_of_words: tuple[float, tuple[float, float]] | None
     machine: str
+    caution: str = ""
 
 
 @dataclass(frozen=True)
@@ -264,7 +266,7 @@ def _done(run: _Run, title: str, shown: Shown) -> Measured:
     measured = Measured(
         run.config.seed, result.training.accuracy, result.validation.accuracy, result.test.accuracy,
         result.test.accuracy_interval, last["seconds"], last["tokens"], peak, result.trained,
-        (words.accuracy, words.accuracy_interval) if words else None, _machine())
+        (words.accuracy, words.accuracy_interval) if words else None, _machine(), result.caution)
     write_atomic(folder / RUN_FILE, json.dumps({"run": run.notes, "measured": asdict(measured)}, indent=1).encode())
     for name in ("model.h5", "adapter.h5"):
         (folder / name).unlink(missing_ok=True)
