@@ -1,9 +1,9 @@
 """CUDA kernels on a machine without a GPU: the backend "emulated", strict arrays and a `launch` on the CPU.
 
 The text of the kernels is compiled by g++ with cuda_on_cpu.h before it, and run with the threads of a block as fibers.
-A launch fails where CUDA would misbehave silently: arrays that are not C-ordered, of another type than the parameter,
-or read-only and written to; memory written behind an array or behind the shared memory asked for; a barrier that some
-threads never reach. Between barriers the threads run forward, backward or shuffled, another way at each launch.
+A launch fails where CUDA would misbehave silently: arrays that are neither C-ordered nor come with their steps, of
+another type than the parameter, or read-only and written to; memory written behind an array or behind the shared memory
+asked for; a barrier that some threads never reach. Between barriers the threads run forward, backward or shuffled, another way at each launch.
 """
 
 import contextlib
@@ -131,6 +131,8 @@ def _argument(kernel, value, guarded):
     """Type and bits of an argument, as cuda_on_cpu.h wants them."""
     if isinstance(value, np.ndarray):
         return f"{value.dtype.name}*", guarded.address(value)
+    if value is None:
+        return "None", 0
     assert isinstance(value, int | float), f"{kernel}: {type(value).__name__} as an argument"
     if isinstance(value, float):
         return "double", int(np.float64(value).view(np.uint64))
@@ -149,7 +151,10 @@ def launch(source, kernel, grid, block, args, shared=0):
     assert 0 <= shared <= 232448, f"{kernel}: {shared} bytes of shared memory"
     args = [getattr(arg, "memory", arg) for arg in args]
     arrays = [arg for arg in args if isinstance(arg, np.ndarray)]
-    assert all(a.flags.c_contiguous for a in arrays), f"{kernel}: an array is not C-ordered"
+    numbers = {arg for arg in args if isinstance(arg, int)}
+    for array in arrays:
+        steps = {stride // array.itemsize for stride in array.strides[:-1]}
+        assert array.flags.c_contiguous or steps <= numbers, f"{kernel}: an array is not C-ordered"
     guarded = _Guarded(arrays)
     types, values = zip(*(_argument(kernel, arg, guarded) for arg in args), strict=True)
     failure = function(ctypes.byref(_Launch(

@@ -144,13 +144,14 @@ def _cuda_launcher(cupy):
             source: the .cu file; `KERNEL_HEADER` is put before it.
             kernel: its name with its types, such as "layer_norm<float>".
             grid, block: how many blocks, of how many threads.
-            args: C-ordered arrays (pointers in the kernel), ints (long long) and floats (double).
+            args: arrays (pointers in the kernel; one that is not C-ordered with its steps as ints), None (a null
+                pointer), ints (long long) and floats (double).
             shared: bytes of dynamic shared memory of a block.
         """
         function = compiled(source, kernel)
         if shared > function.max_dynamic_shared_size_bytes:
             function.max_dynamic_shared_size_bytes = shared
-        function(grid, block, args, shared_mem=shared)
+        function(grid, block, tuple(0 if arg is None else arg for arg in args), shared_mem=shared)
 
     return launch
 

@@ -81,3 +81,42 @@ __device__ inline unsigned random_bits(unsigned place, unsigned seed, unsigned s
     bits = (bits ^ bits >> 15) * 0xD35A2D97;
     return bits ^ bits >> 15;
 }
+
+// -- Products on the tensor cores, of a warp. With r = lane / 4 and c = lane % 4 a thread holds four of 16 × 8 sums: row r,
+// columns 2c and 2c + 1, and row r + 8, the same columns. Of the factors it holds
+//   halves    left (16 × 16): rows r and r + 8, columns 2c and 2c + 1; the same rows, columns 2c + 8 and 2c + 9
+//             right (16 × 8): rows 2c and 2c + 1, column r; rows 2c + 8 and 2c + 9, column r
+//   float     left (16 × 8): rows r and r + 8, column c; the same rows, column c + 4
+//             right (8 × 8): row c, column r; row c + 4, column r
+// (PTX manual, mma.m16n8k16 and mma.m16n8k8). The text of tests/cuda_on_cpu.h stands for them on a CPU.
+#ifndef CUDA_ON_CPU
+
+template <typename T>
+__device__ void tensor_product(float (&sums)[4], const unsigned (&left)[4], const unsigned (&right)[2]);
+
+#define TENSOR_PRODUCT(TYPE, SHAPE, NAME)                                                                         \
+    template <>                                                                                                   \
+    __device__ inline void tensor_product<TYPE>(float (&sums)[4], const unsigned (&left)[4],                      \
+                                                const unsigned (&right)[2]) {                                     \
+        asm("mma.sync.aligned." SHAPE ".row.col.f32." NAME "." NAME ".f32 "                                       \
+            "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                                     \
+            : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])                                          \
+            : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right[0]), "r"(right[1]));              \
+    }
+TENSOR_PRODUCT(__half, "m16n8k16", "f16")
+TENSOR_PRODUCT(__nv_bfloat16, "m16n8k16", "bf16")
+TENSOR_PRODUCT(float, "m16n8k8", "tf32")
+
+// The right factor out of 16 rows of halves in shared memory, of which lane i points to row i % 16, aligned to 16 bytes.
+__device__ inline void transposed_factor(unsigned (&right)[2], const void* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
+                 : "=r"(right[0]), "=r"(right[1]) : "r"(unsigned(__cvta_generic_to_shared(row))) : "memory");
+}
+
+__device__ inline float rounded_to_tf32(float x) {
+    unsigned bits;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+    return __uint_as_float(bits);
+}
+
+#endif
