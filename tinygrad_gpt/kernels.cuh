@@ -5,7 +5,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
-constexpr unsigned ALL_LANES = 0xFFFFFFFF;
+enum : unsigned { ALL_LANES = 0xFFFFFFFF };
 
 // The type to calculate in: double for double, else float. Sums of many halves would lose nearly all their digits.
 template <typename T> struct Accumulator { using type = float; };

@@ -1,6 +1,6 @@
 """Every op, and with it every derivative, of GPT-2. Importing this fills the registry `OPS`."""
 
-from tinygrad_gpt.ops.activation import gelu, gelu_exact, relu, sigmoid
+from tinygrad_gpt.ops.activation import bias_gelu, gelu, gelu_exact, relu, sigmoid
 from tinygrad_gpt.ops.attention import attention, self_attention
 from tinygrad_gpt.ops.dropout import dropout, keep_mask
 from tinygrad_gpt.ops.elementwise import (
@@ -28,8 +28,8 @@ from tinygrad_gpt.ops.shape import broadcast_to, concat, reshape, slice_, stack,
 from tinygrad_gpt.ops.softmax import cross_entropy, log_softmax, softmax
 
 __all__ = [
-    "abs_", "add", "astype", "attention", "broadcast_to", "concat", "cross_entropy", "div", "dropout", "embedding",
-    "exp", "gelu", "gelu_exact", "keep_mask", "layer_norm", "linear", "linear_cross_entropy", "log", "log_softmax",
+    "abs_", "add", "astype", "attention", "bias_gelu", "broadcast_to", "concat", "cross_entropy", "div", "dropout",
+    "embedding", "exp", "gelu", "gelu_exact", "keep_mask", "layer_norm", "linear", "linear_cross_entropy", "log", "log_softmax",
     "logsumexp", "matmul", "max_", "maximum", "mean", "mul", "neg", "pow_", "relu", "reshape", "self_attention",
     "sigmoid", "slice_", "softmax", "sqrt", "stack", "sub", "sum_", "tanh", "transpose", "where",
 ]

@@ -4,13 +4,18 @@ import math
 
 from tinygrad_gpt.autograd import op
 from tinygrad_gpt.backend import backend_of, cached_blocks
+from tinygrad_gpt.errors import ShapeError
 from tinygrad_gpt.ops.elementwise import tanh
+from tinygrad_gpt.ops.kernels import THREADS, Kernels, accumulator
+from tinygrad_gpt.ops.matmul import sum_rows
 
-__all__ = ["gelu", "gelu_exact", "relu", "sigmoid"]
+__all__ = ["bias_gelu", "gelu", "gelu_exact", "relu", "sigmoid"]
 
 SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 CUBIC = 0.044715
 CACHED = 1 << 15  # elements of each of the arrays of `gelu` in a core's cache
+KERNELS = Kernels(__file__)
+CHUNK = 64  # rows that one block of threads sums for the gradient of a bias
 
 
 def _sigmoid_composed(x):
@@ -58,8 +63,21 @@ def _gelu_composed(x):
     return x * 0.5 * (tanh(inner) + 1.0)
 
 
+def _gelu_cuda(xp, x):
+    x = xp.ascontiguousarray(x)
+    y = xp.empty(x.shape, dtype=x.dtype)
+    KERNELS.elementwise("gelu", x, x, y)
+
+    def grad_x(g):
+        grad = xp.empty(g.shape, dtype=g.dtype)
+        KERNELS.elementwise("gelu_grad", x, xp.ascontiguousarray(g), x, grad)
+        return grad
+
+    return y, (grad_x,)
+
+
 @op(samples=lambda r: [(r.normal(2, 3),), (r.normal(CACHED + 3),)], errors=lambda r: [(("text",), "give numbers")],
-    composed=_gelu_composed)
+    composed=_gelu_composed, cuda=_gelu_cuda)
 def gelu(xp, x):
     """Gaussian error linear unit in the tanh form, GPT-2's activation.
 
@@ -69,33 +87,40 @@ def gelu(xp, x):
     Saves:    x, h
     Source:   Hendrycks & Gimpel 2016, arXiv:1606.08415; openai/gpt-2 src/model.py
     """
-    # In place, because a pass over fresh memory costs more than its arithmetic; x * x * x, because a power is nine
-    # times slower.
     h, result = xp.empty(x.shape, dtype=x.dtype), xp.empty(x.shape, dtype=x.dtype)
-    for some, u, y in _chunks(x, h, result):
-        xp.multiply(some, some, out=u)
-        u *= CUBIC * SQRT_2_OVER_PI
-        u += SQRT_2_OVER_PI
-        u *= some  # u
-        xp.tanh(u, out=u)
-        u += 1
-        u *= 0.5  # h
-        xp.multiply(some, u, out=y)
+    for some, some_h, y in _chunks(x, h, result):
+        _gelu_of(xp, some, some_h, y)
 
     def grad_x(g):
-        grad = xp.empty(g.shape, dtype=g.dtype)
-        for some, some_h, some_g, d in _chunks(x, h, g, grad):
-            xp.multiply(some, some, out=d)
-            d *= 6 * CUBIC * SQRT_2_OVER_PI
-            d += 2 * SQRT_2_OVER_PI
-            d *= some  # 2 x u′
-            d *= 1 - some_h
-            d += 1
-            d *= some_h
-            d *= some_g
-        return grad
+        return _gelu_grad(xp, x, h, g)
 
     return result, (grad_x,)
+
+
+def _gelu_of(xp, x, h, y):
+    """Write h and y of some x, in place, because a pass over fresh memory costs more than its arithmetic."""
+    xp.multiply(x, x, out=h)  # x * x * x, because a power is nine times slower
+    h *= CUBIC * SQRT_2_OVER_PI
+    h += SQRT_2_OVER_PI
+    h *= x  # u
+    xp.tanh(h, out=h)
+    h += 1
+    h *= 0.5
+    xp.multiply(x, h, out=y)
+
+
+def _gelu_grad(xp, x, h, g):
+    grad = xp.empty(g.shape, dtype=g.dtype)
+    for some, some_h, some_g, d in _chunks(x, h, g, grad):
+        xp.multiply(some, some, out=d)
+        d *= 6 * CUBIC * SQRT_2_OVER_PI
+        d += 2 * SQRT_2_OVER_PI
+        d *= some  # 2 x u′
+        d *= 1 - some_h
+        d += 1
+        d *= some_h
+        d *= some_g
+    return grad
 
 
 def _chunks(*arrays):
@@ -103,6 +128,61 @@ def _chunks(*arrays):
     flat = [array.reshape(-1) for array in arrays]
     for part in cached_blocks(flat[0], CACHED):
         yield [array[part] for array in flat]
+
+
+def _bias_gelu_composed(x, bias):
+    return gelu(x + bias)
+
+
+def _check_bias(x, bias):
+    if not (x.ndim and x.shape[-1:] == bias.shape):
+        raise ShapeError(f"op 'bias_gelu': last axis of x is {x.shape[-1] if x.ndim else 'missing'} (x is {x.shape}) "
+                         f"but bias is {bias.shape}")
+
+
+def _bias_gelu_cuda(xp, x, bias):
+    _check_bias(x, bias)
+    x, bias = xp.ascontiguousarray(x), xp.ascontiguousarray(bias)
+    flat = math.prod(x.shape[:-1]), x.shape[-1]  # (N, C)
+    y = xp.empty(x.shape, dtype=x.dtype)
+    KERNELS.launch("bias_gelu", x, -(-x.size // THREADS), x, bias, y, *flat)
+
+    def grads(g):
+        grad_x, chunks = xp.empty(g.shape, dtype=g.dtype), max(1, -(-flat[0] // CHUNK))
+        sums = xp.empty((chunks, flat[1]), dtype=accumulator(g.dtype))
+        KERNELS.launch("bias_gelu_grad", x, (-(-flat[1] // 32), chunks), xp.ascontiguousarray(g), x, bias, grad_x, sums,
+                       *flat, CHUNK, threads=(32, 8))
+        return grad_x, KERNELS.sum_chunks(sums, g.dtype)
+
+    return y, grads
+
+
+@op(samples=lambda r: [(r.normal(2, 3), r.normal(3)), (r.normal(4), r.normal(4)),
+                       (r.normal(2, CHUNK, 35), r.normal(35))],
+    errors=lambda r: [((r.normal(2, 3), r.normal(2)), "last axis of x is 3 (x is (2, 3)) but bias is (2,)")],
+    composed=_bias_gelu_composed, cuda=_bias_gelu_cuda)
+def bias_gelu(xp, x, bias):
+    """GELU of x + b: what follows the matrix product of a feed-forward layer, in one pass.
+
+    Forward:  y = gelu(z),  z = x + b
+    Gradient: x̄ = ȳ ⊙ gelu′(z),  b̄ = Σ x̄
+    Shapes:   x (..., C), bias (C) -> y (..., C)
+    Saves:    z, h
+    Source:   op 'gelu'; Shoeybi et al. 2019, arXiv:1909.08053, section 3
+    """
+    _check_bias(x, bias)
+    shape = x.shape
+    x = x.reshape(math.prod(shape[:-1]), shape[-1])  # (N, C)
+    z, h, y = (xp.empty(x.shape, dtype=x.dtype) for _ in range(3))
+    for rows in cached_blocks(x, CACHED):
+        xp.add(x[rows], bias, out=z[rows])
+        _gelu_of(xp, z[rows], h[rows], y[rows])
+
+    def grads(g):
+        grad_z = _gelu_grad(xp, z, h, g.reshape(z.shape))
+        return grad_z.reshape(shape), sum_rows(xp, grad_z)
+
+    return y.reshape(shape), grads
 
 
 @op(samples=lambda r: [(r.normal(2, 3),)], errors=lambda r: [(("text",), "give numbers")])

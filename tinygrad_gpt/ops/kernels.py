@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_gpt.backend import Array, backend_of
+from tinygrad_gpt.backend import Array, backend_of, is_integer
 from tinygrad_gpt.errors import DTypeError
 
 __all__ = ["THREADS", "Kernels", "accumulator"]
@@ -22,22 +22,30 @@ class Kernels:
 
     def launch(self, name: str, like: Array, blocks: int | tuple[int, ...], *args: Any,
                threads: tuple[int, ...] = (THREADS,), shared: int = 0) -> None:
-        """Run a kernel, a template over the type of the array ``like``, on its backend; without blocks there is
-        nothing to do. See `Backend.launch` for the other arguments.
+        """Run a kernel, a template over the type of the array ``like``, on its backend; see `Backend.launch`.
+
+        Where ``like`` holds no floats the kernel is no template. Without blocks there is nothing to do.
 
         Raises:
-            DTypeError: "kernel 'gelu': no such kernel for complex64 ..."
+            DTypeError: "kernel 'gelu': none for complex64; use one of float32, float64, float16, bfloat16"
         """
         grid = blocks if isinstance(blocks, tuple) else (blocks,)
-        scalar = SCALARS.get(like.dtype.name)
-        if scalar is None:
-            raise DTypeError(f"kernel '{name}': no such kernel for {like.dtype}; use one of {', '.join(SCALARS)}")
+        if not is_integer(like.dtype):
+            if like.dtype.name not in SCALARS:
+                raise DTypeError(f"kernel '{name}': none for {like.dtype}; use one of {', '.join(SCALARS)}")
+            name = f"{name}<{SCALARS[like.dtype.name]}>"
         if all(grid):
-            backend_of(like).launch(self.source, f"{name}<{scalar}>", grid, threads, args, shared)
+            backend_of(like).launch(self.source, name, grid, threads, args, shared)
 
     def elementwise(self, name: str, like: Array, *args: Any) -> None:
         """Run a kernel with one thread for each element of ``like``; it gets their number as its last argument."""
         self.launch(name, like, -(-like.size // THREADS), *args, like.size)
+
+    def sum_chunks(self, partial: Array, dtype: Any) -> Array:
+        """Sums (...) over the first axis of what the blocks of a kernel left, partial (chunks, ...)."""
+        total = backend_of(partial).xp.empty(partial.shape[1:], dtype=dtype)
+        self.launch("sum_chunks", total, -(-total.size // THREADS), partial, total, len(partial), total.size)
+        return total
 
 
 def accumulator(dtype: Any) -> np.dtype:

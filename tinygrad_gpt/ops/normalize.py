@@ -5,10 +5,14 @@ import math
 from tinygrad_gpt.autograd import op
 from tinygrad_gpt.errors import ShapeError
 from tinygrad_gpt.ops.elementwise import sqrt
+from tinygrad_gpt.ops.kernels import THREADS, Kernels, accumulator
 from tinygrad_gpt.ops.matmul import sum_rows
 from tinygrad_gpt.ops.reduce import mean
 
 __all__ = ["layer_norm"]
+
+KERNELS = Kernels(__file__)
+CHUNK = 64  # rows that one block of threads sums for the gradient of the weight
 
 
 def _layer_norm_composed(x, weight, bias, *, eps=1e-5):
@@ -22,10 +26,39 @@ def _row_means(xp, a):
     return a @ xp.ones((a.shape[1], 1), dtype=a.dtype) / a.shape[1]
 
 
-@op(samples=lambda r: [(r.normal(2, 3, 4), r.normal(4), r.normal(4)), (r.normal(5), r.normal(5), r.normal(5))],
+def _check(x, weight, bias):
+    if not (x.ndim and x.shape[-1:] == weight.shape == bias.shape != (0,)):
+        raise ShapeError(f"op 'layer_norm': last axis of x is {x.shape[-1] if x.ndim else 'missing'} (x is {x.shape}) "
+                         f"but weight is {weight.shape} and bias {bias.shape}")
+
+
+def _layer_norm_cuda(xp, x, weight, bias, *, eps=1e-5):
+    _check(x, weight, bias)
+    shape, flat = x.shape, (math.prod(x.shape[:-1]), x.shape[-1])  # (N, C)
+    x, weight, bias = (xp.ascontiguousarray(a) for a in (x, weight, bias))
+    y = xp.empty(shape, dtype=x.dtype)
+    mean, rstd = (xp.empty(flat[0], dtype=accumulator(x.dtype)) for _ in range(2))
+    warps = -(-flat[0] * 32 // THREADS)  # blocks, if each row is for one warp
+    KERNELS.launch("layer_norm", x, warps, x, weight, bias, y, mean, rstd, *flat, float(eps))
+
+    def grads(g):
+        g, grad_x = xp.ascontiguousarray(g), xp.empty(shape, dtype=g.dtype)
+        KERNELS.launch("layer_norm_grad_x", x, warps, g, x, weight, mean, rstd, grad_x, *flat)
+        columns, chunks = -(-flat[1] // 32), max(1, -(-flat[0] // CHUNK))
+        sums = xp.empty((chunks, 2, flat[1]), dtype=mean.dtype)  # of the weight and of the bias
+        KERNELS.launch("layer_norm_grad_weights", x, (columns, chunks), g, x, mean, rstd, sums, *flat, CHUNK,
+                       threads=(32, 8))
+        grad_weight, grad_bias = KERNELS.sum_chunks(sums, g.dtype)
+        return grad_x, grad_weight, grad_bias
+
+    return y, grads
+
+
+@op(samples=lambda r: [(r.normal(2, 3, 4), r.normal(4), r.normal(4)), (r.normal(5), r.normal(5), r.normal(5)),
+                       (r.normal(2, CHUNK, 35), r.normal(35), r.normal(35))],
     errors=lambda r: [((r.normal(2, 3), r.normal(4), r.normal(4)),
                        "op 'layer_norm': last axis of x is 3 (x is (2, 3)) but weight is (4,) and bias (4,)")],
-    composed=_layer_norm_composed)
+    composed=_layer_norm_composed, cuda=_layer_norm_cuda)
 def layer_norm(xp, x, weight, bias, *, eps=1e-5):
     """Normalise the last axis to zero mean and unit variance, then scale and shift.
 
@@ -36,9 +69,7 @@ def layer_norm(xp, x, weight, bias, *, eps=1e-5):
     Saves:    x_hat, rstd, weight
     Source:   Ba et al. 2016, arXiv:1607.06450
     """
-    if not (x.ndim and x.shape[-1:] == weight.shape == bias.shape != (0,)):
-        raise ShapeError(f"op 'layer_norm': last axis of x is {x.shape[-1] if x.ndim else 'missing'} (x is {x.shape}) "
-                         f"but weight is {weight.shape} and bias {bias.shape}")
+    _check(x, weight, bias)
     shape = x.shape
     flat = math.prod(shape[:-1]), shape[-1]  # (N, C)
     x = x.reshape(flat)

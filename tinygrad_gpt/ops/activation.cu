@@ -1,0 +1,59 @@
+// GELU in the tanh form, alone and with the bias of the layer before it.
+
+// h = ½ (1 + tanh u),  u = c (x + 0.044715 x³),  c = √(2/π); then y = x h.
+template <typename A>
+__device__ A half_tanh(A x) {
+    const A c = 0.79788456080286535588, cubic = 0.044715;
+    return A(0.5) * (1 + tanh(c * (x + cubic * x * x * x)));
+}
+
+// gelu′ = h (1 + 2 x (1 − h) u′),  u′ = c (1 + 3 · 0.044715 x²)
+template <typename A>
+__device__ A gelu_slope(A x) {
+    const A c = 0.79788456080286535588, cubic = 0.044715;
+    A h = half_tanh(x);
+    return h * (1 + 2 * x * (1 - h) * c * (1 + 3 * cubic * x * x));
+}
+
+// y = gelu(x)
+template <typename T>
+__global__ void gelu(const T* x, T* y, long long n) {
+    using A = accumulator<T>;
+    long long i = element();
+    if (i < n) y[i] = T(A(x[i]) * half_tanh(A(x[i])));
+}
+
+// x̄ = ȳ ⊙ gelu′(x)
+template <typename T>
+__global__ void gelu_grad(const T* g, const T* x, T* grad, long long n) {
+    using A = accumulator<T>;
+    long long i = element();
+    if (i < n) grad[i] = T(A(g[i]) * gelu_slope(A(x[i])));
+}
+
+// y = gelu(z),  z = x + b, of x (N, C)
+template <typename T>
+__global__ void bias_gelu(const T* x, const T* bias, T* y, long long rows, long long columns) {
+    using A = accumulator<T>;
+    long long i = element();
+    if (i >= rows * columns) return;
+    A z = A(x[i]) + A(bias[i % columns]);
+    y[i] = T(z * half_tanh(z));
+}
+
+// x̄ = ȳ ⊙ gelu′(z),  b̄ = Σ x̄: the first stage, sums (chunks, C). Block (k, i) takes 32 columns of the rows of chunk i.
+template <typename T>
+__global__ void bias_gelu_grad(const T* g, const T* x, const T* bias, T* grad, accumulator<T>* sums, long long rows,
+                               long long columns, long long chunk) {
+    using A = accumulator<T>;
+    long long c = blockIdx.x * 32 + threadIdx.x, start = blockIdx.y * chunk;
+    A sum = 0;
+    for (long long row = start + threadIdx.y; c < columns && row < start + chunk && row < rows; row += blockDim.y) {
+        long long i = row * columns + c;
+        A d = A(g[i]) * gelu_slope(A(x[i]) + A(bias[c]));
+        grad[i] = T(d);
+        sum += d;
+    }
+    sum = sum_over_y(sum);
+    if (c < columns && threadIdx.y == 0) sums[blockIdx.y * columns + c] = sum;
+}
