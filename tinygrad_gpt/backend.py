@@ -58,6 +58,8 @@ class Backend:
         on_host: True if reading a value costs nothing; where it is False, checks that would
             have to wait for the device run in checking mode only.
         launch: runs a CUDA kernel, see `_cuda_launcher`; None where there is no CUDA.
+        deterministic: False lets kernels add numbers in an order left to chance where that is faster; on CuPy with the
+            environment variable TINYGRAD_GPT_DETERMINISTIC=0.
         free_memory: bytes that arrays can still take.
         give_back: returns the memory of freed arrays, which is kept for the next ones, to the system or the device.
     """
@@ -74,6 +76,7 @@ class Backend:
     memory: Callable[[], int]
     on_host: bool
     launch: Callable[..., None] | None = None
+    deterministic: bool = True
     free_memory: Callable[[], int] = _numpy_free_memory
     give_back: Callable[[], None] = _numpy_give_back
 
@@ -168,7 +171,8 @@ def _cupy():
         name="cupy", xp=cupy, array_type=cupy.ndarray, from_numpy=cupy.asarray, to_numpy=cupy.asnumpy,
         index_add=cupy.add.at, bmm=cupy.matmul, erf=special.erf,
         synchronize=lambda: cupy.cuda.get_current_stream().synchronize(), memory=pool.total_bytes, on_host=False,
-        launch=_cuda_launcher(cupy), give_back=pool.free_all_blocks,
+        launch=_cuda_launcher(cupy), deterministic=os.environ.get("TINYGRAD_GPT_DETERMINISTIC") != "0",
+        give_back=pool.free_all_blocks,
         free_memory=lambda: cupy.cuda.runtime.memGetInfo()[0] + pool.free_bytes(),
     )
 

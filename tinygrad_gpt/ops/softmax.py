@@ -1,14 +1,20 @@
 """Softmax, log-softmax and the cross-entropy loss."""
 
+import math
 import warnings
+
+import numpy as np
 
 from tinygrad_gpt.autograd import op, raw, values_are_checked
 from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.errors import DTypeError, ShapeError
 from tinygrad_gpt.ops.elementwise import exp
+from tinygrad_gpt.ops.kernels import Kernels, accumulator
 from tinygrad_gpt.ops.reduce import logsumexp, max_, sum_
 
 __all__ = ["cross_entropy", "log_softmax", "softmax"]
+
+KERNELS = Kernels(__file__)
 
 
 def _samples(r):
@@ -24,7 +30,25 @@ def _softmax_composed(x, *, axis=-1):
     return e / sum_(e, axis=axis, keepdims=True)
 
 
-@op(samples=_samples, errors=_bad_axis, composed=_softmax_composed)
+def _softmax_cuda(xp, x, *, axis=-1):
+    def rows_of(a):
+        return xp.ascontiguousarray(xp.moveaxis(a, axis, -1))
+
+    rows = rows_of(x)
+    y = xp.empty(rows.shape, dtype=x.dtype)
+    KERNELS.launch("softmax", x, math.prod(rows.shape[:-1]), rows, y, rows.shape[-1])
+    y = xp.moveaxis(y, -1, axis)
+
+    def grad_x(g):
+        rows, y_rows = rows_of(g), rows_of(y)
+        grad = xp.empty(rows.shape, dtype=g.dtype)
+        KERNELS.launch("softmax_grad", g, math.prod(rows.shape[:-1]), rows, y_rows, grad, rows.shape[-1])
+        return xp.moveaxis(grad, -1, axis)
+
+    return y, (grad_x,)
+
+
+@op(samples=_samples, errors=_bad_axis, composed=_softmax_composed, cuda=_softmax_cuda)
 def softmax(xp, x, *, axis=-1):
     """Exponentials along an axis, scaled to sum to one.
 
@@ -98,12 +122,39 @@ def _cross_entropy_samples(r):
             (logits, r.integers(5, 4), {"ignore_index": 2})]
 
 
+def _check(logits, targets, class_weight, ignore_index):
+    check_targets("cross_entropy", "logits are", logits, targets, logits.shape[-1:], ignore_index)
+    if class_weight is not None and class_weight.shape != logits.shape[-1:]:
+        raise ShapeError(f"op 'cross_entropy': class_weight is {class_weight.shape} but there are {logits.shape[-1]} "
+                         "classes")
+
+
+def _cross_entropy_cuda(xp, logits, targets, class_weight=None, *, ignore_index=-100, label_smoothing=0.0):
+    _check(logits, targets, class_weight, ignore_index)
+    logits, targets = xp.ascontiguousarray(logits), xp.ascontiguousarray(targets.astype(np.int64, copy=False))
+    if class_weight is not None:
+        class_weight = xp.ascontiguousarray(class_weight)
+    rows, settings = targets.size, (logits.shape[-1], ignore_index, float(label_smoothing))
+    p = xp.empty(logits.shape, dtype=logits.dtype)
+    losses, weights = (xp.empty(rows, dtype=accumulator(p.dtype)) for _ in range(2))
+    KERNELS.launch("cross_entropy", p, rows, logits, targets, class_weight, p, losses, weights, *settings)
+    total = weights.sum()
+    total = total + (total == 0)  # all ignored: 0 / 1
+
+    def grad_logits(g):
+        grad = xp.empty(p.shape, dtype=p.dtype)
+        KERNELS.launch("cross_entropy_grad", p, rows, p, targets, class_weight, g / total, grad, *settings)
+        return grad
+
+    return losses.sum() / total, (grad_logits, None, None)
+
+
 @op(samples=_cross_entropy_samples,
     errors=lambda r: [((r.normal(2, 3), r.integers(3, 4)), "logits are (2, 3) but targets are (4,)"),
                       ((r.normal(2, 3), r.integers(3, 2) + 3), "outside 0 … 2"),
                       ((r.normal(2, 3), r.normal(2)), "targets are float64, expected integers"),
                       ((r.normal(2, 3), r.integers(3, 2), r.normal(2)), "class_weight is (2,) but there are 3")],
-    composed=_cross_entropy_composed)
+    composed=_cross_entropy_composed, cuda=_cross_entropy_cuda)
 def cross_entropy(xp, logits, targets, class_weight=None, *, ignore_index=-100, label_smoothing=0.0):
     """Mean negative log-likelihood of the targets, weighted by class; rows with ``ignore_index`` do not count.
 
@@ -114,10 +165,7 @@ def cross_entropy(xp, logits, targets, class_weight=None, *, ignore_index=-100, 
     Saves:    p, rows, safe, weights, counts, class_weight, c_sum, total
     Source:   Szegedy et al. 2016, arXiv:1512.00567, section 7; torch.nn.functional.cross_entropy
     """
-    check_targets("cross_entropy", "logits are", logits, targets, logits.shape[-1:], ignore_index)
-    if class_weight is not None and class_weight.shape != logits.shape[-1:]:
-        raise ShapeError(f"op 'cross_entropy': class_weight is {class_weight.shape} but there are {logits.shape[-1]} "
-                         "classes")
+    _check(logits, targets, class_weight, ignore_index)
     shape, n_classes = logits.shape, logits.shape[-1]
     logits, targets = logits.reshape(-1, n_classes), targets.reshape(-1)
     weights, safe = row_weights(xp, targets, class_weight, ignore_index, logits.dtype)
