@@ -12,10 +12,14 @@ Source: cupy 14, `cupy/__init__.py`, `cupy/_core/core.pyx`, `_routines_indexing.
 import contextlib
 import operator
 from functools import partialmethod
+from types import SimpleNamespace
 
+import fake_cublas
 import numpy as np
 
 from tinygrad_gpt.backend import Backend, register_backend
+from tinygrad_gpt.precision import is_half
+from tinygrad_gpt.products import cublas_product
 
 synchronisations = 0
 _float64_allowed = True
@@ -113,7 +117,7 @@ class Function:
             self.numpy(*_plain(args), out=_plain(out), **settings)
             return out
         result = _wrapped(self.numpy(*_plain(args), **settings), args)
-        if self.name in ("empty", "empty_like") and result.dtype.kind == "f":
+        if self.name in ("empty", "empty_like") and (result.dtype.kind == "f" or is_half(result.dtype)):
             result.memory.fill(np.nan)
         return result
 
@@ -123,6 +127,8 @@ class Function:
 
 class Package:
     """What ops get as ``xp``: the names that CuPy has, and no others."""
+
+    cuda = fake_cublas.cuda
 
     def __getattr__(self, name):
         if name in CONSTANTS:
@@ -183,6 +189,7 @@ class Array:
     itemsize = property(lambda self: self.memory.itemsize)
     nbytes = property(lambda self: self.memory.nbytes)
     strides = property(lambda self: self.memory.strides)
+    data = property(lambda self: SimpleNamespace(ptr=self.memory.ctypes.data))  # the address is known, too
     T = property(lambda self: _wrapped(self.memory.T, (self,)))
 
     @property
@@ -334,7 +341,7 @@ def load():
     """The stand-in as a `Backend`."""
     return Backend(
         name="strict", xp=xp, array_type=Array, from_numpy=xp.asarray, to_numpy=Array.get, index_add=_index_add,
-        bmm=xp.matmul, erf=_erf, synchronize=_synchronise, memory=lambda: 0, on_host=False,
+        bmm=cublas_product(xp, fake_cublas), erf=_erf, synchronize=_synchronise, memory=lambda: 0, on_host=False,
     )
 
 

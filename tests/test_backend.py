@@ -7,6 +7,7 @@ import textwrap
 import threading
 import types
 
+import fake_cublas
 import numpy as np
 import pytest
 import strict
@@ -59,14 +60,16 @@ class CuPy:
         self.asarray = strict.xp.asarray
         self.add, self.matmul = strict.xp.add, strict.xp.matmul
         runtime = types.SimpleNamespace(getDeviceCount=answer("getDeviceCount", devices),
-                                        memGetInfo=lambda: (700_000_000, 1_000_000_000))
+                                        memGetInfo=lambda: (700_000_000, 1_000_000_000),
+                                        **vars(fake_cublas.cuda.runtime))
         self.cuda = types.SimpleNamespace(runtime=runtime, get_current_stream=lambda: None)
         self.get_default_memory_pool = lambda: types.SimpleNamespace(
             total_bytes=lambda: 300_000_000, free_bytes=lambda: 100_000_000, free_all_blocks=lambda: None)
 
 
 def use_cupy(monkeypatch, package):
-    modules = {"cupy": package, "cupyx.scipy.special": types.SimpleNamespace(erf=None)}
+    modules = {"cupy": package, "cupyx.scipy.special": types.SimpleNamespace(erf=None),
+               "cupy_backends.cuda.libs.cublas": fake_cublas}
     only_numpy(monkeypatch, modules.__getitem__)
 
 

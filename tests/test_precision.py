@@ -1,3 +1,4 @@
+import sys
 import threading
 
 import numpy as np
@@ -43,3 +44,9 @@ def test_sums_over_halves_are_made_in_float32():
     dtypes = [BFLOAT16, *map(np.dtype, ("float16", "float32", "float64", "int16", "uint16"))]
     assert [is_half(dtype) for dtype in dtypes] == [True, True, False, False, False, False]
     assert [str(wide(dtype)) for dtype in dtypes] == ["float32", "float32", "float32", "float64", "int16", "uint16"]
+
+
+def test_bfloat16_without_its_package_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    with pytest.raises(UsageError, match="it is not installed; pip install ml_dtypes"):
+        assert POLICIES["bfloat16"].dtype

@@ -15,6 +15,7 @@ import numpy as np
 
 from tinygrad_gpt.backend import backend_of, default_backend, is_integer
 from tinygrad_gpt.errors import BackendError, DTypeError, ShapeError, TinygradError
+from tinygrad_gpt.precision import is_half
 from tinygrad_gpt.tape import Lock, Node, Version, checking, composed_ops, current_mode, no_grad, saved_arrays
 from tinygrad_gpt.tensor import OPS, Tensor, host_array, raw, wrapped
 
@@ -24,7 +25,7 @@ __all__ = ["OPS", "Op", "Tensor", "checking", "composed_ops", "no_grad", "op", "
 class Op:
     """A differentiable function in the registry `OPS`; call it on Tensors, arrays and numbers."""
 
-    def __init__(self, function, samples, errors, composed, broadcasts, cuda=None):
+    def __init__(self, function, samples, errors, composed, broadcasts, takes_halves=False, cuda=None):
         self.name = function.__name__.rstrip("_")
         self.function = function
         self.cuda = cuda
@@ -32,6 +33,7 @@ class Op:
         self.errors = errors
         self.composed = composed
         self.broadcasts = broadcasts
+        self.takes_halves = takes_halves
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
         code = function.__code__
@@ -41,6 +43,10 @@ class Op:
     def argument(self, i: int) -> str:
         """Name of the i-th array argument."""
         return self.arguments[i] if i < len(self.arguments) else f"{self.arguments[-1]}[{i}]"
+
+    def body(self, arrays):
+        """The readable function for these arrays: for halves, unless it takes them, one that calculates in float32."""
+        return self.function if self.takes_halves or not _any_half(arrays) else _in_float32(self.function)
 
     def __repr__(self):
         return f"<op {self.name}>"
@@ -64,7 +70,7 @@ class Op:
             settings = {key: self._setting(key, value) for key, value in settings.items()}
         if self.asks_for_needs:
             settings["needs_input_grad"] = [mode.recording and node is not None for node in inputs]
-        function = self.function if backend.launch is None or self.cuda is None else self.cuda
+        function = self.body(arrays) if backend.launch is None or self.cuda is None else self.cuda
         try:
             y, pullbacks = function(backend.xp, *arrays, **settings)
         except TinygradError:
@@ -144,7 +150,7 @@ class Op:
         return Node(self, y.shape, inputs, pullbacks, versions)
 
 
-def op(*, samples, errors=lambda r: [], composed=None, broadcasts=False, cuda=None):
+def op(*, samples, errors=lambda r: [], composed=None, broadcasts=False, takes_halves=False, cuda=None):
     """Register a function ``f(xp, *arrays, **settings) -> (y, pullbacks)`` as an op of its name in `OPS`.
 
     A function with a setting ``needs_input_grad`` is told there, for each argument, whether its gradient will be asked
@@ -156,10 +162,12 @@ def op(*, samples, errors=lambda r: [], composed=None, broadcasts=False, cuda=No
         errors: ``errors(r)`` lists pairs (arguments, text): called so, the op must raise an error with that text.
         composed: the same function written in simpler ops, if the op is a fused one.
         broadcasts: the engine sums gradients down to the shapes of the arguments.
+        takes_halves: the function takes float16 and bfloat16 arrays as they are; others are given float32 copies, and
+            what they return is rounded.
         cuda: the same function with CUDA kernels, for a backend that launches them.
     """
     def register(function) -> Op:
-        registered = Op(function, samples, errors, composed, broadcasts, cuda)
+        registered = Op(function, samples, errors, composed, broadcasts, takes_halves, cuda)
         if registered.name in OPS:
             raise ValueError(f"op {registered.name!r} is registered twice")
         OPS[registered.name] = registered
@@ -181,6 +189,44 @@ def _common_backend(arrays):
         if a is not None and (type(a) is not kind or a.dtype is not dtype):
             return None
     return backend_of(arrays[0])
+
+
+def _any_half(arrays) -> bool:
+    for a in arrays:  # noqa: SIM110 - a generator would cost half a microsecond for every op
+        if a is not None and a.dtype.itemsize == 2 and is_half(a.dtype):
+            return True
+    return False
+
+
+def _in_float32(function):
+    """The body of an op, for halves: it works on float32 copies, and its result and gradients are rounded.
+
+    What is reduced to () stays in float32: it is a loss, or a sum on the way to one, and halves have 3 digits.
+    """
+    def on_halves(xp, *arrays, **settings):
+        dtypes = [a.dtype if a is not None and is_half(a.dtype) else None for a in arrays]
+        halves = [a for a, dtype in zip(arrays, dtypes, strict=True) if dtype is not None]
+        copies = [a if dtype is None else a.astype(np.float32) for a, dtype in zip(arrays, dtypes, strict=True)]
+        y, pullbacks = function(xp, *copies, **settings)
+        if y.dtype == np.float32 and (y.ndim or not any(a.ndim for a in halves)):
+            y = y.astype(halves[0].dtype)
+        if callable(pullbacks):
+            return y, _rounded(pullbacks, dtypes)
+        return y, [pullback and _rounded(pullback, dtype) for pullback, dtype in zip(pullbacks, dtypes, strict=False)]
+
+    return on_halves
+
+
+def _rounded(pullback, dtype):
+    """The pullback, of one argument or (with a list of dtypes) of all, given float32 and rounded to dtype, if any."""
+    def rounded(grad, dtype):
+        return grad if grad is None or dtype is None else grad.astype(dtype)
+
+    def on_halves(g):
+        grad = pullback(g.astype(np.float32))
+        return list(map(rounded, grad, dtype)) if isinstance(dtype, list) else rounded(grad, dtype)
+
+    return on_halves
 
 
 def _version(y, arrays, versions):

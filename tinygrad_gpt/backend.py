@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_gpt.errors import BackendError
+from tinygrad_gpt.products import cublas_product, numpy_product
 
 __all__ = [
     "Backend", "backend_of", "blocks", "cached_blocks", "default_backend", "get_backend", "is_integer", "on_backend",
@@ -51,7 +52,7 @@ class Backend:
         array_type: the class of its arrays.
         from_numpy, to_numpy: copies from and to the host, shape and dtype unchanged.
         index_add: ``index_add(target, index, values)`` is ``target[index] += values`` with repeated indices summed.
-        bmm: matrix product of the last two axes, the others being batch.
+        bmm: matrix product of the last two axes, the others being batch, as the precision in force has it.
         erf: the error function, elementwise.
         synchronize: waits until the device has done its work.
         memory: peak bytes taken so far by the process, or by the device's pool.
@@ -129,7 +130,7 @@ def _numpy():
     _reuse_freed_memory()
     return Backend(
         name="numpy", xp=np, array_type=np.ndarray, from_numpy=np.asarray, to_numpy=np.asarray,
-        index_add=_numpy_index_add, bmm=np.matmul, erf=_numpy_erf,
+        index_add=_numpy_index_add, bmm=numpy_product, erf=_numpy_erf,
         synchronize=lambda: None, memory=_numpy_memory, on_host=True,
     )
 
@@ -164,12 +165,13 @@ def _cupy():
         cupy = importlib.import_module("cupy")
         special = importlib.import_module("cupyx.scipy.special")
         _try_out(cupy)
+        cublas = importlib.import_module("cupy_backends.cuda.libs.cublas")
     except Exception as error:  # a broken CUDA set-up raises anything, from ImportError to AttributeError
         raise BackendError(f"backend 'cupy': {_what_is_missing(error)}, or use --backend numpy") from error
     pool = cupy.get_default_memory_pool()
     return Backend(
         name="cupy", xp=cupy, array_type=cupy.ndarray, from_numpy=cupy.asarray, to_numpy=cupy.asnumpy,
-        index_add=cupy.add.at, bmm=cupy.matmul, erf=special.erf,
+        index_add=cupy.add.at, bmm=cublas_product(cupy, cublas), erf=special.erf,
         synchronize=lambda: cupy.cuda.get_current_stream().synchronize(), memory=pool.total_bytes, on_host=False,
         launch=_cuda_launcher(cupy), deterministic=os.environ.get("TINYGRAD_GPT_DETERMINISTIC") != "0",
         give_back=pool.free_all_blocks,

@@ -38,12 +38,19 @@ class Precision:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the arrays that layers compute on."""
-        if self.name == "bfloat16":
-            import ml_dtypes
+        """Of the arrays that layers compute on.
 
-            return np.dtype(ml_dtypes.bfloat16)
-        return np.dtype(np.float16 if self.name == "float16" else np.float32)
+        Raises:
+            UsageError: "precision is 'bfloat16' (ml_dtypes): it is not installed; …".
+        """
+        if self.name != "bfloat16":
+            return np.dtype(np.float16 if self.name == "float16" else np.float32)
+        try:
+            import ml_dtypes
+        except ImportError as error:
+            raise UsageError("precision is 'bfloat16' (ml_dtypes): it is not installed; "
+                             "pip install ml_dtypes") from error
+        return np.dtype(ml_dtypes.bfloat16)
 
 
 POLICIES = {policy.name: policy for policy in (

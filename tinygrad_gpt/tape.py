@@ -20,6 +20,7 @@ import numpy as np
 
 from tinygrad_gpt.backend import Array, backend_of
 from tinygrad_gpt.errors import ShapeError, TapeError
+from tinygrad_gpt.precision import wide
 
 __all__ = [
     "Lock", "Mode", "Node", "Version", "backward", "checking", "composed_ops", "current_mode", "gradients", "no_grad",
@@ -163,9 +164,10 @@ class Node:
 
 def sum_to(g: Array, shape: tuple[int, ...]) -> Array:
     """Undo broadcasting: sum ``g`` over the axes along which an array of ``shape`` was repeated."""
-    g = g.sum(axis=tuple(range(g.ndim - len(shape))))
+    dtype = g.dtype
+    g = g.sum(axis=tuple(range(g.ndim - len(shape))), dtype=wide(dtype))
     repeated = tuple(i for i, size in enumerate(shape) if size == 1 and g.shape[i] != 1)
-    return g.sum(axis=repeated, keepdims=True) if repeated else g
+    return (g.sum(axis=repeated, keepdims=True) if repeated else g).astype(dtype, copy=False)
 
 
 def backward(root: Node, g: Array, retain_graph: bool = False) -> None:

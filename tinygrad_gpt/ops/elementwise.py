@@ -260,7 +260,7 @@ def abs_(xp, x):
 
 
 @op(samples=lambda r: [(r.normal(2, 3), {"dtype": "float64"})],
-    errors=lambda r: [((r.normal(2), {"dtype": "nonsense"}), "nonsense")])
+    errors=lambda r: [((r.normal(2), {"dtype": "nonsense"}), "nonsense")], takes_halves=True)
 def astype(xp, x, *, dtype):
     """Change the floating dtype.
 

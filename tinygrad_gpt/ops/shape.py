@@ -2,12 +2,13 @@
 
 from tinygrad_gpt.autograd import op
 from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.precision import wide
 
 __all__ = ["broadcast_to", "concat", "reshape", "slice_", "stack", "transpose"]
 
 
 @op(samples=lambda r: [(r.normal(2, 6), {"shape": (3, 4)}), (r.normal(2, 3, 2), {"shape": (-1, 2)})],
-    errors=lambda r: [((r.normal(2, 3), {"shape": (4, 2)}), "cannot reshape array of size 6")])
+    errors=lambda r: [((r.normal(2, 3), {"shape": (4, 2)}), "cannot reshape array of size 6")], takes_halves=True)
 def reshape(xp, x, *, shape):
     """The same values in another shape; one size may be −1.
 
@@ -27,7 +28,7 @@ def reshape(xp, x, *, shape):
 
 @op(samples=lambda r: [(r.normal(2, 3, 4),), (r.normal(2, 3, 4), {"axes": (1, 2, 0)}),
                        (r.normal(2, 3, 4), {"axes": (0, -1, 1)})],
-    errors=lambda r: [((r.normal(2, 3), {"axes": (0, 1, 2)}), "axes don't match array")])
+    errors=lambda r: [((r.normal(2, 3), {"axes": (0, 1, 2)}), "axes don't match array")], takes_halves=True)
 def transpose(xp, x, *, axes=None):
     """Permute the axes; None reverses them.
 
@@ -53,7 +54,7 @@ def transpose(xp, x, *, axes=None):
                        (r.normal(4, 5), {"index": r.integers(4, 3)}),
                        (r.normal(4, 5), {"index": (r.integers(4, 6), r.integers(5, 6))})],
     errors=lambda r: [((r.normal(2, 3), {"index": 2}), "out of bounds"),
-                      ((r.normal(2, 3), {"index": (0, 0, 0)}), "too many indices")])
+                      ((r.normal(2, 3), {"index": (0, 0, 0)}), "too many indices")], takes_halves=True)
 def slice_(xp, x, *, index):
     """Select by slices and integers (a view) or by integer arrays (a copy), as NumPy does.
 
@@ -71,18 +72,19 @@ def slice_(xp, x, *, index):
         index = tuple(part.copy() if hasattr(part, "copy") else part for part in parts)
 
     def grad_x(g):
-        selected = xp.zeros(shape, dtype=g.dtype)
         if is_basic:
+            selected = xp.zeros(shape, dtype=g.dtype)
             selected[index] = g
-        else:
-            backend_of(g).index_add(selected, index, g)
-        return selected
+            return selected
+        selected = xp.zeros(shape, dtype=wide(g.dtype))
+        backend_of(g).index_add(selected, index, g.astype(selected.dtype))
+        return selected.astype(g.dtype)
 
     return y, (grad_x,)
 
 
 @op(samples=lambda r: [(r.normal(2, 3), r.normal(1, 3), {"axis": 0}), (r.normal(2, 1), r.normal(2, 3), {"axis": -1})],
-    errors=lambda r: [((r.normal(2, 3), r.normal(2, 4), {"axis": 0}), "dimensions")])
+    errors=lambda r: [((r.normal(2, 3), r.normal(2, 4), {"axis": 0}), "dimensions")], takes_halves=True)
 def concat(xp, *arrays, axis=0):
     """Join along an axis that they have.
 
@@ -103,7 +105,7 @@ def concat(xp, *arrays, axis=0):
 
 
 @op(samples=lambda r: [(r.normal(2, 3), r.normal(2, 3), {"axis": 0}), (r.normal(2, 3), r.normal(2, 3), {"axis": -1})],
-    errors=lambda r: [((r.normal(2, 3), r.normal(2, 4)), "same shape")])
+    errors=lambda r: [((r.normal(2, 3), r.normal(2, 4)), "same shape")], takes_halves=True)
 def stack(xp, *arrays, axis=0):
     """Join along a new axis.
 
@@ -124,7 +126,8 @@ def stack(xp, *arrays, axis=0):
 
 @op(samples=lambda r: [(r.normal(3, 1), {"shape": (2, 3, 4)}), (r.normal(), {"shape": (2,)}),
                        (r.normal(2, 1), {"shape": (2, 3)})],
-    errors=lambda r: [((r.normal(2, 3), {"shape": (4,)}), "broadcast")], broadcasts=True)
+    errors=lambda r: [((r.normal(2, 3), {"shape": (4,)}), "broadcast")], broadcasts=True,
+    takes_halves=True)
 def broadcast_to(xp, x, *, shape):
     """Repeat along axes of size 1 and new leading axes.
 
