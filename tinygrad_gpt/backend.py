@@ -10,6 +10,7 @@ import contextvars
 import ctypes
 import functools
 import importlib
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
