@@ -5,6 +5,10 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#ifndef INFINITY  // it stands in math.h, which the compiler at run time has not
+#define INFINITY __int_as_float(0x7F800000)
+#endif
+
 enum : unsigned { ALL_LANES = 0xFFFFFFFF };
 
 // The type to calculate in: double for double, else float. Sums of many halves would lose nearly all their digits.
