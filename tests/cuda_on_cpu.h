@@ -231,6 +231,11 @@ template <class T> struct Parameter<T*> {
     static T* value(uint64_t bits) { return reinterpret_cast<T*>(bits); }
 };
 
+template <class T> struct Parameter<T* const*> {  // a table of pointers, Python's list of arrays
+    static std::string name() { return Parameter<T*>::name() + "*"; }
+    static T* const* value(uint64_t bits) { return reinterpret_cast<T* const*>(bits); }
+};
+
 template <class... P, size_t... I>
 void check(const Launch& launch, std::index_sequence<I...>) {
     const std::string wanted[] = {Parameter<P>::name()...};

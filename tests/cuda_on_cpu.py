@@ -149,14 +149,18 @@ def launch(source, kernel, grid, block, args, shared=0):
     assert all(0 < n < 2**31 for n in grid) and max(grid[1:]) < 2**16, f"{kernel}: grid {grid}"
     assert all(n > 0 for n in block) and np.prod(block) <= 1024, f"{kernel}: block {block}"
     assert 0 <= shared <= 232448, f"{kernel}: {shared} bytes of shared memory"
-    args = [getattr(arg, "memory", arg) for arg in args]
-    arrays = [arg for arg in args if isinstance(arg, np.ndarray)]
+    args = [[a.memory for a in arg] if isinstance(arg, list) else getattr(arg, "memory", arg) for arg in args]
+    arrays = [a for arg in args for a in (arg if isinstance(arg, list) else [arg]) if isinstance(a, np.ndarray)]
     numbers = {arg for arg in args if isinstance(arg, int)}
     for array in arrays:
         steps = {stride // array.itemsize for stride in array.strides[:-1]}
-        assert array.flags.c_contiguous or steps <= numbers, f"{kernel}: an array is not C-ordered"
+        assert array.flags.c_contiguous or (array.strides[-1] == array.itemsize and steps <= numbers), (
+            f"{kernel}: an array is not C-ordered")
     guarded = _Guarded(arrays)
-    types, values = zip(*(_argument(kernel, arg, guarded) for arg in args), strict=True)
+    tables = [np.array([guarded.address(a) for a in arg], np.uint64) if isinstance(arg, list) else None for arg in args]
+    types, values = zip(*(_argument(kernel, arg, guarded) if table is None else
+                          (f"{arg[0].dtype.name}**", table.ctypes.data)
+                          for arg, table in zip(args, tables, strict=True)), strict=True)
     failure = function(ctypes.byref(_Launch(
         grid, block, shared, next(_orders), len(args), (ctypes.c_char_p * len(args))(*(t.encode() for t in types)),
         (ctypes.c_uint64 * len(args))(*values))))

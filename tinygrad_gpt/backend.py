@@ -142,6 +142,15 @@ def _cuda_launcher(cupy):
         code = KERNEL_HEADER.read_text(encoding="utf-8") + source.read_text(encoding="utf-8")
         return cupy.RawModule(code=code, options=("-std=c++17",), name_expressions=(kernel,)).get_function(kernel)
 
+    @functools.lru_cache(maxsize=64)
+    def table(pointers):
+        return cupy.asarray(np.array(pointers, np.uint64))
+
+    def argument(arg):
+        if isinstance(arg, list):
+            return table(tuple(a.data.ptr for a in arg))
+        return 0 if arg is None else arg
+
     def launch(source: Path, kernel: str, grid: tuple[int, ...], block: tuple[int, ...], args: tuple, shared: int = 0):
         """Run a kernel on arrays of this backend; it is compiled at its first call.
 
@@ -150,13 +159,13 @@ def _cuda_launcher(cupy):
             kernel: its name with its types, such as "layer_norm<float>".
             grid, block: how many blocks, of how many threads.
             args: arrays (pointers in the kernel; one that is not C-ordered with its steps as ints), None (a null
-                pointer), ints (long long) and floats (double).
+                pointer), lists of arrays (tables of pointers), ints (long long) and floats (double).
             shared: bytes of dynamic shared memory of a block.
         """
         function = compiled(source, kernel)
         if shared > function.max_dynamic_shared_size_bytes:
             function.max_dynamic_shared_size_bytes = shared
-        function(grid, block, tuple(0 if arg is None else arg for arg in args), shared_mem=shared)
+        function(grid, block, tuple(argument(arg) for arg in args), shared_mem=shared)
 
     return launch
 

@@ -7,10 +7,13 @@ import numpy as np
 
 from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.errors import CheckpointError, UsageError
+from tinygrad_gpt.ops.kernels import Kernels
+from tinygrad_gpt.optim.together import one_launch, spans
 from tinygrad_gpt.tensor import Tensor
 
 __all__ = ["AdamW"]
 
+KERNELS = Kernels(__file__)
 CHUNK = 1 << 14  # elements: with their gradient and both moments they stay in a core's cache
 
 
@@ -49,21 +52,39 @@ class AdamW:
     def step(self) -> None:
         """Update every parameter that has a gradient, in place."""
         self.steps += 1
+        together: dict[tuple, list] = {}
         for parameter, (m, v) in zip(self.parameters, self.moments, strict=True):
             if parameter.grad is None:
                 continue
-            backend = backend_of(parameter.data)
             decay = self.weight_decay if parameter.ndim >= self.decayed_axes else 0.0
-            shape = parameter.shape or (1,)
-            arrays = [a.reshape(shape) for a in (parameter.data, parameter.grad.data, m, v)]  # views, never copies
-            chunk = max(1, CHUNK * shape[0] // max(1, parameter.size)) if backend.on_host else shape[0]  # rows
-            for i in range(0, shape[0], max(1, chunk)):
-                self._update(backend.xp, decay, *(a[i:i + chunk] for a in arrays))
+            arrays = parameter.data, parameter.grad.data, m, v
+            if one_launch(arrays):
+                together.setdefault((type(m), m.dtype, decay), []).append(arrays)
+            else:
+                self._in_chunks(decay, *(a.reshape(parameter.shape or (1,)) for a in arrays))  # views, never copies
             parameter.mark_changed()
+        for (_, _, decay), group in together.items():
+            self._in_one_launch(decay, *map(list, zip(*group, strict=True)))
 
-    def _update(self, xp, decay, p, g, m, v):
+    def _in_chunks(self, decay, *arrays):
+        backend, length = backend_of(arrays[0]), len(arrays[0])
+        chunk = max(1, CHUNK * length // max(1, arrays[0].size)) if backend.on_host else max(1, length)  # rows
+        for i in range(0, length, chunk):
+            self._update(backend.xp, decay, *(a[i:i + chunk] for a in arrays))
+
+    def _in_one_launch(self, decay, parameters, *others):
+        work = spans(backend_of(parameters[0]), tuple(p.size for p in parameters))
+        KERNELS.launch("adamw", parameters[0], len(work), parameters, *others, work, *self.betas, 1 - self.lr * decay,
+                       *self._rate_and_eps())
+
+    def _rate_and_eps(self):
+        """m / (1 − β₁ᵗ) / (√v / root + ε) = m · root / (1 − β₁ᵗ) / (√v + ε root), with root = √(1 − β₂ᵗ)."""
         beta1, beta2 = self.betas
         root = math.sqrt(1 - beta2**self.steps)
+        return self.lr * root / (1 - beta1**self.steps), self.eps * root
+
+    def _update(self, xp, decay, p, g, m, v):
+        (beta1, beta2), (rate, eps) = self.betas, self._rate_and_eps()
         t = g - m
         t *= 1 - beta1
         m += t
@@ -71,11 +92,10 @@ class AdamW:
         t *= 1 - beta2
         v *= beta2
         v += t
-        # m / (1 − β₁ᵗ) / (√v / root + ε) = m · root / (1 − β₁ᵗ) / (√v + ε root)
         xp.sqrt(v, out=t)
-        t += self.eps * root
+        t += eps
         xp.divide(m, t, out=t)
-        t *= self.lr * root / (1 - beta1**self.steps)
+        t *= rate
         if decay:
             p *= 1 - self.lr * decay
         p -= t

@@ -4,18 +4,37 @@ import math
 from collections.abc import Iterable
 
 from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.ops.kernels import Kernels, accumulator
+from tinygrad_gpt.optim.together import one_launch, spans
 from tinygrad_gpt.tensor import Tensor
 
 __all__ = ["clip_grad_norm", "grad_norm"]
+
+KERNELS = Kernels(__file__)
+
+
+def _gradients(parameters):
+    """Lists of gradients to be treated together: those that one launch of a kernel can go through, others alone."""
+    groups: dict[object, list] = {}
+    for i, parameter in enumerate(parameters):
+        if parameter.grad is not None:
+            g = parameter.grad.data
+            groups.setdefault((type(g), g.dtype) if one_launch([g]) else i, []).append(g)
+    return groups.values()
 
 
 def grad_norm(parameters: Iterable[Tensor]) -> float:
     """Euclidean norm of all gradients together."""
     squares = []
-    for parameter in parameters:
-        if parameter.grad is not None:
-            g = parameter.grad.data.reshape(-1)
-            squares.append(backend_of(g).xp.dot(g, g))
+    for gradients in _gradients(parameters):
+        backend, g = backend_of(gradients[0]), gradients[0].reshape(-1)
+        if one_launch(gradients):
+            work = spans(backend, tuple(g.size for g in gradients))
+            sums = backend.xp.empty(len(work), dtype=accumulator(g.dtype))
+            KERNELS.launch("square_sums", g, len(work), gradients, work, sums)
+            squares.append(sums.sum())
+        else:
+            squares.append(backend.xp.dot(g, g))
     return math.sqrt(float(sum(squares)))  # summed where they are: a device is waited for once
 
 
@@ -30,8 +49,10 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     norm = grad_norm(parameters)
     scale = max_norm / (norm + 1e-6)
     if math.isfinite(norm) and scale < 1:
-        for parameter in parameters:
-            if parameter.grad is not None:
-                g = parameter.grad.data
-                g *= scale
+        for gradients in _gradients(parameters):
+            if one_launch(gradients):
+                work = spans(backend_of(gradients[0]), tuple(g.size for g in gradients))
+                KERNELS.launch("scale_all", gradients[0], len(work), gradients, work, scale)
+            else:
+                gradients[0] *= scale
     return norm
