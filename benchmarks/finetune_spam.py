@@ -144,7 +144,7 @@ class Ours:
         self.inputs.prepare(rows)
 
     def loss(self, rows):
-        return self.cross_entropy(self.inputs.logits(rows), self.labels[rows])
+        return self.cross_entropy(self.inputs.logits(rows), self.inputs.on_device(self.labels[rows]))
 
     def step(self, rows):
         self.optimizer.zero_grad()

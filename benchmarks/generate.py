@@ -13,18 +13,20 @@ from common import GPT2_124M, Against, Benchmark, Case, tokens
 def our_block(batch, prompt, new, **sizes):
     """The model with its cache, greedy."""
     from tinygrad_gpt import no_grad
+    from tinygrad_gpt.backend import default_backend
     from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 
     model = GPT2(GPT2Config(n_ctx=prompt + new, **sizes)).eval()
     cache = model.new_cache(batch)
     with no_grad():
-        first = model.next_logits(tokens(sizes["vocab_size"], batch, prompt), cache).numpy().argmax(axis=-1)
+        ids = default_backend().from_numpy(tokens(sizes["vocab_size"], batch, prompt))
+        first = model.next_logits(ids, cache).data.argmax(axis=-1)
 
     def block():
         ids, cache.lengths[:] = first, prompt
         with no_grad():
             for _ in range(new):
-                ids = model.next_logits(ids[:, None], cache).numpy().argmax(axis=-1)
+                ids = model.next_logits(ids[:, None], cache).data.argmax(axis=-1)
         return new
 
     return block

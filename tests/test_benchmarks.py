@@ -14,11 +14,16 @@ import classify_step
 import cold_start
 import common
 import generate
+import gpu
+import gpu_report
+import gpu_sides
 import inference
 import load
 import scaling
 import train_step
 import tricks
+
+from tinygrad_gpt.backend import on_backend
 
 BENCHMARKS = Path(train_step.__file__).parent
 TINY = common.Options(threads=(1,), blocks=1, tiny=True)
@@ -165,3 +170,115 @@ all.main()
     assert "9 of 9 goals are met" in done.stdout
     for title in ("Training step", "Generation", "Engine", "How cost grows"):
         assert f"**{title}**" in done.stdout
+
+
+# -- on a GPU, without one
+
+
+class LocalSide:
+    """A side of gpu.py in this process, on the stand-in for CuPy, which saves the imports of torch."""
+
+    def __init__(self, script, *arguments):
+        self.works = importlib.import_module(Path(script).stem).WORKS
+
+    def ask(self, seconds, **request):
+        with on_backend("strict"):
+            return gpu_sides.answer(self.works, **json.loads(json.dumps(request)))
+
+    def end(self):
+        pass
+
+
+@pytest.fixture(scope="module")
+def gpu_run(tmp_path_factory):
+    """A dry run of all parts but the tests, and its report."""
+    pytest.importorskip("torch", reason="it is one of the sides")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu, "Side", LocalSide)
+        patch.setattr(gpu.finetune_spam, "SIZES", dict(gpu.finetune_spam.SIZES))
+        run = gpu.new_run(True, tmp_path_factory.mktemp("gpu"))
+        gpu.measure(run, [part for part in gpu.PARTS if part not in ("tests", "row-10")], write=True)
+    return run, (run.out / "gpu.md").read_text()
+
+
+def errors_of(found):
+    if isinstance(found, dict):
+        yield from ([found["error"]] if "error" in found else [])
+        yield from (error for value in found.values() for error in errors_of(value))
+    elif isinstance(found, list):
+        yield from (error for value in found for error in errors_of(value))
+
+
+def test_everything_for_a_gpu_runs_without_one(gpu_run):
+    run, text = gpu_run
+    assert list(errors_of(run.found)) == []
+    assert run.found["agreement"]["ops"]["failures"] == {}
+    assert max(run.found["agreement"]["ops"]["worst"].values()) < 1e-5
+    assert set(run.found["training"]["batches"]["2"]) == {
+        "ours float32", "ours tf32", "ours bfloat16", "torch book float32", "torch book tf32", "torch sdpa float32",
+        "torch sdpa tf32", "torch sdpa bfloat16", "torch compiled bfloat16"}
+    assert "A dry run at tiny sizes" in text
+    assert "not measured" not in text.replace("utilisation | ≥ 0.35 | not measured", "")  # there is no peak to compare
+    assert json.loads((run.out / "gpu.json").read_text())["training"]["length"] == 16
+
+
+def test_both_sides_of_the_gpu_do_the_same_work(gpu_run):
+    blocks = gpu_run[0].found["training"]["batches"]["2"]
+    first = [blocks[name][0]["loss"] for name in ("ours float32", "torch book float32", "torch sdpa float32")]
+    assert first == pytest.approx([np.log(gpu.TINY["vocab_size"])] * 3, abs=0.05)  # then they learn
+    runs = gpu_run[0].found["finetuning"]["runs"]
+    assert {(run["side"], run["trained"]) for run in runs} == {
+        (side, trained) for side in ("ours", "torch") for trained in ("last-block", "all")}
+    assert len({run["steps"] for run in runs}) == 1
+
+
+def test_a_step_is_wholly_told_apart(gpu_run):
+    ops = gpu_run[0].found["profile"]["float32"]["ops"]
+    assert {"linear", "layer_norm", "linear_cross_entropy", "embedding"} <= set(ops)
+    assert all(min(forward, backward) > 0 and calls for forward, backward, calls in ops.values())
+
+
+def test_the_tests_of_a_backend_are_run_and_counted(tmp_path):
+    run = gpu.Run(True, tmp_path, "strict", {}, {}, until=gpu.time.monotonic() + 100)
+    counts = gpu.tests(run)
+    assert counts["passed"] > 0
+    assert counts["failed"] == counts["error"] == counts["interrupted"] == 0
+
+
+def test_a_side_answers_fails_and_dies():
+    side = gpu_sides.Side("gpu_ours.py", "numpy")
+    assert side.ask(60, work="machine")["backend"] == "numpy"
+    assert "unexpected keyword argument 'no'" in side.ask(60, work="machine", no=1)["error"]
+    side.send(work="machine")
+    assert "worst" in side.ask(100, work="ops")  # the answer to what was only sent is passed over
+    side.process.kill()
+    side.process.wait()  # as if it had crashed
+    assert side.ask(60, work="machine")["backend"] == "numpy"
+    assert side.ask(0.0, work="ops") == {"error": "ops: no answer in 0 s"}
+    assert side.ask(60, work="machine") == {"error": "machine: the process ended"}  # for good
+    side.end()
+
+
+def test_peaks_are_found_by_the_name_of_the_device():
+    assert gpu_report.peaks("NVIDIA H200")["bfloat16"] == 989e12
+    assert gpu_report.peaks("NVIDIA H100 PCIe")["tf32"] == 378e12
+    assert gpu_report.peaks("NVIDIA H100 80GB HBM3")["tf32"] == 494e12
+    assert gpu_report.peaks("NVIDIA GeForce RTX 4090")["float32"] == 82.6e12
+    assert gpu_report.peaks("NVIDIA L40S") == {}
+
+
+def test_the_work_of_a_token_is_that_of_the_papers():
+    expected = 6 * 124e6 + 12 * 12 * 768 * 1024
+    assert gpu_report.flops_per_token(1024, **common.GPT2_124M) == pytest.approx(expected, rel=0.01)
+
+
+def test_goals_are_judged():
+    """On made-up figures: twice as fast as torch, at a quarter of an H200's peak."""
+    taken = 16 * 1024 * gpu_report.flops_per_token(1024, **common.GPT2_124M) / (989e12 / 4)
+    blocks = {"ours bfloat16": [{"seconds": taken, "bytes": 2**34}], "torch sdpa bfloat16": [{"seconds": 2 * taken}]}
+    machine = {"dry": False, "name": "NVIDIA H200", "memory": "", "driver": "", "Python": "", "date": "", "ours": {}}
+    text = gpu_report.report({"machine": machine, "training": {"length": 1024, "batches": {"16": blocks}, "took": 1}})
+    assert "| training, bfloat16, B 16: times that of torch, SDPA, autocast | ≥ 0.8 | 2.00 | yes |" in text
+    assert "| training, bfloat16, B 16: model FLOP utilisation | ≥ 0.35 | 0.25 | no |" in text
+    assert "| training, float32, B 16: times the tokens/s of eager torch, SDPA | ≥ 1 | not measured |  |" in text
+    assert f"| ours bfloat16, B 16 | {1000 * taken:.1f} | " in text
