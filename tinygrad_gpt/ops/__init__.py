@@ -29,7 +29,7 @@ from tinygrad_gpt.ops.softmax import cross_entropy, log_softmax, softmax
 
 __all__ = [
     "abs_", "add", "astype", "attention", "bias_gelu", "broadcast_to", "concat", "cross_entropy", "div", "dropout",
-    "embedding", "exp", "gelu", "gelu_exact", "keep_mask", "layer_norm", "linear", "linear_cross_entropy", "log", "log_softmax",
-    "logsumexp", "matmul", "max_", "maximum", "mean", "mul", "neg", "pow_", "relu", "reshape", "self_attention",
-    "sigmoid", "slice_", "softmax", "sqrt", "stack", "sub", "sum_", "tanh", "transpose", "where",
+    "embedding", "exp", "gelu", "gelu_exact", "keep_mask", "layer_norm", "linear", "linear_cross_entropy", "log",
+    "log_softmax", "logsumexp", "matmul", "max_", "maximum", "mean", "mul", "neg", "pow_", "relu", "reshape",
+    "self_attention", "sigmoid", "slice_", "softmax", "sqrt", "stack", "sub", "sum_", "tanh", "transpose", "where",
 ]

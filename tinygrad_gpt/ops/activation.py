@@ -92,7 +92,7 @@ def gelu(xp, x):
         _gelu_of(xp, some, some_h, y)
 
     def grad_x(g):
-        return _gelu_grad(xp, x, h, g)
+        return _gelu_grads(xp, x, h, g)
 
     return result, (grad_x,)
 
@@ -109,7 +109,7 @@ def _gelu_of(xp, x, h, y):
     xp.multiply(x, h, out=y)
 
 
-def _gelu_grad(xp, x, h, g):
+def _gelu_grads(xp, x, h, g):
     grad = xp.empty(g.shape, dtype=g.dtype)
     for some, some_h, some_g, d in _chunks(x, h, g, grad):
         xp.multiply(some, some, out=d)
@@ -179,7 +179,7 @@ def bias_gelu(xp, x, bias):
         _gelu_of(xp, z[rows], h[rows], y[rows])
 
     def grads(g):
-        grad_z = _gelu_grad(xp, z, h, g.reshape(z.shape))
+        grad_z = _gelu_grads(xp, z, h, g.reshape(z.shape))
         return grad_z.reshape(shape), sum_rows(xp, grad_z)
 
     return y.reshape(shape), grads

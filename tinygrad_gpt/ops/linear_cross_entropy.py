@@ -69,7 +69,8 @@ def _cuda_passes(xp, x, weight, targets, ignore_index, needs_input_grad):
     weight_grad = xp.zeros(padded.shape, dtype=x.dtype) if needs_input_grad[1] else None
     for rows in blocks(len(x), -(-len(x) * width // DEVICE_LOGITS)):
         z = product(x[rows], padded.T)  # (n, width)
-        KERNELS.launch("softmax_minus_target", z, len(z), z, targets[rows], losses[rows], n_classes, width, ignore_index)
+        KERNELS.launch("softmax_minus_target", z, len(z), z, targets[rows], losses[rows], n_classes, width,
+                       ignore_index)
         if x_grad is not None:
             x_grad[rows] = product(z, padded)
         if weight_grad is not None:
