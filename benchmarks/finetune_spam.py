@@ -212,6 +212,21 @@ def procedure(runner, parts, steps, first_steps, whole):
             "first_loss": losses[0], "last_loss": losses[-1]}
 
 
+def warm_procedure(make, parts, steps, sizes):
+    """`procedure` with what ``make()`` gives, after a short one on a model of two blocks: nothing is compiled or loaded
+    while the clock runs.
+
+    Args:
+        make: gives a `Torch` or an `Ours` of the sizes in `SIZES`.
+        parts, steps: as in `procedure`.
+        sizes: to be put into `SIZES`.
+    """
+    SIZES.update(sizes | {"n_layer": 2})
+    procedure(make(), [part[:BATCH] for part in parts], steps[:2], 2, True)
+    SIZES.update(sizes)
+    return procedure(make(), parts, steps, len(steps), True)
+
+
 def measure(which, options, whole):
     one = {key: "1" for key in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     sys.path.insert(0, str(REPOSITORY))

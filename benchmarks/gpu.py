@@ -33,11 +33,10 @@ from gpu_sides import Side
 TITLE = "On a GPU"
 ROUNDS = 5  # of each block
 TINY = {"vocab_size": 96, "n_layer": 2, "n_head": 2, "n_embd": 32}
-VARIANTS = [  # side, how it is written, precision
-    ("ours", "", "float32"), ("ours", "", "tf32"), ("ours", "", "bfloat16"),
-    ("torch", "book", "float32"), ("torch", "book", "tf32"),
-    ("torch", "sdpa", "float32"), ("torch", "sdpa", "tf32"), ("torch", "sdpa", "bfloat16"),
-    ("compiled", "compiled", "bfloat16")]
+VARIANTS = [  # side, precision
+    *(("ours", precision) for precision in ("float32", "tf32", "bfloat16")), ("book", "float32"), ("book", "tf32"),
+    *(("sdpa", precision) for precision in ("float32", "tf32", "bfloat16")), ("compiled", "bfloat16")]
+RIVALS = ("book", "sdpa", "compiled")  # torch, written as in the book; with SDPA; and that compiled: a process each
 TESTS = [  # run at the same time, a process each
     ["tests/test_sweep.py"], ["tests/test_backend.py", "tests/test_precision.py", "tests/ops", "tests/optim"],
     ["tests/nn", "tests/models", "tests/generate"], ["tests/recipes", "tests/train", "tests/test_estimator.py"]]
@@ -130,12 +129,13 @@ def training(run: Run) -> dict[str, Any]:
         for turn in range(run.rounds):
             if turn and time.monotonic() - started > number * share:
                 break
-            for side, written, precision in VARIANTS:
-                name = " ".join(filter(None, (side if side == "ours" else "torch", written, precision)))
+            for side, precision in VARIANTS:
+                name = f"{side} {precision}" if side == "ours" else f"torch {side} {precision}"
                 if side not in run.sides or name in broken:
                     continue
+                written = {"written": side} if side in RIVALS else {}
                 answer = run.ask(side, work="train", batch=batch, length=length, steps=3, precision=precision,
-                                 **run.sizes, **({"written": written} if written else {}))
+                                 **written, **run.sizes)
                 if "error" in answer:
                     broken.add(name)
                 blocks.setdefault(name, []).append(answer)
@@ -149,7 +149,7 @@ def decoding(run: Run) -> dict[str, Any]:
     for batch in (1, 2 if run.dry else 32):
         blocks: dict[str, list[dict[str, Any]]] = {}
         for _ in range(run.rounds):
-            for side in ("ours", "torch"):
+            for side in ("ours", "sdpa"):
                 if side in run.sides:
                     blocks.setdefault(side, []).append(run.ask(
                         side, work="decode", batch=batch, prompt=8 if run.dry else 64, new=3 if run.dry else 64,
@@ -165,7 +165,7 @@ def finetuning(run: Run) -> dict[str, Any]:
     sizes = {name: size for name, size in run.sizes.items() if name != "vocab_size"}
     for precision in ("float32",) if run.dry else ("float32", "tf32", "bfloat16"):
         for trained in ("last-block", "all"):
-            for side in ("ours", "torch"):
+            for side in ("ours", "book"):
                 if side in run.sides and (precision == "float32" or run.left > 0):
                     how = {"trained": trained, "precision": precision}
                     found["runs"].append({"side": side} | how | run.ask(side, work="finetune", task=str(task), **how,
@@ -257,7 +257,7 @@ def new_run(dry: bool, out: Path) -> Run:
     backend = "strict" if dry else "cupy"
     sides = {"ours": Side("gpu_ours.py", backend)}
     if find_spec("torch"):
-        sides |= {"torch": Side("gpu_torch.py"), "compiled": Side("gpu_torch.py")}
+        sides |= {rival: Side("gpu_torch.py") for rival in RIVALS}
     out.mkdir(parents=True, exist_ok=True)
     return Run(dry, out, backend, TINY if dry else GPT2_124M, sides)
 
@@ -268,7 +268,7 @@ def measure(run: Run, parts: list[str], write: bool) -> None:
     run.found["machine"] = {
         "dry": run.dry,
         "date": datetime.date.today().isoformat(), "Python": platform.python_version(), **device(),
-        **{name: side.ask(120, work="machine") for name, side in run.sides.items() if name != "compiled"}}
+        **{name: run.sides[name].ask(120, work="machine") for name in ("ours", "sdpa") if name in run.sides}}
     if "training" in parts and "compiled" in run.sides and not run.dry:  # compiling takes a minute: it begins now
         for batch in (16, 8):
             run.sides["compiled"].send(work="train", written="compiled", batch=batch, length=1024, steps=1,

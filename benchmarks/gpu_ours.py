@@ -82,12 +82,11 @@ def decode(batch, prompt, new, precision, **sizes):
 
 def finetune(task, trained, precision, **sizes):
     """The book's procedure on the texts of a file; the model is made before the clock starts."""
-    finetune_spam.SIZES.update(sizes)
     kept = np.load(task)
     texts, parts, steps = finetune_spam.read_task(kept)
+    make = functools.partial(finetune_spam.Ours, texts, kept["labels"], kept["ids"].shape[1], "cached", trained)
     with policy(precision):
-        runner = finetune_spam.Ours(texts, kept["labels"], kept["ids"].shape[1], "cached", trained)
-        return finetune_spam.procedure(runner, parts, steps, len(steps), True) | {"bytes": default_backend().memory()}
+        return finetune_spam.warm_procedure(make, parts, steps, sizes) | {"bytes": default_backend().memory()}
 
 
 def shipped(texts, new):

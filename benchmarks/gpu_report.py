@@ -44,7 +44,7 @@ def report(found: Found) -> str:
 
 
 def _machine(machine: Found) -> str:
-    ours, torch = machine["ours"], machine.get("torch", {})
+    ours, torch = machine["ours"], machine.get("sdpa", {})
     return (f"`benchmarks/gpu.py`, {machine['name']} {machine['memory']}, driver {machine['driver'] or 'none'}, "
             f"Python {machine['Python']}, NumPy {ours.get('NumPy')}, CuPy {ours.get('CuPy')} (backend "
             f"{ours.get('backend')}), torch {torch.get('torch', 'none')} on {torch.get('device')}; {machine['date']}")
@@ -111,7 +111,7 @@ def _measured_goals(found: Found) -> Iterator[tuple[str, float, float | None, st
     for texts, blocks in found.get("decoding", {"1": {}, "32": {}}).items():
         if isinstance(blocks, dict):
             yield (f"decoding with a cache, B {texts}: times the tokens/s of eager torch", 1.0,
-                   speed(blocks.get("ours", []), blocks.get("torch", [])), ".2f", True)
+                   speed(blocks.get("ours", []), blocks.get("sdpa", [])), ".2f", True)
     for trained, goal in (("last-block", 10), ("all", 20)):
         taken = [run["seconds"] for run in found.get("finetuning", {}).get("runs", []) if "seconds" in run
                  and (run["side"], run["trained"]) == ("ours", trained)]
@@ -172,9 +172,10 @@ def _training(found: Found) -> str:
 
 def _finetuning(found: Found) -> str:
     runs = found["finetuning"]["runs"]
-    rows = [(f"{run['side']}, {run['trained']}, {run['precision']}", f"{run['seconds']:.1f}", f"{run['prepared']:.1f}",
-             f"{run['epochs'][0]:.1f}", f"{run['epochs'][-1]:.1f}", f"{1000 * run['first']:.1f}",
-             f"{run['first_loss']:.4f}", f"{run['last_loss']:.4f}") for run in runs if "seconds" in run]
+    rows = [(f"{'ours' if run['side'] == 'ours' else 'torch'}, {run['trained']}, {run['precision']}",
+             *(f"{run[figure]:.1f}" for figure in ("seconds", "prepared")), *(f"{run['epochs'][i]:.1f}" for i in (0, -1)),
+             f"{1000 * run['first']:.1f}", f"{run['first_loss']:.4f}", f"{run['last_loss']:.4f}")
+            for run in runs if "seconds" in run]
     header = ("finetuning", "seconds in all", "before step 1", "first epoch", "last epoch", "ms a step", "first loss",
               "last loss")
     title = _heading(found, "finetuning", "The book's classification, 124M from random weights, from end to end")
@@ -190,8 +191,8 @@ def _decoding(found: Found) -> str:
             answers += [block for blocks in sides.values() for block in blocks]
             ours = taken.get("ours")
             rows.append((f"B {batch}", *(_cell(1000 * value if value else None) for value in
-                                         (ours, taken.get("torch"))), _cell(ours and int(batch) / ours, ",.0f"),
-                         _cell(speed(sides.get("ours", []), sides.get("torch", [])))))
+                                         (ours, taken.get("sdpa"))), _cell(ours and int(batch) / ours, ",.0f"),
+                         _cell(speed(sides.get("ours", []), sides.get("sdpa", [])))))
     return (f"{_heading(found, 'decoding', 'Decoding with a cache, float32')}\n\n"
             + table(("a token more", "ours ms", "torch ms", "our tokens/s", "times as fast"), rows) + _errors(answers))
 

@@ -87,12 +87,11 @@ def decode(batch, prompt, new, precision, **sizes):
 
 def finetune(task, trained, precision, **sizes):
     """The book's model and procedure on the texts of a file; the model is made before the clock starts."""
-    finetune_spam.SIZES.update(sizes)
     kept = np.load(task)
     texts, parts, steps = finetune_spam.read_task(kept)
-    runner = finetune_spam.Torch(texts, kept["labels"], kept["ids"].shape[1], trained, DEVICE)
+    make = functools.partial(finetune_spam.Torch, texts, kept["labels"], kept["ids"].shape[1], trained, DEVICE)
     with policy(precision):
-        return finetune_spam.procedure(runner, parts, steps, len(steps), True)
+        return finetune_spam.warm_procedure(make, parts, steps, sizes)
 
 
 def machine():

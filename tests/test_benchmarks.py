@@ -228,7 +228,7 @@ def test_both_sides_of_the_gpu_do_the_same_work(gpu_run):
     assert first == pytest.approx([np.log(gpu.TINY["vocab_size"])] * 3, abs=0.05)  # then they learn
     runs = gpu_run[0].found["finetuning"]["runs"]
     assert {(run["side"], run["trained"]) for run in runs} == {
-        (side, trained) for side in ("ours", "torch") for trained in ("last-block", "all")}
+        (side, trained) for side in ("ours", "book") for trained in ("last-block", "all")}
     assert len({run["steps"] for run in runs}) == 1
 
 
