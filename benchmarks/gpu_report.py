@@ -173,7 +173,7 @@ def _training(found: Found) -> str:
 def _finetuning(found: Found) -> str:
     runs = found["finetuning"]["runs"]
     rows = [(f"{'ours' if run['side'] == 'ours' else 'torch'}, {run['trained']}, {run['precision']}",
-             *(f"{run[figure]:.1f}" for figure in ("seconds", "prepared")), *(f"{run['epochs'][i]:.1f}" for i in (0, -1)),
+             *(f"{figure:.1f}" for figure in (run["seconds"], run["prepared"], run["epochs"][0], run["epochs"][-1])),
              f"{1000 * run['first']:.1f}", f"{run['first_loss']:.4f}", f"{run['last_loss']:.4f}")
             for run in runs if "seconds" in run]
     header = ("finetuning", "seconds in all", "before step 1", "first epoch", "last epoch", "ms a step", "first loss",
