@@ -343,7 +343,7 @@ def test_below_the_first_trained_parameter_nothing_is_recorded():
     leaves = {id(node) for node in recorded if node.op is None}
     assert leaves == {id(p.node) for p in classifier.trainable()}
     ops_played = Counter(node.op.name for node in recorded if node.op is not None)
-    assert (ops_played["layer_norm"], ops_played["attention"], ops_played["gelu"]) == (4, 1, 1)
+    assert (ops_played["layer_norm"], ops_played["attention"], ops_played["bias_gelu"]) == (4, 1, 1)
 
 
 def test_frozen_parameters_get_no_gradient_and_the_others_the_same_one():

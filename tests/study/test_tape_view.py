@@ -109,7 +109,8 @@ def test_every_node_of_a_real_step(model):
     assert all(source < n.number for n in view.nodes for _, source in n.inputs)
     assert [n.op for n in view.nodes].count("self_attention") == 2
     assert (view.nodes[-1].op, view.nodes[-1].shape) == ("cross_entropy", ())
-    assert all(len(n.gradients) == len(n.inputs) or n.op == "self_attention" for n in view.nodes)
+    joint = {"self_attention", "bias_gelu"}  # one function makes all their gradients
+    assert all(len(n.gradients) == len(n.inputs) or n.op in joint for n in view.nodes)
 
 
 def test_the_bytes_of_a_real_step_are_what_backward_frees(model):

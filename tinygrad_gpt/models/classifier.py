@@ -10,6 +10,7 @@ from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.errors import ShapeError, UsageError
 from tinygrad_gpt.models.gpt2 import GPT2
 from tinygrad_gpt.nn import Block, Linear, Module
+from tinygrad_gpt.nn.casts import lowered, raised
 from tinygrad_gpt.nn.recompute import recomputed
 from tinygrad_gpt.tensor import Tensor, raw
 
@@ -135,7 +136,7 @@ class GPT2Classifier(Module):
     def scores(self, x: Tensor, lengths) -> Tensor:
         """What `blocks` gives -> logits (B, n_classes)."""
         x = self.transformer.ln_f(x)
-        return self.score(self.pooled(x, lengths) if self.reading.read == "mean" else x[:, 0])
+        return raised(self.score(self.pooled(x, lengths) if self.reading.read == "mean" else x[:, 0]))
 
     def pooled(self, x: Tensor, lengths) -> Tensor:
         """x (B, T, C) at every position -> what is read of it, (B, C)."""
@@ -176,24 +177,24 @@ def block_at(block: Block, row: Tensor, x: Tensor, visible) -> Tensor:
     can attend to x itself.
     """
     attn, width = block.attn, x.shape[-1]
-    w_k = _by_head(attn.c_attn.weight_columns(width, 2 * width), attn.n_head)  # (H, C, D)
-    w_v = _by_head(attn.c_attn.weight_columns(2 * width, 3 * width), attn.n_head)
+    w_k, w_v = (_by_head(lowered(attn.c_attn.weight_columns(i * width, (i + 1) * width)), attn.n_head)
+                for i in (1, 2))  # (H, C, D) each
     q = _by_head(attn.c_attn.columns(block.ln_1(row), 0, width)[:, 0], attn.n_head)  # (H, B, D)
     q = ops.matmul(q, ops.transpose(w_k, axes=(0, 2, 1)))  # (H, B, C)
     q = ops.transpose(q, axes=(1, 0, 2))[:, None] * math.sqrt(attn.n_head)  # (B, 1, H, C): √(C/D), as C is its D
-    seen = block.ln_1(x)[:, None]  # (B, 1, T, C)
+    seen = lowered(block.ln_1(x))[:, None]  # (B, 1, T, C)
     seen = ops.attention(q, seen, seen, visible, causal=False)[:, 0]  # (B, H, C)
     y = ops.matmul(ops.transpose(seen, axes=(1, 0, 2)), w_v)  # (H, B, D)
     y = ops.reshape(ops.transpose(y, axes=(1, 0, 2)), shape=row.shape)  # heads side by side again
     if attn.c_attn.bias is not None:
-        y = y + attn.c_attn.bias[2 * width:]
+        y = y + lowered(attn.c_attn.bias[2 * width:])
     return _residual(block, row, y)
 
 
 def _residual(block: Block, rows: Tensor, y: Tensor) -> Tensor:
     """The rest of a block: what goes into it and what its heads give, (B, n, C) each -> (B, n, C)."""
-    rows = rows + block.resid_dropout(block.attn.c_proj(y))
-    return rows + block.resid_dropout(block.mlp(block.ln_2(rows)))
+    rows = rows + raised(block.resid_dropout(block.attn.c_proj(y)))
+    return rows + raised(block.resid_dropout(block.mlp(block.ln_2(rows))))
 
 
 def _heads(x: Tensor, n_head: int) -> Tensor:

@@ -11,6 +11,7 @@ from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.checkpoints.gpt2_files import read_gpt2, write_gpt2
 from tinygrad_gpt.errors import ShapeError, TapeError, UsageError
 from tinygrad_gpt.nn import Block, Dropout, Embedding, KVCache, LayerNorm, Linear, Module
+from tinygrad_gpt.nn.casts import lowered, raised
 from tinygrad_gpt.nn.recompute import recomputed
 from tinygrad_gpt.tape import current_mode
 from tinygrad_gpt.tensor import Tensor
@@ -153,7 +154,7 @@ class GPT2(Module):
         config = self.config
         capacity = config.n_ctx if capacity is None else min(capacity, config.n_ctx)
         return KVCache(config.n_layer, batch, config.n_head, capacity, config.n_embd // config.n_head,
-                       like=self.wte.weight.data)
+                       like=lowered(self.wte.weight[:0]).data)
 
     def next_logits(self, ids, cache: KVCache, lengths: np.ndarray | None = None) -> Tensor:
         """As `forward`, but only what follows each row's last real token, (B, vocab_size)."""
@@ -167,7 +168,9 @@ class GPT2(Module):
 
     def head(self, x: Tensor) -> Tensor:
         """Normalised residual stream (..., C) -> logits (..., vocab_size)."""
-        return self.lm_head(x) if self.lm_head is not None else ops.linear(x, self.wte.weight.T)
+        if self.lm_head is not None:
+            return raised(self.lm_head(x))
+        return raised(ops.linear(lowered(x), lowered(self.wte.weight).T))
 
     def loss(self, ids, targets) -> Tensor:
         """Mean negative log-likelihood () of targets (B, T) behind ids (B, T), in nats; −100 does not count."""
@@ -176,10 +179,10 @@ class GPT2(Module):
     def head_loss(self, x: Tensor, targets) -> Tensor:
         """``cross_entropy(head(x), targets)`` of x (..., C) and targets (...), but the logits are never there whole."""
         if self.lm_head is None:
-            return ops.linear_cross_entropy(x, self.wte.weight, targets)
+            return ops.linear_cross_entropy(lowered(x), lowered(self.wte.weight), targets)
         if type(self.lm_head) is Linear:
-            return ops.linear_cross_entropy(x, self.lm_head.weight.T, targets)
-        return ops.cross_entropy(self.lm_head(x), targets)  # a layer that does more, such as one with LoRA
+            return ops.linear_cross_entropy(lowered(x), lowered(self.lm_head.weight).T, targets)
+        return ops.cross_entropy(self.head(x), targets)  # a layer that does more, such as one with LoRA
 
 
 def seed_dropout(model: Module, seed: int, step: int) -> None:

@@ -18,6 +18,7 @@ from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.nn import Linear, Module, Parameter
+from tinygrad_gpt.nn.casts import lowered
 from tinygrad_gpt.tensor import Tensor
 
 __all__ = [
@@ -38,9 +39,9 @@ class LowRank(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., n_in) -> (..., n_out)"""
-        return ops.linear(ops.linear(x, self.a), self.b)
+        return ops.linear(ops.linear(lowered(x), lowered(self.a)), lowered(self.b))
 
-    def product(self):
+    def matrix(self):
         """A B, raw, (n_in, n_out)."""
         return self.a.data @ self.b.data
 
@@ -60,6 +61,10 @@ class LoRALinear(Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         return self._updated(super().forward(x), x, self.lora)
+
+    def product(self, x: Tensor) -> Tensor:
+        """As in `Linear`, updates included."""
+        return self._updated(super().product(x), x, self.lora)
 
     def columns(self, x: Tensor, start: int, stop: int) -> Tensor:
         """As in `Linear`; start and stop lie between parts."""
@@ -88,7 +93,7 @@ class LoRALinear(Linear):
         weight, width = self.weight.data.copy(), n_out // len(self.lora)
         for i, update in enumerate(self.lora):
             if update:
-                weight[:, i * width:(i + 1) * width] += update.product() * self.scale
+                weight[:, i * width:(i + 1) * width] += update.matrix() * self.scale
         plain.weight.data = weight
         return plain
 

@@ -10,6 +10,7 @@ from tinygrad_gpt import ops
 from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.nn import init
+from tinygrad_gpt.nn.casts import lowered, raised
 from tinygrad_gpt.nn.kv_cache import LayerCache
 from tinygrad_gpt.nn.module import Module, Parameter
 from tinygrad_gpt.ops.attention import attend, merge_heads, split_heads
@@ -19,7 +20,10 @@ __all__ = ["MLP", "Block", "CausalSelfAttention", "Dropout", "Embedding", "Layer
 
 
 class Linear(Module):
-    """``x W + b`` with ``weight`` (n_in, n_out), GPT-2's own layout, and ``bias`` (n_out) or None."""
+    """``x W + b`` with ``weight`` (n_in, n_out), GPT-2's own layout, and ``bias`` (n_out) or None.
+
+    It computes, and its result is, in the dtype of the policy of `precision.py`; the weights stay in float32.
+    """
 
     def __init__(self, n_in: int, n_out: int, generator: "np.random.Generator | None", bias: bool = True,
                  std: float = 0.02):
@@ -28,11 +32,16 @@ class Linear(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., n_in) -> (..., n_out)"""
-        return ops.linear(x, self.weight, self.bias)
+        return ops.linear(lowered(x), lowered(self.weight), lowered(self.bias))
+
+    def product(self, x: Tensor) -> Tensor:
+        """As `forward`, but without the bias, for a layer that adds it in its next step."""
+        return ops.linear(lowered(x), lowered(self.weight))
 
     def columns(self, x: Tensor, start: int, stop: int) -> Tensor:
         """Some of the outputs: (..., n_in) -> (..., stop - start)."""
-        return ops.linear(x, self.weight[:, start:stop], None if self.bias is None else self.bias[start:stop])
+        bias = None if self.bias is None else self.bias[start:stop]
+        return ops.linear(lowered(x), lowered(self.weight[:, start:stop]), lowered(bias))
 
     def weight_columns(self, start: int, stop: int) -> Tensor:
         """The weights of some of the outputs, (n_in, stop - start)."""
@@ -142,7 +151,7 @@ class MLP(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)"""
-        return self.c_proj(ops.gelu(self.c_fc(x)))
+        return self.c_proj(ops.bias_gelu(self.c_fc.product(x), lowered(self.c_fc.bias)))
 
 
 class Block(Module):
@@ -159,5 +168,5 @@ class Block(Module):
 
     def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
         """(B, T, C) -> (B, T, C); the cache is this layer's."""
-        x = x + self.resid_dropout(self.attn(self.ln_1(x), cache))
-        return x + self.resid_dropout(self.mlp(self.ln_2(x)))
+        x = x + raised(self.resid_dropout(self.attn(self.ln_1(x), cache)))
+        return x + raised(self.resid_dropout(self.mlp(self.ln_2(x))))

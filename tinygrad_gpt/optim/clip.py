@@ -3,12 +3,12 @@
 import math
 from collections.abc import Iterable
 
-from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.backend import Array, backend_of
 from tinygrad_gpt.ops.kernels import Kernels, accumulator
 from tinygrad_gpt.optim.together import one_launch, spans
 from tinygrad_gpt.tensor import Tensor
 
-__all__ = ["clip_grad_norm", "grad_norm"]
+__all__ = ["clip_grad_norm", "grad_norm", "grad_squares", "scale_gradients"]
 
 KERNELS = Kernels(__file__)
 
@@ -23,8 +23,8 @@ def _gradients(parameters):
     return groups.values()
 
 
-def grad_norm(parameters: Iterable[Tensor]) -> float:
-    """Euclidean norm of all gradients together."""
+def grad_squares(parameters: Iterable[Tensor]) -> list[Array]:
+    """Sums () of the squares of gradients, where these are: nothing is waited for."""
     squares = []
     for gradients in _gradients(parameters):
         backend, g = backend_of(gradients[0]), gradients[0].reshape(-1)
@@ -35,7 +35,22 @@ def grad_norm(parameters: Iterable[Tensor]) -> float:
             squares.append(sums.sum())
         else:
             squares.append(backend.xp.dot(g, g))
-    return math.sqrt(float(sum(squares)))  # summed where they are: a device is waited for once
+    return squares
+
+
+def grad_norm(parameters: Iterable[Tensor]) -> float:
+    """Euclidean norm of all gradients together."""
+    return math.sqrt(float(sum(grad_squares(parameters))))  # summed where they are: a device is waited for once
+
+
+def scale_gradients(parameters: Iterable[Tensor], scale: float) -> None:
+    """Multiply all gradients by a number, in place."""
+    for gradients in _gradients(parameters):
+        if one_launch(gradients):
+            work = spans(backend_of(gradients[0]), tuple(g.size for g in gradients))
+            KERNELS.launch("scale_all", gradients[0], len(work), gradients, work, scale)
+        else:
+            gradients[0] *= scale
 
 
 def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
@@ -49,10 +64,5 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     norm = grad_norm(parameters)
     scale = max_norm / (norm + 1e-6)
     if math.isfinite(norm) and scale < 1:
-        for gradients in _gradients(parameters):
-            if one_launch(gradients):
-                work = spans(backend_of(gradients[0]), tuple(g.size for g in gradients))
-                KERNELS.launch("scale_all", gradients[0], len(work), gradients, work, scale)
-            else:
-                gradients[0] *= scale
+        scale_gradients(parameters, scale)
     return norm

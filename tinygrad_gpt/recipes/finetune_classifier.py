@@ -18,7 +18,9 @@ from tinygrad_gpt.files import append_line, run_lock, write_atomic
 from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.models.gpt2 import seed_dropout
 from tinygrad_gpt.models.lora import merge_lora, save_adapter
+from tinygrad_gpt.nn.casts import raised
 from tinygrad_gpt.optim import AdamW, warmup_cosine
+from tinygrad_gpt.precision import precision
 from tinygrad_gpt.recipes.baselines import bag_of_words
 from tinygrad_gpt.recipes.classify import predict
 from tinygrad_gpt.recipes.finetune_config import TRAINED, FinetuneConfig
@@ -27,7 +29,7 @@ from tinygrad_gpt.recipes.saved import SavedModel, model_file, origin, save_mode
 from tinygrad_gpt.recipes.starting_model import base_has_seen_test, load_base, with_head
 from tinygrad_gpt.tensor import Tensor
 from tinygrad_gpt.text import Tokenizer
-from tinygrad_gpt.train import Preparation, Progress, Report, judge, train_step
+from tinygrad_gpt.train import LossScale, Preparation, Progress, Report, judge, train_step
 from tinygrad_gpt.train.memory import check_memory, memory_estimate
 from tinygrad_gpt.train.pictures import draw_confusion, draw_curves
 
@@ -86,10 +88,11 @@ def finetune_classifier(config: FinetuneConfig, out: str | Path,
     with run_lock(out):
         write_atomic(out / "log.jsonl", b"")  # an interrupted run may have left one
         log = []
-        for progress in _train(model, inputs, data.labels, split, config, prepare):
-            log.append(progress)
-            append_line(out / "log.jsonl", json.dumps(asdict(progress)))
-            report(progress)
+        with precision(config.precision):
+            for progress in _train(model, inputs, data.labels, split, config, prepare):
+                log.append(progress)
+                append_line(out / "log.jsonl", json.dumps(asdict(progress)))
+                report(progress)
         inputs = _as_saved(inputs, config, out)
         training, validation, test = (judge(predict(inputs, part), data.labels[part], data.classes)
                                       for part in (split.train, split.validation, split.test))
@@ -131,8 +134,9 @@ def train_on_texts(texts: Sequence[str], labels: np.ndarray, config: FinetuneCon
     base, tokenizer = load_base(config, list(texts))
     model, tokens, _ = with_head(base, tokenizer, list(texts), everything.train, int(labels.max()) + 1, config)
     check_memory(memory_needed(model, tokens, config, everything), "train fewer blocks")
-    for progress in _train(model, inputs_of(model, tokens, everything.rows), labels, everything, config):
-        report(progress)
+    with precision(config.precision):
+        for progress in _train(model, inputs_of(model, tokens, everything.rows), labels, everything, config):
+            report(progress)
     if config.train == "lora":
         merge_lora(model)
     return model.eval(), tokenizer
@@ -154,7 +158,7 @@ def memory_needed(model: GPT2Classifier, tokens: Sequence[list[int]], config: Fi
 
 
 def _as_saved(inputs: Texts, config: FinetuneConfig, out: Path) -> Texts:
-    """The texts for the model as it will be read back: LoRA's updates merged, half precision rounded."""
+    """The texts for the model as it will be read back: LoRA's updates merged, half precision rounded, in float32."""
     model = inputs.model
     if config.train == "lora":
         targets = config.targets.split(",")
@@ -162,7 +166,8 @@ def _as_saved(inputs: Texts, config: FinetuneConfig, out: Path) -> Texts:
         merge_lora(model)
     if config.float16:
         model.load_state_dict({name: array.astype(np.float16) for name, array in model.state_dict().items()})
-    return Texts(model, inputs.token_lists) if config.train == "lora" or config.float16 else inputs
+    same = config.train != "lora" and not config.float16 and config.precision == "float32"
+    return inputs if same else Texts(model, inputs.token_lists)
 
 
 def _caution(config: FinetuneConfig, split: Split) -> str:
@@ -189,6 +194,7 @@ def _train(model, inputs, labels, split, config, prepare=lambda preparation: Non
     fed = inputs if config.dropout == 0 else Texts(model, inputs.token_lists)  # what is random cannot be kept
     epochs = [_steps(batches, config.accumulate) for batches in _epochs(inputs.lengths[split.train], config)]
     total = sum(map(len, epochs))
+    scale = LossScale() if config.precision == "float16" else None
     weights = _class_weights(labels[split.train], inputs) if config.class_weights == "balanced" else None
     loss_of = partial(_loss, fed, labels, weights, config.trains_language)
     computed = np.full_like(inputs.lengths, model.context) if model.reading.filled else inputs.lengths
@@ -200,7 +206,7 @@ def _train(model, inputs, labels, split, config, prepare=lambda preparation: Non
             if config.schedule == "cosine":
                 optimizer.lr = warmup_cosine(step, total, peak=config.lr, warmup=total // 10)
             loss, norm = train_step([partial(loss_of, split.train[positions]) for positions in batches],
-                                    optimizer, config.max_norm, f"step {step + 1}", model)
+                                    optimizer, config.max_norm, f"step {step + 1}", model, scale)
             step, seen = step + 1, seen + int(computed[split.train[np.concatenate(batches)]].sum())
             scores = _scores(inputs, labels, split.validation) if number == len(steps) else {}
             yield Progress(step, total, loss, norm, optimizer.lr, seen, time.monotonic() - started, scores)
@@ -231,7 +237,7 @@ def _loss(inputs: Texts, labels, class_weights, lm_weight: float, rows: np.ndarr
     x, lengths = inputs.batch(rows)
     h = model.transformer.ln_f(model.whole_blocks(x, lengths, inputs.start))  # (B, T, C): every position is needed
     following = inputs.on_device(next_tokens(*inputs.ids(rows)))
-    loss = ops.cross_entropy(model.score(model.pooled(h, lengths)), targets, class_weights)
+    loss = ops.cross_entropy(raised(model.score(model.pooled(h, lengths))), targets, class_weights)
     return loss + model.transformer.head_loss(h, following) * lm_weight
 
 

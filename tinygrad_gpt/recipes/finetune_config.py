@@ -6,6 +6,7 @@ from tinygrad_gpt.data.book_splits import SPLITS
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.models.classifier import READS
 from tinygrad_gpt.models.lora import BLOCK_LAYERS
+from tinygrad_gpt.precision import POLICIES
 from tinygrad_gpt.recipes.saved import SHIPPED_BASE
 
 __all__ = ["CHOICES", "TRAINED", "FinetuneConfig"]
@@ -14,7 +15,7 @@ TRAINED = {"head": 0, "last-block": 1, "last-two-blocks": 2, "all": None}  # how
 CHOICES = {
     "split": tuple(SPLITS), "train": (*TRAINED, "lora"), "read": READS, "padding": ("none", "dynamic", "fixed"),
     "class_weights": ("none", "balanced"), "init": ("gpt2", "book"), "order": ("length", "book"),
-    "schedule": ("cosine", "constant"), "decay": ("matrices", "all"),
+    "schedule": ("cosine", "constant"), "decay": ("matrices", "all"), "precision": tuple(POLICIES),
 }
 
 
@@ -50,6 +51,7 @@ class FinetuneConfig:
         weight_decay, max_norm: AdamW's decay, and the global norm to which gradients are clipped.
         decay: what decays: "matrices", or "all", biases and norms too, as in the book.
         dropout: of the model while it is finetuned.
+        precision: in which layers compute while it is, one of `POLICIES`; it is judged in float32.
         lm_weight: weight of the language-model loss on the training texts, added to the classification loss
             (Radford et al. 2018, section 3.2).
         class_weights: "balanced" weighs every class alike, however many texts it has.
@@ -92,6 +94,7 @@ class FinetuneConfig:
     decay: str = "matrices"
     max_norm: float = 1.0
     dropout: float = 0.2
+    precision: str = "float32"
     lm_weight: float = 1.0
     class_weights: str = "none"
     seed: int = 123

@@ -19,6 +19,7 @@ from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
 from tinygrad_gpt.nn import init
 from tinygrad_gpt.nn.torch_stream import TorchStream
 from tinygrad_gpt.optim import warmup_cosine
+from tinygrad_gpt.precision import precision
 from tinygrad_gpt.recipes.corpus import load_corpus, load_vocabulary, make_corpus, save_corpus
 from tinygrad_gpt.recipes.generate import GenerateConfig, generate
 from tinygrad_gpt.recipes.pretrain_config import PretrainConfig
@@ -59,7 +60,7 @@ def pretrain(config: PretrainConfig, out: str | Path, *, report: Callable[[Progr
     config = replace(config, data=tuple(map(abspath, config.data)), validation=tuple(map(abspath, config.validation)))
     _check_memory(config, model.config)
     out.mkdir(parents=True, exist_ok=True)
-    with run_lock(out):
+    with run_lock(out), precision(config.precision):
         _refuse_second_run(out)  # which may have begun while the text was read
         saved = save_corpus(corpus, out)
         notes = describe(config, model, saved, _base_digest(config))
@@ -88,7 +89,7 @@ def resume(out: str | Path, given: Mapping[str, Any] | None = None, *,
     config = settings_of(notes, out)
     _check_given(out, config, given or {})
     _check_memory(config, GPT2Config(**notes["model"]))
-    with run_lock(out):
+    with run_lock(out), precision(config.precision):
         run = Run(out, notes, config, load_corpus(out, notes["corpus"]), GPT2(GPT2Config(**notes["model"]), seed=None))
         run.restore()
         prepare(Preparation("training"))
@@ -196,7 +197,7 @@ def _step(run: Run) -> tuple[float, float]:
         return lambda: run.model.loss(ids[rows], targets[rows])
 
     return train_step([loss_of(slice(i, i + config.batch_size)) for i in range(0, len(ids), config.batch_size)],
-                      run.optimizer, config.max_norm, f"step {step + 1}", run.model)
+                      run.optimizer, config.max_norm, f"step {step + 1}", run.model, run.loss_scale)
 
 
 def _evaluate(run: Run) -> dict[str, float]:

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 from tinygrad_gpt.data.pretraining import steps_per_epoch
 from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.precision import POLICIES
 
 __all__ = ["CHOICES", "PretrainConfig"]
 
-CHOICES = {"tokenizer": ("bpe", "characters"), "init": ("gpt2", "book"), "windows": ("random", "consecutive")}
+CHOICES = {"tokenizer": ("bpe", "characters"), "init": ("gpt2", "book"), "windows": ("random", "consecutive"),
+           "precision": tuple(POLICIES)}
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class PretrainConfig:
         lr, min_lr: AdamW's peak rate, and where the cosine ends; a tenth of the peak.
         warmup: steps from 0 to the peak.
         beta2, weight_decay, max_norm: AdamW's second decay rate and weight decay, and the norm to clip gradients to.
+        precision: in which layers compute, one of `POLICIES`; weights and optimiser stay in float32.
         recompute: forget what is inside a block and compute it again for the gradient: less memory, more time.
         seed: of the initial values, the windows, the dropout masks and the samples.
         eval_every, save_every: steps between evaluations, and between checkpoints.
@@ -71,6 +74,7 @@ class PretrainConfig:
     beta2: float = 0.99
     weight_decay: float = 0.1
     max_norm: float = 1.0
+    precision: str = "float32"
     recompute: bool = False
     seed: int = 0
     eval_every: int = 250

@@ -26,7 +26,7 @@ from tinygrad_gpt.recipes.corpus import Corpus
 from tinygrad_gpt.recipes.pretrain_config import PretrainConfig
 from tinygrad_gpt.recipes.run_folder import States, run_digest
 from tinygrad_gpt.recipes.saved import SavedModel, save_model
-from tinygrad_gpt.train import Progress
+from tinygrad_gpt.train import LossScale, Progress
 from tinygrad_gpt.train.pictures import Curve, draw_curves
 
 __all__ = ["Run", "describe", "settings_of"]
@@ -69,6 +69,7 @@ class Run:
 
     Attributes:
         n_ctx, total: tokens in a window, optimiser steps of the whole run; ``optimizer.steps`` are done.
+        loss_scale: in float16; else None.
         best_loss: lowest validation loss so far.
         stale: evaluations since then.
     """
@@ -80,6 +81,7 @@ class Run:
         self.total = config.total_steps(len(corpus.train), self.n_ctx)
         self.optimizer = AdamW(model.parameters(), config.lr, betas=(0.9, config.beta2),
                                weight_decay=config.weight_decay)
+        self.loss_scale = LossScale() if config.precision == "float16" else None
         self.best_loss, self.stale = math.inf, 0
         self._states = States(folder, run_digest(notes))
 
@@ -92,6 +94,8 @@ class Run:
         """Write all that the next step depends on."""
         tensors = {f"model.{name}": array for name, array in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": array for name, array in self.optimizer.state_dict().items()}
+        if self.loss_scale:
+            tensors |= {f"loss_scale.{name}": array for name, array in self.loss_scale.state_dict().items()}
         tensors |= {"best_loss": np.array(self.best_loss), "stale": np.array(self.stale)}
         self._states.save(self.optimizer.steps, tensors)
 
@@ -105,10 +109,12 @@ class Run:
         if missing := {"best_loss", "stale"} - set(tensors):
             raise CheckpointError(f"cannot resume ({self.folder}): the state lacks {' and '.join(sorted(missing))}; "
                                   "start a new run in another folder")
-        model, optimizer = ({name.removeprefix(kind): array for name, array in tensors.items()
-                             if name.startswith(kind)} for kind in ("model.", "optimizer."))
+        model, optimizer, scale = ({name.removeprefix(kind): array for name, array in tensors.items()
+                                    if name.startswith(kind)} for kind in ("model.", "optimizer.", "loss_scale."))
         self.model.load_state_dict(model)
         self.optimizer.load_state_dict(optimizer)
+        if self.loss_scale:
+            self.loss_scale.load_state_dict(scale)
         self.best_loss, self.stale = float(tensors["best_loss"]), int(tensors["stale"])
 
     def save_model(self, progress: Progress) -> None:

@@ -22,13 +22,14 @@ from tinygrad_gpt.files import run_lock, write_atomic
 from tinygrad_gpt.models.gpt2 import GPT2, seed_dropout
 from tinygrad_gpt.models.lora import apply_lora, merge_lora, save_adapter, uniform_by_inputs
 from tinygrad_gpt.optim import AdamW, warmup_cosine
+from tinygrad_gpt.precision import precision
 from tinygrad_gpt.recipes.respond import settled_style
 from tinygrad_gpt.recipes.run_folder import Log, States, holds_run, read_run, run_digest, write_run
 from tinygrad_gpt.recipes.saved import SavedModel, file_digest, load_model, model_file, origin, save_model
 from tinygrad_gpt.recipes.tuning_config import TuningConfig
 from tinygrad_gpt.tensor import Tensor
 from tinygrad_gpt.text import Tokenizer
-from tinygrad_gpt.train import Progress, train_step
+from tinygrad_gpt.train import LossScale, Progress, train_step
 from tinygrad_gpt.train.memory import check_memory, memory_estimate
 from tinygrad_gpt.train.pictures import draw_curves
 
@@ -92,10 +93,11 @@ def start(make: MakeTask, config: TuningConfig, out: str | Path, *, report: Call
     base = load_model(config.base)
     config = replace(config, style=settled_style(base, config.style))
     model, task = _prepare(make, config, base)
-    before = task.scores()
+    with precision(config.precision):
+        before = task.scores()
     config = replace(config, data=_absolute(config.data), base=_absolute(config.base))
     out.mkdir(parents=True, exist_ok=True)
-    with run_lock(out):
+    with run_lock(out), precision(config.precision):
         _refuse_second_run(out)  # which may have begun while the data were read
         notes = {"version": __version__, "recipe": task.recipe, "config": asdict(config),
                  "sha256": _digests(config), "before": before}
@@ -135,7 +137,7 @@ def resume(make: MakeTask, kind: type[TuningConfig], out: str | Path, given: Map
                               "file back, or start a new run in another folder")
     base = load_model(config.base)
     model, task = _prepare(make, config, base)
-    with run_lock(out):
+    with run_lock(out), precision(config.precision):
         run = _Run(out, notes, config, model, base.tokenizer, task)
         run.restore()
         ready()
@@ -190,6 +192,7 @@ class _Run:
         self.model, self.tokenizer, self.task = model, tokenizer, task
         self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.optimizer = AdamW(self.trained.values(), config.lr, weight_decay=config.weight_decay)
+        self.loss_scale = LossScale() if config.precision == "float16" else None
         self.steps_per_epoch = len(self.batches(0))
         self.total = config.epochs * self.steps_per_epoch
         self._states = States(folder, run_digest(notes))
@@ -204,18 +207,22 @@ class _Run:
         """Write all that the next step depends on."""
         tensors = {f"model.{name}": parameter.numpy() for name, parameter in self.trained.items()}
         tensors |= {f"optimizer.{name}": array for name, array in self.optimizer.state_dict().items()}
+        if self.loss_scale:
+            tensors |= {f"loss_scale.{name}": array for name, array in self.loss_scale.state_dict().items()}
         self._states.save(self.optimizer.steps, tensors)
 
     def restore(self) -> None:
         """Go back to the newest state."""
         tensors = self._states.load()
-        model, optimizer = ({name.removeprefix(kind): array for name, array in tensors.items()
-                             if name.startswith(kind)} for kind in ("model.", "optimizer."))
+        model, optimizer, scale = ({name.removeprefix(kind): array for name, array in tensors.items()
+                                    if name.startswith(kind)} for kind in ("model.", "optimizer.", "loss_scale."))
         if missing := set(self.trained) - set(model):
             raise CheckpointError(f"cannot resume ({self.folder}): the state lacks {', '.join(sorted(missing))}; "
                                   "start a new run in another folder")
         self.model.adopt_state_dict(self.model.state_dict() | model)
         self.optimizer.load_state_dict(optimizer)
+        if self.loss_scale:
+            self.loss_scale.load_state_dict(scale)
 
     def finish(self, log: list[Progress]) -> SavedModel:
         """Write the model and all about it."""
@@ -275,4 +282,4 @@ def _step(run: _Run, batches: list[np.ndarray]) -> tuple[float, float]:
     if config.schedule == "cosine":
         run.optimizer.lr = warmup_cosine(step, run.total, peak=config.lr, warmup=run.total // 10)
     return train_step([partial(run.task.loss, rows) for rows in batches], run.optimizer, config.max_norm,
-                      f"step {step + 1}", run.model)
+                      f"step {step + 1}", run.model, run.loss_scale)

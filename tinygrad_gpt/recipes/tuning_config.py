@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from tinygrad_gpt.data.prompt_styles import STYLES
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.models.lora import BLOCK_LAYERS
+from tinygrad_gpt.precision import POLICIES
 from tinygrad_gpt.recipes.saved import SHIPPED_BASE
 
 __all__ = ["CHOICES", "TuningConfig", "check_choices"]
 
-CHOICES = {"style": tuple(STYLES), "train": ("all", "lora"), "schedule": ("cosine", "constant")}
+CHOICES = {"style": tuple(STYLES), "train": ("all", "lora"), "schedule": ("cosine", "constant"),
+           "precision": tuple(POLICIES)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,7 @@ class TuningConfig:
             "constant".
         weight_decay, max_norm: AdamW's decay, and the global norm to which gradients are clipped.
         dropout: of the model while it is tuned.
+        precision: in which layers compute meanwhile, one of `POLICIES`; weights and optimiser stay in float32.
         seed: of the order of the entries, the dropout masks and LoRA's initial values.
         eval_every, save_every: steps between evaluations, and between states to resume from.
         samples: validation entries that the model answers at every evaluation.
@@ -50,6 +53,7 @@ class TuningConfig:
     weight_decay: float = 0.1
     max_norm: float = 1.0
     dropout: float = 0.0
+    precision: str = "float32"
     seed: int = 123
     eval_every: int = 50
     save_every: int = 50

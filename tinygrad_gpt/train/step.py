@@ -2,12 +2,17 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
+import numpy as np
+
+from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.errors import NonFiniteError
 from tinygrad_gpt.nn import Module
 from tinygrad_gpt.nn.recompute import dropout_state
-from tinygrad_gpt.optim import AdamW, clip_grad_norm
+from tinygrad_gpt.optim import AdamW, grad_squares, scale_gradients
 from tinygrad_gpt.tensor import Tensor
+from tinygrad_gpt.train.loss_scale import LossScale
 from tinygrad_gpt.train.memory import memory_is_enough
 from tinygrad_gpt.train.nonfinite import find_non_finite
 
@@ -15,11 +20,12 @@ __all__ = ["train_step"]
 
 
 def train_step(losses: Sequence[Callable[[], Tensor]], optimizer: AdamW, max_norm: float, where: str,
-               model: Module | None = None) -> tuple[float, float]:
+               model: Module | None = None, loss_scale: LossScale | None = None) -> tuple[float, float]:
     """Update once with the mean gradient of several losses; each is computed only when its turn comes.
 
-    If the loss or the gradient is not a finite number, nothing is updated, and the step is run again with the same
-    dropout masks to find the op that is to blame.
+    A device is waited for once, when loss and norm are read. If one of them is not a finite number, nothing is updated,
+    and the step is run again with the same dropout masks: in float16 with a smaller loss scale, else (or if that does
+    not help) to find the op that is to blame.
 
     Args:
         losses: functions that run one micro-batch forward and return its loss (), the same when called again.
@@ -27,6 +33,7 @@ def train_step(losses: Sequence[Callable[[], Tensor]], optimizer: AdamW, max_nor
         max_norm: gradients are scaled to at most this global norm.
         where: what the error message says about the place, such as "step 7".
         model: what the losses run; the error message names its layers.
+        loss_scale: of a run in float16.
 
     Returns:
         The mean loss and the gradient norm before clipping.
@@ -37,20 +44,38 @@ def train_step(losses: Sequence[Callable[[], Tensor]], optimizer: AdamW, max_nor
         ResourceError: "out of memory (step 7): nothing was updated; …".
     """
     turn_back = dropout_state(model or Module())
-    optimizer.zero_grad()
-    total = 0.0
-    with memory_is_enough(where):
-        for compute in losses:
-            loss = compute() * (1 / len(losses))
-            loss.backward()
-            total += loss.item()
-        norm = clip_grad_norm(optimizer.parameters, max_norm)
-    for name, value in (("loss", total), ("gradient norm", norm)):
-        if not math.isfinite(value):
-            turn_back()
+    overflow: Literal["ignore"] | None = "ignore" if loss_scale else None  # which half the scale will mend
+    while True:
+        factor = loss_scale.value if loss_scale else 1.0
+        with memory_is_enough(where), np.errstate(over=overflow, invalid=overflow):
+            loss, norm = _gradients(losses, optimizer, factor)
+        if math.isfinite(loss) and math.isfinite(norm):
+            break
+        turn_back()
+        if not (loss_scale and math.isfinite(loss) and loss_scale.shrink()):
             found = find_non_finite(losses, optimizer.parameters, model)
             optimizer.zero_grad()
-            raise NonFiniteError(f"{name} is {value} ({where}): nothing was updated; {found}; "
+            bad, value = ("gradient norm", norm) if math.isfinite(loss) else ("loss", loss)
+            raise NonFiniteError(f"{bad} is {value} ({where}): nothing was updated; {found}; "
                                  "lower the learning rate, or look for bad values in the data")
+    clip = min(1.0, max_norm / (norm + 1e-6)) / factor
+    if clip != 1:
+        scale_gradients(optimizer.parameters, clip)
     optimizer.step()
-    return total, norm
+    if loss_scale:
+        loss_scale.grow()
+    return loss, norm
+
+
+def _gradients(losses, optimizer, factor):
+    """Make the gradients of the mean loss times a factor; that loss and their norm, both without the factor."""
+    optimizer.zero_grad()
+    values = []
+    for compute in losses:
+        loss = compute() * (factor / len(losses))
+        loss.backward()
+        values.append(loss.data)
+    backend = backend_of(values[0])
+    read = backend.to_numpy(backend.xp.stack([*values, *grad_squares(optimizer.parameters)]))  # waits
+    loss, squares = sum(map(float, read[:len(values)])), float(sum(read[len(values):]))
+    return loss / factor, math.sqrt(squares) / factor
