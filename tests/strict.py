@@ -283,8 +283,9 @@ class Array:
 
     def __setitem__(self, index, values):
         where = self.wrapped_index(index)
-        places = np.arange(self.size).reshape(self.shape)[where].reshape(-1)
-        assert len(np.unique(places)) == len(places), "a[i] = v with an index twice in i is undefined in CuPy"
+        if any(isinstance(part, (Array, list)) for part in (index if isinstance(index, tuple) else (index,))):
+            places = np.arange(self.size).reshape(self.shape)[where].reshape(-1)
+            assert len(np.unique(places)) == len(places), "a[i] = v with an index twice in i is undefined in CuPy"
         self.memory[where] = _plain(values)
 
     def __getattr__(self, name):
