@@ -1,9 +1,10 @@
 """CUDA kernels on a machine without a GPU: the backend "emulated", strict arrays and a `launch` on the CPU.
 
 The text of the kernels is compiled by g++ with cuda_on_cpu.h before it, and run with the threads of a block as fibers.
-A launch fails where CUDA would misbehave silently: arrays that are neither C-ordered nor come with their steps, of
-another type than the parameter, or read-only and written to; memory written behind an array or behind the shared memory
-asked for; a barrier that some threads never reach. Between barriers the threads run forward, backward or shuffled, another way at each launch.
+A launch fails where CUDA would misbehave silently: arrays of another type than the parameter, or neither C-ordered nor
+told with their steps, or read-only and written to; memory written outside an array or behind the shared memory asked
+for; a barrier that some threads never reach. Between barriers the threads run forward, backward or shuffled, another
+way at each launch.
 """
 
 import contextlib
@@ -61,11 +62,16 @@ def _folder():
     return folder
 
 
+_TEMPLATE = re.compile(r"^(template <.*>)\n__global__ void\s+(?:__launch_bounds__\(.*\)\s+)?(\w+)", re.MULTILINE)
+
+
 def _siblings(text, kernel):
-    """The kernels to compile along with this one: those that are templates of one type, for its type."""
+    """The kernels to compile along with this one: the templates of the same types and numbers."""
     name, _, parameters = kernel.partition("<")
-    one_type = re.findall(r"template\s*<\s*typename\s+\w+\s*>[^\n]*\n__global__\s+void\s+(\w+)", text)
-    return [f"{other}<{parameters}" for other in one_type] if name in one_type else [kernel]
+    if not parameters:
+        return [kernel]
+    template = {found: template for template, found in _TEMPLATE.findall(text)}
+    return [f"{other}<{parameters}" for other in template if template[other] == template[name]]
 
 
 @functools.cache
@@ -149,7 +155,8 @@ def launch(source, kernel, grid, block, args, shared=0):
     assert all(0 < n < 2**31 for n in grid) and max(grid[1:]) < 2**16, f"{kernel}: grid {grid}"
     assert all(n > 0 for n in block) and np.prod(block) <= 1024, f"{kernel}: block {block}"
     assert 0 <= shared <= 232448, f"{kernel}: {shared} bytes of shared memory"
-    args = [[a.memory for a in arg] if isinstance(arg, list) else getattr(arg, "memory", arg) for arg in args]
+    args = [[getattr(a, "memory", a) for a in arg] if isinstance(arg, list) else getattr(arg, "memory", arg)
+            for arg in args]
     arrays = [a for arg in args for a in (arg if isinstance(arg, list) else [arg]) if isinstance(a, np.ndarray)]
     numbers = {arg for arg in args if isinstance(arg, int)}
     for array in arrays:

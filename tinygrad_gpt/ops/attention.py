@@ -6,11 +6,13 @@ import math
 from tinygrad_gpt.autograd import op, raw
 from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.errors import ShapeError
+from tinygrad_gpt.ops.attention_kernels import has_kernels, launch_attend, launch_attend_grads
 from tinygrad_gpt.ops.dropout import dropout
 from tinygrad_gpt.ops.elementwise import where
 from tinygrad_gpt.ops.matmul import matmul
 from tinygrad_gpt.ops.shape import reshape, transpose
 from tinygrad_gpt.ops.softmax import softmax
+from tinygrad_gpt.precision import is_half
 
 __all__ = ["attend", "attention", "merge_heads", "self_attention", "split_heads"]
 
@@ -29,8 +31,11 @@ def attend(xp, q, k, v, padding, causal, keep, p):
 
     Returns:
         The result (B, H, n, D), 0 for a query that may see no key. Of each row of scores the largest and the sum of
-        the exponentials less the largest, (B, H, n, 1). Of short texts these exponentials, a tuple of tiles.
+        the exponentials less the largest, (B, H, n, 1). Of short texts these exponentials, a tuple of tiles. With CUDA
+        kernels, of each row one number only, see `launch_attend`.
     """
+    if has_kernels(q):
+        return launch_attend(q, k, v, padding, causal, keep, p)
     bmm, (batch, n_head, n, size) = backend_of(q).bmm, q.shape
     y = xp.empty((batch, n, n_head, size), dtype=q.dtype).transpose(0, 2, 1, 3)  # heads side by side in memory
     largest, sums = (xp.empty((batch, n_head, n, 1), dtype=q.dtype) for _ in range(2))
@@ -142,7 +147,7 @@ def _attention_composed(q, k, v, padding=None, keep=None, *, causal=True, p=0.0)
     scores = matmul(q, transpose(k, axes=(0, 1, 3, 2))) * (1 / math.sqrt(q.shape[-1]))
     allowed = _allowed_keys(xp, q.shape[-2], k.shape[-2], raw(padding), causal)
     if allowed is not None:
-        scores = where(allowed, scores, float(xp.finfo(scores.dtype).min))
+        scores = where(allowed, scores, -6e4 if is_half(scores.dtype) else float(xp.finfo(scores.dtype).min))
     weights = softmax(scores)
     if allowed is not None:  # a query that may see no key has the result 0
         weights = where(allowed, weights, 0.0)
@@ -163,12 +168,36 @@ def _attention_samples(r):
             (r.normal(1, 1, n, 2), *long, r.padding(1, n), r.mask(1, 1, n, n), {"p": 0.25})]
 
 
+def _check_heads(q, k, v, padding):
+    if q.ndim != 4 or k.shape != v.shape or q.shape[:2] != k.shape[:2] or q.shape[-1] != k.shape[-1]:
+        raise ShapeError(f"op 'attention': q is {q.shape}, k is {k.shape}, v is {v.shape}; "
+                         "expected (B, H, n, D), (B, H, m, D), (B, H, m, D)")
+    if padding is not None and padding.shape != (k.shape[0], k.shape[2]):
+        raise ShapeError(f"op 'attention': padding is {padding.shape} but k has {(k.shape[0], k.shape[2])}")
+
+
+def _attention_cuda(xp, q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
+    _check_heads(q, k, v, padding)
+    if not has_kernels(q):
+        return attention.function(xp, q, k, v, padding, keep, causal=causal, p=p)
+    q, k, v = (xp.ascontiguousarray(a) for a in (q, k, v))
+    padding = _for_all(xp, padding, *q.shape[1:3])
+    y, log_sums = launch_attend(q, k, v, padding, causal, keep, p)
+
+    def grads(g):
+        qkv_grads = [xp.empty(a.shape, dtype=a.dtype) for a in (q, k, v)]
+        launch_attend_grads(qkv_grads, q, k, v, g, y, log_sums, padding, causal, keep, p)
+        return *qkv_grads, None, None
+
+    return y, grads
+
+
 @op(samples=_attention_samples,
     errors=lambda r: [((r.normal(1, 1, 2, 3), r.normal(1, 1, 2, 4), r.normal(1, 1, 2, 4)),
                        "op 'attention': q is (1, 1, 2, 3), k is (1, 1, 2, 4), v is (1, 1, 2, 4)"),
                       ((r.normal(1, 1, 2, 3), r.normal(1, 1, 2, 3), r.normal(1, 1, 2, 3), r.mask(1, 3)),
                        "padding is (1, 3) but k has (1, 2)")],
-    composed=_attention_composed)
+    composed=_attention_composed, cuda=_attention_cuda)
 def attention(xp, q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
     """Each query's average of the values, weighted by the softmax of its products with the keys.
 
@@ -180,11 +209,7 @@ def attention(xp, q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
     Saves:    q, k, v, largest, sums, tiles, padding, keep
     Source:   Vaswani et al. 2017, arXiv:1706.03762
     """
-    if q.ndim != 4 or k.shape != v.shape or q.shape[:2] != k.shape[:2] or q.shape[-1] != k.shape[-1]:
-        raise ShapeError(f"op 'attention': q is {q.shape}, k is {k.shape}, v is {v.shape}; "
-                         "expected (B, H, n, D), (B, H, m, D), (B, H, m, D)")
-    if padding is not None and padding.shape != (k.shape[0], k.shape[2]):
-        raise ShapeError(f"op 'attention': padding is {padding.shape} but k has {(k.shape[0], k.shape[2])}")
+    _check_heads(q, k, v, padding)
     padding = _for_all(xp, padding, *q.shape[1:3])
     y, largest, sums, tiles = attend(xp, q, k, v, padding, causal, keep, p)
 
@@ -225,9 +250,34 @@ def _self_attention_samples(r):
              {"n_head": 2, "p": 0.25})]
 
 
+def _check_width(qkv, n_head):
+    if qkv.ndim != 3 or qkv.shape[-1] % (3 * n_head):
+        raise ShapeError(f"op 'self_attention': last axis of qkv is {qkv.shape[-1]}, not a multiple of "
+                         f"3 · n_head = {3 * n_head} (qkv is {qkv.shape}, expected (B, T, 3C))")
+
+
+def _self_attention_cuda(xp, qkv, padding=None, keep=None, *, n_head, causal=True, p=0.0):
+    _check_width(qkv, n_head)
+    qkv = xp.ascontiguousarray(qkv)
+    q, k, v = split_heads(qkv, n_head)
+    if not has_kernels(q):
+        return self_attention.function(xp, qkv, padding, keep, n_head=n_head, causal=causal, p=p)
+    padding = _for_all(xp, padding, *q.shape[1:3])
+    y, log_sums = launch_attend(q, k, v, padding, causal, keep, p)
+
+    def grads(g):
+        qkv_grad = xp.empty(qkv.shape, dtype=qkv.dtype)
+        q, k, v = split_heads(qkv, n_head)
+        (g,) = split_heads(g, n_head, 1)
+        launch_attend_grads(split_heads(qkv_grad, n_head), q, k, v, g, y, log_sums, padding, causal, keep, p)
+        return qkv_grad, None, None
+
+    return merge_heads(y), grads
+
+
 @op(samples=_self_attention_samples,
     errors=lambda r: [((r.normal(2, 3, 10), {"n_head": 2}), "is 10, not a multiple of 3 · n_head = 6")],
-    composed=_self_attention_composed)
+    composed=_self_attention_composed, cuda=_self_attention_cuda)
 def self_attention(xp, qkv, padding=None, keep=None, *, n_head, causal=True, p=0.0):
     """Attention of a sequence to itself, over all heads, from one array that holds queries, keys and values.
 
@@ -237,9 +287,7 @@ def self_attention(xp, qkv, padding=None, keep=None, *, n_head, causal=True, p=0
     Saves:    qkv, largest, sums, tiles, padding, keep
     Source:   Vaswani et al. 2017; the layout of qkv is GPT-2's c_attn
     """
-    if qkv.ndim != 3 or qkv.shape[-1] % (3 * n_head):
-        raise ShapeError(f"op 'self_attention': last axis of qkv is {qkv.shape[-1]}, not a multiple of "
-                         f"3 · n_head = {3 * n_head} (qkv is {qkv.shape}, expected (B, T, 3C))")
+    _check_width(qkv, n_head)
     q, k, v = split_heads(qkv, n_head)
     padding = _for_all(xp, padding, *q.shape[1:3])
     y, largest, sums, tiles = attend(xp, q, k, v, padding, causal, keep, p)

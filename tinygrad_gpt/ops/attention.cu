@@ -1,0 +1,547 @@
+// Causal attention of which the n × m scores are never whole: they are made tile by tile, and again on the way back.
+//
+//   S = q kᵀ / √D,  A = softmax(S) over the keys that a query may see,  U = A ⊙ keep / (1 − p),  y = U v
+//
+//   forward    a block takes 64 queries and passes over the keys, tile by tile. A row's largest score may grow on the
+//              way; what is summed up by then is scaled down to it ("online softmax"). Of A it keeps one number a row,
+//              log₂ Σ 2^S₂ with the scores in units of powers of two, S₂ = S · log₂ e.
+//   backward   Ā = (ȳ vᵀ) ⊙ keep / (1 − p),  S̄ = A ⊙ (Ā − δ),  δ = Σ Ā ⊙ A over a row, which is Σ ȳ ⊙ y:
+//              a block takes 64 queries and passes over the keys for q̄ = S̄ k / √D; another one takes 64 keys and
+//              passes over the queries for v̄ = Uᵀ ȳ and k̄ = S̄ᵀ q / √D. Each sum is made by one thread, in one
+//              order: the same bits at every run.
+//
+// Source: Dao 2023, arXiv:2307.08691; Milakov and Gimelshein 2018, arXiv:1805.02867.
+
+constexpr int ROWS = 64;      // of a block: 4 warps, 16 rows each
+constexpr int THREADS = 128;  // of a block
+
+// Rows of the other side that pass by in one tile, so that a tile takes 16 KiB at most.
+template <typename T, int WIDTH>
+constexpr int TILE = WIDTH * sizeof(T) > 512 ? 16 : WIDTH * sizeof(T) > 256 ? 32 : 64;
+
+__device__ inline int lane() { return threadIdx.x % 32; }
+__device__ inline int warp_row() { return threadIdx.x / 32 * 16; }  // the first of the 16 rows of this warp
+
+// A row of a tile in shared memory. The 16 bytes more put rows below each other into different banks.
+template <typename T, int WIDTH>
+struct alignas(16) Row {
+    T at[WIDTH + 16 / sizeof(T)];
+};
+
+// 16 bytes that are read and written at once.
+template <typename T>
+struct alignas(16) Pack {
+    static constexpr int size = 16 / sizeof(T);
+    T at[size];
+};
+
+template <typename T>
+__device__ Pack<T>& pack(T& first) { return reinterpret_cast<Pack<T>&>(first); }
+
+template <typename T>
+__device__ const Pack<T>& pack(const T& first) { return reinterpret_cast<const Pack<T>&>(first); }
+
+// 16 rows of sums, spread over the threads of a warp as the tensor cores have them: with r = lane / 4 and c = lane % 4,
+// values[i] are those of row r, columns 8i + 2c and 8i + 2c + 1, and of row r + 8, the same columns.
+template <typename A, int COLUMNS>
+struct Sheet {
+    A values[COLUMNS / 8][4];
+
+    // f(value, 0 for row r or 1 for row r + 8, column)
+    template <typename F>
+    __device__ void each(F f) {
+#pragma unroll
+        for (int i = 0; i < COLUMNS / 8; ++i)
+#pragma unroll
+            for (int e = 0; e < 4; ++e) f(values[i][e], e / 2, 8 * i + 2 * (lane() % 4) + e % 2);
+    }
+
+    __device__ void clear() {
+        each([](A& value, int, int) { value = 0; });
+    }
+};
+
+__device__ inline int sheet_row(int half) { return warp_row() + lane() / 4 + 8 * half; }
+
+// The four threads that share a row.
+template <typename A>
+__device__ A row_sum(A x) {
+    x += __shfl_xor_sync(ALL_LANES, x, 1);
+    return x + __shfl_xor_sync(ALL_LANES, x, 2);
+}
+
+template <typename A>
+__device__ A row_max(A x) {
+    x = max(x, __shfl_xor_sync(ALL_LANES, x, 1));
+    return max(x, __shfl_xor_sync(ALL_LANES, x, 2));
+}
+
+// -- Two products, made by a warp:
+//
+//   by_rows      sums += left rightᵀ   left: 16 rows, right: COLUMNS rows, both in shared memory
+//   by_columns   sums += left right    left: a sheet, right: as many rows as left has columns, in shared memory
+//
+// Plain is made of multiplications and additions of the type itself; TensorCores round to the type that they multiply.
+
+template <typename T>
+struct Plain {
+    using A = accumulator<T>;
+
+    static __device__ T rounded(T x) { return x; }
+
+    template <int WIDTH, int COLUMNS>
+    static __device__ void by_rows(Sheet<A, COLUMNS>& sums, const Row<T, WIDTH>* left, const Row<T, WIDTH>* right) {
+        const int r = lane() / 4, c = lane() % 4;
+#pragma unroll 1
+        for (int k = 0; k < WIDTH; k += Pack<T>::size) {
+            const Pack<T> a[2] = {pack(left[r].at[k]), pack(left[r + 8].at[k])};
+#pragma unroll
+            for (int i = 0; i < COLUMNS / 8; ++i)
+#pragma unroll
+                for (int e = 0; e < 2; ++e) {
+                    const Pack<T> b = pack(right[8 * i + 2 * c + e].at[k]);
+#pragma unroll
+                    for (int x = 0; x < Pack<T>::size; ++x) {
+                        sums.values[i][e] += a[0].at[x] * b.at[x];
+                        sums.values[i][2 + e] += a[1].at[x] * b.at[x];
+                    }
+                }
+        }
+    }
+
+    template <int WIDTH, int COLUMNS>
+    static __device__ void by_columns(Sheet<A, WIDTH>& sums, const Sheet<A, COLUMNS>& left,
+                                      const Row<T, WIDTH>* right) {
+        const int r = lane() / 4, c = lane() % 4;
+#pragma unroll
+        for (int k = 0; k < COLUMNS; ++k) {
+            const int owner = 4 * r + k % 8 / 2;  // of column k of the two rows
+            const A a[2] = {__shfl_sync(ALL_LANES, left.values[k / 8][k % 2], owner),
+                            __shfl_sync(ALL_LANES, left.values[k / 8][2 + k % 2], owner)};
+#pragma unroll
+            for (int i = 0; i < WIDTH / 8; ++i)
+#pragma unroll
+                for (int e = 0; e < 2; ++e) {
+                    const A b = right[k].at[8 * i + 2 * c + e];
+                    sums.values[i][e] += a[0] * b;
+                    sums.values[i][2 + e] += a[1] * b;
+                }
+        }
+    }
+};
+
+// Two neighbours of a row of halves, as the tensor cores take them.
+template <typename T>
+__device__ unsigned pair(const T& first) { return reinterpret_cast<const unsigned&>(first); }
+
+template <typename T>
+__device__ unsigned pair(float first, float second) {
+    const struct alignas(4) { T at[2]; } both = {{T(first), T(second)}};
+    return pair(both.at[0]);
+}
+
+template <typename T>  // __half or __nv_bfloat16; 16 terms of a sum at a time
+struct TensorCores {
+    using A = float;
+
+    static __device__ T rounded(T x) { return x; }
+
+    template <int WIDTH, int COLUMNS>
+    static __device__ void by_rows(Sheet<A, COLUMNS>& sums, const Row<T, WIDTH>* left, const Row<T, WIDTH>* right) {
+        const int r = lane() / 4, c = 2 * (lane() % 4);
+#pragma unroll
+        for (int k = 0; k < WIDTH; k += 16) {
+            const unsigned a[4] = {pair(left[r].at[k + c]), pair(left[r + 8].at[k + c]),
+                                   pair(left[r].at[k + 8 + c]), pair(left[r + 8].at[k + 8 + c])};
+#pragma unroll
+            for (int i = 0; i < COLUMNS / 8; ++i) {
+                const unsigned b[2] = {pair(right[8 * i + r].at[k + c]), pair(right[8 * i + r].at[k + 8 + c])};
+                tensor_product<T>(sums.values[i], a, b);
+            }
+        }
+    }
+
+    // A sheet of sums has the layout of a left factor: it stays in its registers.
+    template <int WIDTH, int COLUMNS>
+    static __device__ void by_columns(Sheet<A, WIDTH>& sums, const Sheet<A, COLUMNS>& left,
+                                      const Row<T, WIDTH>* right) {
+#pragma unroll
+        for (int k = 0; k < COLUMNS; k += 16) {
+            const float(&s)[4] = left.values[k / 8];
+            const float(&t)[4] = left.values[k / 8 + 1];
+            const unsigned a[4] = {pair<T>(s[0], s[1]), pair<T>(s[2], s[3]), pair<T>(t[0], t[1]), pair<T>(t[2], t[3])};
+#pragma unroll
+            for (int i = 0; i < WIDTH / 8; ++i) {
+                unsigned b[2];
+                transposed_factor(b, &right[k + lane() % 16].at[8 * i]);
+                tensor_product<T>(sums.values[i], a, b);
+            }
+        }
+    }
+};
+
+template <>
+struct TensorCores<float> {  // rounded to TF32; 8 terms of a sum at a time
+    using A = float;
+
+    static __device__ float rounded(float x) { return rounded_to_tf32(x); }
+
+    template <int WIDTH, int COLUMNS>
+    static __device__ void by_rows(Sheet<A, COLUMNS>& sums, const Row<float, WIDTH>* left,
+                                   const Row<float, WIDTH>* right) {
+        const int r = lane() / 4, c = lane() % 4;
+#pragma unroll
+        for (int k = 0; k < WIDTH; k += 8) {
+            const unsigned a[4] = {__float_as_uint(left[r].at[k + c]), __float_as_uint(left[r + 8].at[k + c]),
+                                   __float_as_uint(left[r].at[k + 4 + c]), __float_as_uint(left[r + 8].at[k + 4 + c])};
+#pragma unroll
+            for (int i = 0; i < COLUMNS / 8; ++i) {
+                const unsigned b[2] = {__float_as_uint(right[8 * i + r].at[k + c]),
+                                       __float_as_uint(right[8 * i + r].at[k + 4 + c])};
+                tensor_product<float>(sums.values[i], a, b);
+            }
+        }
+    }
+
+    // A left factor has columns c and c + 4 where a sheet of sums has 2c and 2c + 1. The order of the terms of a sum is
+    // free: with the rows of the right factor taken in the order of the sheet, the sheet stays in its registers.
+    template <int WIDTH, int COLUMNS>
+    static __device__ void by_columns(Sheet<A, WIDTH>& sums, const Sheet<A, COLUMNS>& left,
+                                      const Row<float, WIDTH>* right) {
+        const int r = lane() / 4, c = 2 * (lane() % 4);
+#pragma unroll
+        for (int k = 0; k < COLUMNS; k += 8) {
+            const float(&s)[4] = left.values[k / 8];
+            const unsigned a[4] = {__float_as_uint(rounded(s[0])), __float_as_uint(rounded(s[2])),
+                                   __float_as_uint(rounded(s[1])), __float_as_uint(rounded(s[3]))};
+#pragma unroll
+            for (int i = 0; i < WIDTH / 8; ++i) {
+                const unsigned b[2] = {__float_as_uint(right[k + c].at[8 * i + r]),
+                                       __float_as_uint(right[k + c + 1].at[8 * i + r])};
+                tensor_product<float>(sums.values[i], a, b);
+            }
+        }
+    }
+};
+
+// Compiled as: attend<Plain, float, 16>; attend_grad_q<Plain, double, 32>; attend_grad_kv<Plain, float, 16>
+// Compiled as: attend<TensorCores, float, 16>; attend_grad_q<TensorCores, float, 32>; attend_grad_kv<TensorCores, float, 16>
+// Compiled as: attend<TensorCores, __half, 64>; attend_grad_q<TensorCores, __half, 64>; attend_grad_kv<TensorCores, __half, 64>
+// Compiled as: attend<TensorCores, __nv_bfloat16, 128>; attend_grad_kv<TensorCores, __nv_bfloat16, 32>
+
+// -- What the kernels are given: arrays of any steps (elements from one text, head and row to the next; the numbers of a
+// row lie side by side). Query i sees the keys up to i + ahead. `raised` is 1 / (1 − p).
+
+#define PARAMETERS                                                                                        \
+    const T *q, const T *k, const T *v, const bool *allowed, const bool *keep, long long n, long long m,  \
+        long long D, long long ahead, double raised, long long q_text, long long q_head, long long q_row, \
+        long long k_text, long long k_head, long long k_row, long long allowed_text, long long allowed_head, \
+        long long allowed_row
+
+// The one head of one text that a block works on; arrays of shape (B, n, H · D), and those (B, H, n), have no gaps.
+#define HEAD                                                                                                 \
+    Head<T> {                                                                                                \
+        q + blockIdx.z * q_text + blockIdx.y * q_head, k + blockIdx.z * k_text + blockIdx.y * k_head,        \
+            v + blockIdx.z * k_text + blockIdx.y * k_head,                                                   \
+            allowed ? allowed + blockIdx.z * allowed_text + blockIdx.y * allowed_head : nullptr,             \
+            keep ? keep + (blockIdx.z * gridDim.y + blockIdx.y) * n * m : nullptr, q_row, k_row, allowed_row, \
+            int(n), int(m), int(D), int(ahead), accumulator<T>(raised)                                       \
+    }
+
+template <typename T>
+struct Head {
+    using A = accumulator<T>;
+    const T *q, *k, *v;
+    const bool *allowed, *keep;
+    long long q_row, k_row, allowed_row;
+    int n, m, D, ahead;
+    A raised;
+
+    __device__ A scale() const { return 1 / sqrt(A(D)); }
+    __device__ A scale_of_two() const { return A(1.4426950408889634) * scale(); }  // log₂ e / √D
+
+    // May each of these queries see each of these keys?
+    __device__ bool sees_all(int query, int key, int n_keys) const {
+        return !allowed && key + n_keys <= m && key + n_keys - 1 <= query + ahead;
+    }
+    __device__ bool sees(int query, int key) const {
+        return query < n && key < m && key <= query + ahead && (!allowed || allowed[query * allowed_row + key]);
+    }
+    // What dropout makes of a weight.
+    __device__ A kept(int query, int key) const {
+        return query < n && key < m && keep[query * (long long)m + key] ? raised : A(0);
+    }
+    // Where a row of an array (B, n, H · D) begins: those of this head, and from one to the next.
+    __device__ long long merged() const { return (blockIdx.z * (long long)n * gridDim.y + blockIdx.y) * D; }
+    __device__ long long merged_row() const { return (long long)gridDim.y * D; }
+    // Where the numbers of this head begin in an array (B, H, n).
+    __device__ long long rows() const { return (blockIdx.z * (long long)gridDim.y + blockIdx.y) * n; }
+};
+
+// Copy rows of an array to shared memory, with zeros behind its last row and column.
+template <typename Product, int COUNT, typename T, int WIDTH>
+__device__ void copy_rows(Row<T, WIDTH>* to, const T* from, long long step, int n_rows, int n_columns) {
+    constexpr int size = Pack<T>::size;
+    const bool whole = n_columns == WIDTH && step % size == 0 && reinterpret_cast<size_t>(from) % 16 == 0;
+    for (int i = threadIdx.x; i < COUNT * (WIDTH / size); i += THREADS) {
+        const int row = i / (WIDTH / size), column = i % (WIDTH / size) * size;
+        const T* source = from + row * step + column;
+        Pack<T> numbers;
+        if (whole && row < n_rows) numbers = pack(*source);
+        for (int x = 0; x < size; ++x)
+            if (!whole || row >= n_rows)
+                numbers.at[x] = row < n_rows && column + x < n_columns ? source[x] : T(0);
+        for (int x = 0; x < size; ++x) numbers.at[x] = Product::rounded(numbers.at[x]);
+        pack(to[row].at[column]) = numbers;
+    }
+}
+
+// Write those rows of a sheet, from row `first` of an array on, that the array has.
+template <typename T, typename A, int WIDTH>
+__device__ void write_rows(Sheet<A, WIDTH>& sheet, T* to, long long step, int first, int n_rows, int n_columns,
+                           const A (&factors)[2]) {
+    sheet.each([&](A& value, int half, int column) {
+        const int row = first + sheet_row(half);
+        if (row < n_rows && column < n_columns) to[row * step + column] = T(value * factors[half]);
+    });
+}
+
+extern __shared__ unsigned char dynamic_shared_memory[];
+
+template <typename T, int WIDTH, int OTHERS>
+struct Tiles {  // of the forward pass
+    Row<T, WIDTH> q[ROWS], k[OTHERS], v[OTHERS];
+};
+
+// y (B, n, H · D) and log_sums (B, H, n). The keys of a row may be spread over `parts` blocks, that few queries keep
+// many processors busy; then y and log_sums have an axis more, in front, and `combine` follows.
+// Grid: (tiles of queries · parts, H, B).
+template <template <typename> class Product, typename T, int WIDTH>
+__global__ void __launch_bounds__(THREADS)
+attend(PARAMETERS, long long parts, T* y, accumulator<T>* log_sums) {
+    using A = accumulator<T>;
+    constexpr int OTHERS = TILE<T, WIDTH>;
+    auto& tiles = *reinterpret_cast<Tiles<T, WIDTH, OTHERS>*>(dynamic_shared_memory);
+    const Head<T> head = HEAD;
+    const int part = blockIdx.x % parts;
+    const int first = (gridDim.x / parts - 1 - blockIdx.x / parts) * ROWS;  // the longest rows begin first
+    const int span = ((m + OTHERS - 1) / OTHERS + parts - 1) / parts * OTHERS;
+    const int stop = min(head.m, min(part * span + span, first + ROWS + head.ahead));
+    const A scale = head.scale_of_two(), lowest = -3e38;
+    A largest[2] = {lowest, lowest}, sum[2] = {0, 0};
+    Sheet<A, WIDTH> result;
+    result.clear();
+    copy_rows<Product<T>, ROWS>(tiles.q, head.q + first * q_row, q_row, head.n - first, head.D);
+
+    for (int key = part * span; key < stop; key += OTHERS) {
+        __syncthreads();  // the tiles before are read
+        copy_rows<Product<T>, OTHERS>(tiles.k, head.k + key * k_row, k_row, head.m - key, head.D);
+        copy_rows<Product<T>, OTHERS>(tiles.v, head.v + key * k_row, k_row, head.m - key, head.D);
+        __syncthreads();
+        Sheet<A, OTHERS> weights;
+        weights.clear();
+        Product<T>::by_rows(weights, tiles.q + warp_row(), tiles.k);
+        if (!head.sees_all(first, key, OTHERS))
+            weights.each([&](A& score, int half, int column) {
+                if (!head.sees(first + sheet_row(half), key + column)) score = -INFINITY;
+            });
+        A higher[2] = {largest[0], largest[1]}, shrink[2];
+        weights.each([&](A& score, int half, int) {
+            score *= scale;
+            higher[half] = max(higher[half], score);
+        });
+        for (int half = 0; half < 2; ++half) {
+            higher[half] = row_max(higher[half]);
+            shrink[half] = exp2(largest[half] - higher[half]);
+            largest[half] = higher[half];
+            sum[half] *= shrink[half];
+        }
+        weights.each([&](A& score, int half, int) {
+            score = exp2(score - largest[half]);
+            sum[half] += score;
+        });
+        if (keep)
+            weights.each([&](A& weight, int half, int column) {
+                weight *= head.kept(first + sheet_row(half), key + column);
+            });
+        result.each([&](A& value, int half, int) { value *= shrink[half]; });
+        Product<T>::by_columns(result, weights, tiles.v);
+    }
+
+    A factors[2];
+    for (int half = 0; half < 2; ++half) {
+        sum[half] = row_sum(sum[half]);
+        factors[half] = sum[half] > 0 ? 1 / sum[half] : sum[half];  // a query that sees no key: 0 (and NaN stays NaN)
+        const int row = first + sheet_row(half);
+        if (lane() % 4 == 0 && row < n)
+            log_sums[part * (n * gridDim.y * gridDim.z) + head.rows() + row] =
+                sum[half] == 0 ? A(INFINITY) : largest[half] + log2(sum[half]);  // and its weights are 2^−∞
+    }
+    y += part * (n * D * gridDim.y * gridDim.z) + head.merged();
+    write_rows(result, y, head.merged_row(), first, head.n, head.D, factors);
+}
+
+// The results of all parts of the keys as one: y = Σ 2^(log_sums − largest) ⊙ part_y / Σ 2^(log_sums − largest).
+// A warp makes a row. Grid: (rows / 4, H, B).
+template <typename T>
+__global__ void combine(const T* part_y, const accumulator<T>* part_log_sums, long long parts, long long n, long long D,
+                        T* y, accumulator<T>* log_sums) {
+    using A = accumulator<T>;
+    const long long row = blockIdx.x * 4 + threadIdx.x / 32, H = gridDim.y;
+    if (row >= n) return;
+    const long long text_row = blockIdx.z * n + row, at = (blockIdx.z * H + blockIdx.y) * n + row;
+    const long long n_rows = gridDim.z * H * n;
+    A largest = -3e38, sum = 0;
+    for (int part = 0; part < parts; ++part) {
+        const A log_sum = part_log_sums[part * n_rows + at];
+        if (log_sum != A(INFINITY)) largest = max(largest, log_sum);
+    }
+    for (int part = 0; part < parts; ++part) {
+        const A log_sum = part_log_sums[part * n_rows + at];
+        if (log_sum != A(INFINITY)) sum += exp2(log_sum - largest);
+    }
+    for (int d = lane(); d < D; d += 32) {
+        const long long place = (text_row * H + blockIdx.y) * D + d;
+        A value = 0;
+        for (int part = 0; part < parts; ++part) {
+            const A log_sum = part_log_sums[part * n_rows + at];
+            if (log_sum != A(INFINITY)) value += exp2(log_sum - largest) * A(part_y[part * n_rows * D + place]);
+        }
+        y[place] = T(sum == 0 ? sum : value / sum);
+    }
+    if (lane() == 0) log_sums[at] = sum == 0 ? A(INFINITY) : largest + log2(sum);
+}
+
+// δ (B, H, n) = Σ ȳ ⊙ y over a row. A warp makes a row. Grid: (rows / 4, H, B).
+template <typename T>
+__global__ void attend_delta(const T* y, const T* g, long long n, long long D, accumulator<T>* delta) {
+    using A = accumulator<T>;
+    const long long row = blockIdx.x * 4 + threadIdx.x / 32, H = gridDim.y;
+    if (row >= n) return;
+    const long long begin = ((blockIdx.z * n + row) * H + blockIdx.y) * D;
+    A sum = 0;
+    for (int d = lane(); d < D; d += 32) sum += A(y[begin + d]) * A(g[begin + d]);
+    sum = warp_sum(sum);
+    if (lane() == 0) delta[(blockIdx.z * H + blockIdx.y) * n + row] = sum;
+}
+
+template <typename T, int WIDTH, int OTHERS>
+struct QueryTiles {  // of the gradient of the queries
+    Row<T, WIDTH> q[ROWS], g[ROWS], k[OTHERS], v[OTHERS];
+};
+
+// grad_q, of the steps of q. Grid: (tiles of queries, H, B).
+template <template <typename> class Product, typename T, int WIDTH>
+__global__ void __launch_bounds__(THREADS)
+attend_grad_q(PARAMETERS, const T* g, const accumulator<T>* log_sums, const accumulator<T>* delta, T* grad_q) {
+    using A = accumulator<T>;
+    constexpr int OTHERS = TILE<T, WIDTH>;
+    auto& tiles = *reinterpret_cast<QueryTiles<T, WIDTH, OTHERS>*>(dynamic_shared_memory);
+    const Head<T> head = HEAD;
+    const int first = (gridDim.x - 1 - blockIdx.x) * ROWS;
+    const int stop = min(head.m, first + ROWS + head.ahead);
+    const A scale = head.scale_of_two();
+    A log_sum[2], row_delta[2];
+    for (int half = 0; half < 2; ++half) {
+        const int row = first + sheet_row(half);
+        log_sum[half] = row < n ? log_sums[head.rows() + row] : A(INFINITY);
+        row_delta[half] = row < n ? delta[head.rows() + row] : A(0);
+    }
+    Sheet<A, WIDTH> result;
+    result.clear();
+    copy_rows<Product<T>, ROWS>(tiles.q, head.q + first * q_row, q_row, head.n - first, head.D);
+    copy_rows<Product<T>, ROWS>(tiles.g, g + head.merged() + first * head.merged_row(), head.merged_row(),
+                                head.n - first, head.D);
+
+    for (int key = 0; key < stop; key += OTHERS) {
+        __syncthreads();  // the tiles before are read
+        copy_rows<Product<T>, OTHERS>(tiles.k, head.k + key * k_row, k_row, head.m - key, head.D);
+        copy_rows<Product<T>, OTHERS>(tiles.v, head.v + key * k_row, k_row, head.m - key, head.D);
+        __syncthreads();
+        Sheet<A, OTHERS> weights, d;
+        weights.clear();
+        Product<T>::by_rows(weights, tiles.q + warp_row(), tiles.k);
+        if (!head.sees_all(first, key, OTHERS))
+            weights.each([&](A& score, int half, int column) {
+                if (!head.sees(first + sheet_row(half), key + column)) score = -INFINITY;
+            });
+        weights.each([&](A& score, int half, int) { score = exp2(score * scale - log_sum[half]); });  // A
+        d.clear();
+        Product<T>::by_rows(d, tiles.g + warp_row(), tiles.v);
+        if (keep)
+            d.each([&](A& value, int half, int column) {
+                value *= head.kept(first + sheet_row(half), key + column);
+            });
+        for (int i = 0; i < OTHERS / 8; ++i)  // S̄ = A ⊙ (Ā − δ)
+            for (int e = 0; e < 4; ++e) d.values[i][e] = weights.values[i][e] * (d.values[i][e] - row_delta[e / 2]);
+        Product<T>::by_columns(result, d, tiles.k);
+    }
+    const A factors[2] = {head.scale(), head.scale()};
+    write_rows(result, grad_q + (head.q - q), q_row, first, head.n, head.D, factors);
+}
+
+template <typename T, int WIDTH, int OTHERS>
+struct KeyTiles {  // of the gradients of keys and values
+    Row<T, WIDTH> k[ROWS], v[ROWS], q[OTHERS], g[OTHERS];
+    accumulator<T> log_sums[OTHERS], delta[OTHERS];
+};
+
+// grad_k and grad_v, of the steps of k and v. All sheets lie across: keys are rows, queries are columns.
+// Grid: (tiles of keys, H, B).
+template <template <typename> class Product, typename T, int WIDTH>
+__global__ void __launch_bounds__(THREADS)
+attend_grad_kv(PARAMETERS, const T* g, const accumulator<T>* log_sums, const accumulator<T>* delta, T* grad_k,
+               T* grad_v) {
+    using A = accumulator<T>;
+    constexpr int OTHERS = TILE<T, WIDTH>;
+    auto& tiles = *reinterpret_cast<KeyTiles<T, WIDTH, OTHERS>*>(dynamic_shared_memory);
+    const Head<T> head = HEAD;
+    const int first = blockIdx.x * ROWS;
+    const A scale = head.scale_of_two();
+    Sheet<A, WIDTH> result_k, result_v;
+    result_k.clear();
+    result_v.clear();
+    copy_rows<Product<T>, ROWS>(tiles.k, head.k + first * k_row, k_row, head.m - first, head.D);
+    copy_rows<Product<T>, ROWS>(tiles.v, head.v + first * k_row, k_row, head.m - first, head.D);
+
+    for (int query = max(0, first - head.ahead); query < n; query += OTHERS) {  // from the first that sees a key
+        __syncthreads();  // the tiles before are read
+        copy_rows<Product<T>, OTHERS>(tiles.q, head.q + query * q_row, q_row, head.n - query, head.D);
+        copy_rows<Product<T>, OTHERS>(tiles.g, g + head.merged() + query * head.merged_row(), head.merged_row(),
+                                      head.n - query, head.D);
+        for (int i = threadIdx.x; i < OTHERS; i += THREADS) {
+            const bool there = query + i < n;
+            tiles.log_sums[i] = there ? log_sums[head.rows() + query + i] : A(INFINITY);  // no weight: 2^−∞
+            tiles.delta[i] = there ? delta[head.rows() + query + i] : A(0);
+        }
+        __syncthreads();
+        Sheet<A, OTHERS> weights, d;
+        weights.clear();
+        Product<T>::by_rows(weights, tiles.k + warp_row(), tiles.q);
+        if (!head.sees_all(query, first, ROWS))
+            weights.each([&](A& score, int half, int column) {
+                if (!head.sees(query + column, first + sheet_row(half))) score = -INFINITY;
+            });
+        weights.each([&](A& score, int, int column) { score = exp2(score * scale - tiles.log_sums[column]); });  // Aᵀ
+        d.clear();
+        Product<T>::by_rows(d, tiles.v + warp_row(), tiles.g);
+        if (keep)
+            d.each([&](A& value, int half, int column) {
+                value *= head.kept(query + column, first + sheet_row(half));
+            });
+        for (int i = 0; i < OTHERS / 8; ++i)  // S̄ᵀ = Aᵀ ⊙ (Āᵀ − δ)
+            for (int e = 0; e < 4; ++e) {
+                const int column = 8 * i + 2 * (lane() % 4) + e % 2;
+                d.values[i][e] = weights.values[i][e] * (d.values[i][e] - tiles.delta[column]);
+            }
+        if (keep)
+            weights.each([&](A& weight, int half, int column) {
+                weight *= head.kept(query + column, first + sheet_row(half));
+            });
+        Product<T>::by_columns(result_v, weights, tiles.g);
+        Product<T>::by_columns(result_k, d, tiles.q);
+    }
+    const A factors_k[2] = {head.scale(), head.scale()}, factors_v[2] = {1, 1};
+    write_rows(result_k, grad_k + (head.k - k), k_row, first, head.m, head.D, factors_k);
+    write_rows(result_v, grad_v + (head.v - v), k_row, first, head.m, head.D, factors_v);
+}
