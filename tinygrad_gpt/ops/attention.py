@@ -12,7 +12,7 @@ from tinygrad_gpt.ops.elementwise import where
 from tinygrad_gpt.ops.matmul import matmul
 from tinygrad_gpt.ops.shape import reshape, transpose
 from tinygrad_gpt.ops.softmax import softmax
-from tinygrad_gpt.precision import is_half
+from tinygrad_gpt.precision import is_half, wide
 
 __all__ = ["attend", "attention", "merge_heads", "self_attention", "split_heads"]
 
@@ -36,6 +36,9 @@ def attend(xp, q, k, v, padding, causal, keep, p):
     """
     if has_kernels(q):
         return launch_attend(q, k, v, padding, causal, keep, p)
+    if is_half(q.dtype):  # decoding, which calls no op
+        y, *rest = attend(xp, *(a.astype(wide(a.dtype)) for a in (q, k, v)), padding, causal, keep, p)
+        return y.astype(q.dtype), *rest
     bmm, (batch, n_head, n, size) = backend_of(q).bmm, q.shape
     y = xp.empty((batch, n, n_head, size), dtype=q.dtype).transpose(0, 2, 1, 3)  # heads side by side in memory
     largest, sums = (xp.empty((batch, n_head, n, 1), dtype=q.dtype) for _ in range(2))
@@ -179,7 +182,7 @@ def _check_heads(q, k, v, padding):
 def _attention_cuda(xp, q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
     _check_heads(q, k, v, padding)
     if not has_kernels(q):
-        return attention.function(xp, q, k, v, padding, keep, causal=causal, p=p)
+        return attention.body((q, k, v))(xp, q, k, v, padding, keep, causal=causal, p=p)
     q, k, v = (xp.ascontiguousarray(a) for a in (q, k, v))
     padding = _for_all(xp, padding, *q.shape[1:3])
     y, log_sums = launch_attend(q, k, v, padding, causal, keep, p)
@@ -261,7 +264,7 @@ def _self_attention_cuda(xp, qkv, padding=None, keep=None, *, n_head, causal=Tru
     qkv = xp.ascontiguousarray(qkv)
     q, k, v = split_heads(qkv, n_head)
     if not has_kernels(q):
-        return self_attention.function(xp, qkv, padding, keep, n_head=n_head, causal=causal, p=p)
+        return self_attention.body((qkv,))(xp, qkv, padding, keep, n_head=n_head, causal=causal, p=p)
     padding = _for_all(xp, padding, *q.shape[1:3])
     y, log_sums = launch_attend(q, k, v, padding, causal, keep, p)
 
