@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import cuda_on_cpu  # registers the backend "emulated", which runs CUDA kernels
 import pytest
 import strict  # noqa: F401 - registers the stand-in for CuPy as backend "strict"
 from hypothesis import HealthCheck, settings
@@ -22,14 +23,22 @@ def pytest_addoption(parser):
                      help="run the tests that touch arrays on this backend, too (cupy, on a machine with a GPU)")
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "kernels: what runs on each backend runs with the CUDA kernels on the CPU, too")
+
+
 def pytest_generate_tests(metafunc):
     if "backend" in metafunc.fixturenames:
-        metafunc.parametrize("backend", ["numpy", "strict", *metafunc.config.getoption("--backend")], indirect=True)
+        emulated = ["emulated"] * (metafunc.definition.get_closest_marker("kernels") is not None)
+        metafunc.parametrize("backend", ["numpy", "strict", *emulated, *metafunc.config.getoption("--backend")],
+                             indirect=True)
 
 
 @pytest.fixture
 def backend(request):
     """Each backend in turn, as the default of the test."""
+    if request.param == "emulated" and cuda_on_cpu.COMPILER is None:
+        pytest.skip("g++, which compiles the kernels for the CPU, is not installed")
     before = default_backend().name
     yield use_backend(request.param)
     use_backend(before)

@@ -214,10 +214,18 @@ template <> struct Name<long long> { static constexpr const char* text = "int64"
 template <> struct Name<unsigned long long> { static constexpr const char* text = "uint64"; };
 
 // What a parameter of a kernel accepts: "float32*" (to be written to), "const float32*", "long long", "double".
+struct Type {
+    bool constant;
+    const char *name, *stars;
+    std::string text() const { return (constant ? std::string("const ") : "") + name + stars; }
+    bool takes(const std::string& given) const {
+        return given == text() || (constant && given == std::string(name) + stars) || (*stars && given == "None");
+    }
+};
 template <class P> struct Parameter {
     static_assert(std::is_same_v<P, long long> || std::is_same_v<P, double>,
                   "a kernel takes pointers, long long (Python's int) and double (float)");
-    static std::string name() { return std::is_same_v<P, double> ? "double" : "long long"; }
+    static constexpr Type type{false, std::is_same_v<P, double> ? "double" : "long long", ""};
     static P value(uint64_t bits) {
         P value;
         memcpy(&value, &bits, sizeof value);
@@ -225,28 +233,40 @@ template <class P> struct Parameter {
     }
 };
 template <class T> struct Parameter<T*> {
-    static std::string name() {
-        return (std::is_const_v<T> ? std::string("const ") : "") + Name<std::remove_const_t<T>>::text + "*";
-    }
+    static constexpr Type type{std::is_const_v<T>, Name<std::remove_const_t<T>>::text, "*"};
     static T* value(uint64_t bits) { return reinterpret_cast<T*>(bits); }
 };
-
 template <class T> struct Parameter<T* const*> {  // a table of pointers, Python's list of arrays
-    static std::string name() { return Parameter<T*>::name() + "*"; }
+    static constexpr Type type{std::is_const_v<T>, Name<std::remove_const_t<T>>::text, "**"};
     static T* const* value(uint64_t bits) { return reinterpret_cast<T* const*>(bits); }
 };
 
-template <class... P, size_t... I>
-void check(const Launch& launch, std::index_sequence<I...>) {
-    const std::string wanted[] = {Parameter<P>::name()...};
-    if (sizeof...(P) != launch.count) {
-        failure = std::to_string(launch.count) + " arguments for " + std::to_string(sizeof...(P)) + " parameters";
-        return;
+static void check(const Launch& launch, const Type* types, long long count) {
+    if (count != launch.count)
+        failure = std::to_string(launch.count) + " arguments for " + std::to_string(count) + " parameters";
+    for (long long i = 0; failure.empty() && i < count; ++i)
+        if (!types[i].takes(launch.types[i]))
+            failure = "argument " + std::to_string(i) + " is " + launch.types[i] + ", expected " + types[i].text();
+}
+
+static void run_grid(const Launch& launch) {
+    gridDim = {launch.grid[0], launch.grid[1], launch.grid[2]};
+    blockDim = {launch.block[0], launch.block[1], launch.block[2]};
+    n_threads = blockDim.x * blockDim.y * blockDim.z;
+    launched = &launch;
+    auto [start, size] = shared_segment();
+    std::vector<unsigned> places;
+    for (unsigned i : turn(places, gridDim.x * gridDim.y * gridDim.z, launch.order)) {
+        blockIdx = {i % gridDim.x, i / gridDim.x % gridDim.y, i / gridDim.x / gridDim.y};
+        memset(start, POISON, size);
+        run_block(launch);
+        unsigned char* behind = dynamic_shared_memory + launch.shared;
+        if (failure.empty() && std::any_of(behind, behind + GUARD, [](unsigned char c) { return c != POISON; }))
+            failure = "written behind the " + std::to_string(launch.shared) + " bytes of dynamic shared memory";
+        if (failure.empty()) continue;
+        for (Fiber& fiber : fibers) fiber.started = false;  // what they were doing is given up
+        break;
     }
-    for (size_t i = 0; i < sizeof...(P); ++i)
-        if (wanted[i] != launch.types[i] && wanted[i] != std::string("const ") + launch.types[i] &&
-            !(wanted[i].back() == '*' && launch.types[i] == std::string("None")))
-            failure = "argument " + std::to_string(i) + " is " + launch.types[i] + ", expected " + wanted[i];
 }
 
 template <class... P, size_t... I>
@@ -257,29 +277,13 @@ void call(void (*kernel)(P...), const Launch& launch, std::index_sequence<I...>)
 // Run a kernel over its grid; the text of what went wrong, empty if nothing did.
 template <class... P>
 const char* run(void (*kernel)(P...), const Launch& launch) {
-    failure.clear();
-    check<P...>(launch, std::index_sequence_for<P...>());
-    if (!failure.empty()) return failure.c_str();
-    gridDim = {launch.grid[0], launch.grid[1], launch.grid[2]};
-    blockDim = {launch.block[0], launch.block[1], launch.block[2]};
-    n_threads = blockDim.x * blockDim.y * blockDim.z;
+    static const Type types[] = {Parameter<P>::type...};
     static void (*running)(P...);
-    running = kernel, launched = &launch;
+    running = kernel;
     body = [](const Launch& launch) { call(running, launch, std::index_sequence_for<P...>()); };
-    auto [start, size] = shared_segment();
-    std::vector<unsigned> places;
-    for (unsigned i : turn(places, gridDim.x * gridDim.y * gridDim.z, launch.order)) {
-        blockIdx = {i % gridDim.x, i / gridDim.x % gridDim.y, i / gridDim.x / gridDim.y};
-        memset(start, POISON, size);
-        run_block(launch);
-        unsigned char* behind = dynamic_shared_memory + launch.shared;
-        if (failure.empty() && std::any_of(behind, behind + GUARD, [](unsigned char c) { return c != POISON; }))
-            failure = "written behind the " + std::to_string(launch.shared) + " bytes of dynamic shared memory";
-        if (!failure.empty()) {
-            for (Fiber& fiber : fibers) fiber.started = false;  // what they were doing is given up
-            break;
-        }
-    }
+    failure.clear();
+    check(launch, types, sizeof...(P));
+    if (failure.empty()) run_grid(launch);
     return failure.c_str();
 }
 

@@ -25,10 +25,12 @@ import strict
 
 from tinygrad_gpt.backend import KERNEL_HEADER, register_backend
 from tinygrad_gpt.errors import BackendError
+from tinygrad_gpt.ops.kernels import SCALARS
 
 EMULATOR = Path(__file__).with_suffix(".h")
 COMPILER = shutil.which("g++")
-FLAGS = ("-std=c++17", "-O1", "-shared", "-fPIC", "-ffp-contract=off", "-fno-extern-tls-init", "-U_FORTIFY_SOURCE", "-w")
+FLAGS = ("-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-ffp-contract=off", "-fno-extern-tls-init",
+         "-U_FORTIFY_SOURCE")
 GUARD = 64  # bytes before and behind each array that nobody may touch
 NAN = 0xFF  # they are filled with; a NaN in every floating type
 
@@ -55,39 +57,48 @@ def in_order(order):
 
 @functools.cache
 def _folder():
-    """Of the compiled kernels; it goes with the process."""
+    """Of the compiled kernels; it goes with the process. With the headers, cuda_on_cpu.h compiled beforehand."""
+    if COMPILER is None:
+        raise BackendError("backend 'emulated': g++ is not installed; it compiles the CUDA kernels for the CPU")
     folder = tempfile.TemporaryDirectory(prefix="cuda_on_cpu_", ignore_cleanup_errors=True)
+    for header in (EMULATOR, EMULATOR.with_name("tensor_cores_on_cpu.h")):
+        shutil.copy(header, folder.name)
     for header in ("cuda_fp16.h", "cuda_bf16.h"):  # what a kernel includes is in cuda_on_cpu.h
         Path(folder.name, header).touch()
+    _compile(Path(folder.name, EMULATOR.name), ".h.gch", "-x", "c++-header")
     return folder
+
+
+def _compile(source, suffix, *flags):
+    made = source.with_suffix(suffix)
+    command = [COMPILER, *FLAGS, *flags, f"-I{source.parent}", source, "-o", made]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, f"g++:\n{done.stderr[:4000]}"
+    return made
 
 
 _TEMPLATE = re.compile(r"^(template <.*>)\n__global__ void\s+(?:__launch_bounds__\(.*\)\s+)?(\w+)", re.MULTILINE)
 
 
 def _siblings(text, kernel):
-    """The kernels to compile along with this one: the templates of the same types and numbers."""
+    """The kernels to compile along with this one: of one type, for every type; else those with the same parameters."""
     name, _, parameters = kernel.partition("<")
-    if not parameters:
-        return [kernel]
     template = {found: template for template, found in _TEMPLATE.findall(text)}
-    return [f"{other}<{parameters}" for other in template if template[other] == template[name]]
+    others = [other for other in template if template[other] == template.get(name)]
+    if template.get(name) == "template <typename T>":
+        return [f"{other}<{scalar}>" for other in others for scalar in SCALARS.values()]
+    return [f"{other}<{parameters}" for other in others] or [kernel]
 
 
 @functools.cache
 def _library(text, kernels):
     """The compiled kernels as a dict of functions."""
-    if COMPILER is None:
-        raise BackendError("backend 'emulated': g++ is not installed; it compiles the CUDA kernels for the CPU")
     wrappers = [f'extern "C" const char* run_{i}(const cuda_on_cpu::Launch* launch) '
                 f"{{ return cuda_on_cpu::run(&{kernel}, *launch); }}" for i, kernel in enumerate(kernels)]
-    code = "\n".join([f'#include "{EMULATOR}"', text, *wrappers])
+    code = "\n".join([f'#include "{EMULATOR.name}"', text, *wrappers])
     source = Path(_folder().name, hashlib.sha256(code.encode()).hexdigest()[:16] + ".cpp")
     source.write_text(code, encoding="utf-8")
-    made = subprocess.run([COMPILER, *FLAGS, f"-I{source.parent}", source, "-o", source.with_suffix(".so")],
-                          capture_output=True, text=True)
-    assert made.returncode == 0, f"g++ on {', '.join(kernels)}:\n{made.stderr[:4000]}"
-    library = ctypes.CDLL(str(source.with_suffix(".so")))
+    library = ctypes.CDLL(str(_compile(source, ".so")))
     functions = {kernel: library[f"run_{i}"] for i, kernel in enumerate(kernels)}
     for function in functions.values():
         function.restype = ctypes.c_char_p

@@ -1,4 +1,6 @@
-"""NVIDIA's compiler of CUDA C++ as a library: it needs no GPU. Wheels: nvidia-cuda-nvrtc-cu12, nvidia-cuda-runtime-cu12.
+"""NVIDIA's compiler of CUDA C++ as a library, NVRTC: it needs no GPU.
+
+It comes in the wheel nvidia-cuda-nvrtc-cu12, the headers that kernels include in nvidia-cuda-runtime-cu12.
 
 Source: https://docs.nvidia.com/cuda/nvrtc/
 """
