@@ -7,8 +7,8 @@ import click
 
 from tinygrad_gpt.cli.options import NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval, common_options, echo
 from tinygrad_gpt.cli.progress import PreparationLines, progress_shown
-from tinygrad_gpt.cli.sections import SectionedCommand, section
-from tinygrad_gpt.cli.show import note, report_text
+from tinygrad_gpt.cli.sections import SectionedCommand, precision_option, section
+from tinygrad_gpt.cli.show import note, note_half_precision, report_text
 
 __all__ = ["command"]
 
@@ -70,6 +70,7 @@ data, start, model, reading, training, folder = map(section, (
 @training("--lm-weight", type=UnitInterval(), default=1.0, help="Weight of the language-model loss on the texts.")
 @training("--class-weights", type=click.Choice(["none", "balanced"]), default="none",
           help="balanced: classes count alike, however many texts they have.")
+@precision_option(training)
 @training("--seed", type=NonNegativeInt(), default=123, help="Seed of the head, the order of the texts and dropout.")
 @folder("--float16", is_flag=True, help="Store the weights in half precision.")
 @folder("--out", required=True, type=click.Path(path_type=Path), metavar="DIR",
@@ -85,6 +86,7 @@ def command(ctx: click.Context, out: Path, **settings: Any) -> None:
     from tinygrad_gpt.recipes.finetune_classifier import FinetuneConfig, finetune_classifier
 
     config = FinetuneConfig(**settings)
+    note_half_precision(settings["precision"])
     with progress_shown() as report:
         result = finetune_classifier(config, out, report, PreparationLines())
     if result.caution:

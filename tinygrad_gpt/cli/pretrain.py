@@ -17,7 +17,8 @@ from tinygrad_gpt.cli.options import (
     echo,
 )
 from tinygrad_gpt.cli.progress import PreparationLines, progress_shown
-from tinygrad_gpt.cli.sections import SectionedCommand, section
+from tinygrad_gpt.cli.sections import SectionedCommand, precision_option, section
+from tinygrad_gpt.cli.show import note_half_precision
 
 if TYPE_CHECKING:
     from tinygrad_gpt.train import Preparation, Progress
@@ -66,6 +67,7 @@ data, vocabulary, model, training, watching, folder = map(section, (
 @training("--beta2", type=UnitInterval(), default=0.99, show_default=True, help="Second decay rate of AdamW.")
 @training("--weight-decay", type=UnitInterval(), default=0.1, show_default=True, help="Weight decay of AdamW.")
 @training("--max-norm", type=PositiveFloat(), default=1.0, show_default=True, help="Gradients are clipped to it.")
+@precision_option(training)
 @training("--recompute", is_flag=True, help="Take less memory and more time: compute each block twice.")
 @training("--seed", type=NonNegativeInt(), default=0, show_default=True,
           help="Seed of the weights, the windows, dropout and the samples.")
@@ -90,6 +92,7 @@ def command(ctx: click.Context, out: Path, resume: bool, **settings: Any) -> Non
              if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT}
     if not resume and not settings["data"]:
         raise click.MissingParameter(ctx=ctx, param=next(p for p in command.params if p.name == "data"))
+    note_half_precision(settings["precision"])
     show_preparation = PreparationLines()
     with stops_wait(f"the run can be resumed; go on with: {_resume_command(ctx, out)}") as stop_here, \
             progress_shown() as show:

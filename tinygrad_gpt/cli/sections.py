@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-__all__ = ["SectionedCommand", "section"]
+__all__ = ["SectionedCommand", "precision_option", "section"]
 
 
 class SectionedOption(click.Option):
@@ -24,6 +24,12 @@ class SectionedOption(click.Option):
 def section(title: str) -> Callable[..., Any]:
     """`click.option`, under a heading of the help."""
     return functools.partial(click.option, cls=SectionedOption, section=title, show_default=True)
+
+
+def precision_option(option: Callable[..., Any]) -> Any:
+    """`--precision`, made by what `section` returned."""
+    return option("--precision", type=click.Choice(["float32", "tf32", "bfloat16", "float16"]), default="float32",
+                  help="In which layers compute; weights and optimiser stay in float32. The others are for a GPU.")
 
 
 class SectionedCommand(click.Command):

@@ -12,7 +12,7 @@ from tinygrad_gpt.cli.options import one_line
 if TYPE_CHECKING:
     from tinygrad_gpt.train import Report
 
-__all__ = ["columns", "note", "report_text", "shortened"]
+__all__ = ["columns", "note", "note_half_precision", "report_text", "shortened"]
 
 LARGEST_MATRIX = 12  # classes whose confusion matrix still fits a terminal
 
@@ -20,6 +20,15 @@ LARGEST_MATRIX = 12  # classes whose confusion matrix still fits a terminal
 def note(text: str) -> None:
     """Print one line on stderr."""
     print(one_line(text), file=sys.stderr, flush=True)
+
+
+def note_half_precision(precision: str) -> None:
+    """Say, where there is no GPU, what half precision is there."""
+    from tinygrad_gpt.backend import default_backend
+
+    if precision in ("bfloat16", "float16") and default_backend().on_host:
+        note(f"--precision {precision}: NumPy computes it as a GPU would, but slower than float32; it is fast with "
+             "--backend cupy")
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:

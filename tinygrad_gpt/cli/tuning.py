@@ -10,7 +10,8 @@ import click
 from tinygrad_gpt.cli.failures import stops_wait
 from tinygrad_gpt.cli.options import NonNegativeInt, PositiveFloat, PositiveInt, Settings, UnitInterval, echo
 from tinygrad_gpt.cli.progress import progress_shown
-from tinygrad_gpt.cli.sections import section
+from tinygrad_gpt.cli.sections import precision_option, section
+from tinygrad_gpt.cli.show import note_half_precision
 
 __all__ = ["tune", "tuning_options"]
 
@@ -43,6 +44,7 @@ def tuning_options(data_help: str, epochs: int, lr: float) -> Callable[[Callable
         training("--weight-decay", type=UnitInterval(), default=0.1, help="Weight decay of AdamW."),
         training("--max-norm", type=PositiveFloat(), default=1.0, help="Gradients are clipped to it."),
         training("--dropout", type=UnitInterval(), default=0.0, help="Dropout while training."),
+        precision_option(training),
         training("--seed", type=NonNegativeInt(), default=123, help="Seed of the order, dropout and LoRA."),
         watching("--eval-every", type=PositiveInt(), default=50, help="Steps between evaluations."),
         watching("--samples", type=NonNegativeInt(1000), default=3,
@@ -75,6 +77,7 @@ def tune(ctx: click.Context, kind: type, start: Callable, go_on: Callable, out: 
         if value is None:
             raise click.MissingParameter(ctx=ctx, param=next(p for p in ctx.command.params if p.name == name))
     assert out is not None
+    note_half_precision(settings["precision"])
     given = {name: value for name, value in settings.items()
              if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT}
     with stops_wait(f"the run can be resumed; go on with: {_resume_command(ctx, out)}") as stop_here, \
