@@ -12,14 +12,11 @@ import common  # noqa: F401 - the path
 import finetune_spam
 import generate as generate_benchmark
 import numpy as np
-from common import REPOSITORY, tokens
+from common import tokens
+from gpu_ops import at_size, ops, whole_model
 from gpu_sides import serve
 
-sys.path.append(str(REPOSITORY / "tests"))
-from checks import Call, cast, error, samples
-
-from tinygrad_gpt.autograd import OPS
-from tinygrad_gpt.backend import default_backend, on_backend, use_backend
+from tinygrad_gpt.backend import default_backend, use_backend
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.optim import AdamW
 from tinygrad_gpt.precision import precision as policy
@@ -27,8 +24,6 @@ from tinygrad_gpt.recipes.classify import classify
 from tinygrad_gpt.recipes.generate import GenerateConfig, generate
 from tinygrad_gpt.recipes.saved import SHIPPED_BASE, SHIPPED_CLASSIFIER, load_model
 from tinygrad_gpt.tape import observing
-
-SEEDS = 3  # of the samples of each op
 
 
 def seconds_of(work: Callable[[], Any]) -> float:
@@ -104,42 +99,6 @@ def shipped(texts, new):
             * len(written[0].ids)}
 
 
-def ops():
-    """For each op the largest difference from NumPy, in float32, of values and gradients; see `checks.error`."""
-    worst, failures = {}, {}
-    for name, op in OPS.items():
-        try:
-            worst[name] = max(_difference(op, arguments, settings) for seed in range(SEEDS)
-                              for arguments, settings in samples(op, seed))
-        except Exception as failure:
-            failures[name] = f"{type(failure).__name__}: {failure}"
-    return {"worst": worst, "failures": failures}
-
-
-def _difference(op, arguments, settings):
-    settings = {**settings, "dtype": "float32"} if "dtype" in settings else settings
-    arguments = [cast(a, np.float32) for a in arguments]
-    here, there = (Call(op, arguments, settings, backend=name).values()
-                   for name in ("numpy", default_backend().name))
-    return max(error(b, a) for a, b in zip(here, there, strict=True))
-
-
-def whole_model(batch, length, **sizes):
-    """Loss and gradients of GPT-2 beside NumPy's: the largest difference relative to the largest value."""
-    drawn = tokens(sizes["vocab_size"], batch, length + 1)
-    found = []
-    for name in ("numpy", default_backend().name):
-        with on_backend(name) as backend:
-            model = GPT2(GPT2Config(n_ctx=length, **sizes))
-            loss = model.loss(*(backend.from_numpy(part.copy()) for part in (drawn[:, :-1], drawn[:, 1:])))
-            loss.backward()
-            found.append((loss.item(), {name: p.grad.numpy() for name, p in model.named_parameters()}))
-    (here, expected), (there, grads) = found
-    worst = {name: float(abs(grads[name] - g).max() / abs(g).max()) for name, g in expected.items()}
-    at = max(worst, key=worst.__getitem__)
-    return {"loss": abs(there - here) / abs(here), "gradient": worst[at], "of": at}
-
-
 def profile(batch, length, precision, **sizes):
     """Seconds of each op in a step, forward and backward, every op waited for, and of a step that waits for none."""
     step, _ = training_step(batch, length, **sizes)
@@ -188,7 +147,8 @@ def machine():
             "CuPy": "none" if package == "none" else f"{package} {version(package)}"}
 
 
-WORKS = {work.__name__: work for work in (train, decode, finetune, shipped, ops, whole_model, profile, machine)}
+WORKS = {work.__name__: work for work in (train, decode, finetune, shipped, ops, at_size, whole_model, profile,
+                                       machine)}
 
 if __name__ == "__main__":
     use_backend(sys.argv[1])

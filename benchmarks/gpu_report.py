@@ -13,6 +13,7 @@ PEAKS = {
     "RTX 4090": (82.6, 82.6, 165), "RTX 3090": (35.6, 35.6, 71), "L4": (30.3, 60, 121),
 }
 PRECISIONS = ("float32", "tf32", "bfloat16")
+POLICIES = (*PRECISIONS, "float16")
 RIVALS = {"book": "torch, as in the book", "sdpa": "torch, SDPA", "compiled": "torch.compile"}
 DRY = ["**A dry run at tiny sizes, without a GPU: everything runs, and no figure means anything.**"]
 Found = Mapping[str, Any]
@@ -39,7 +40,8 @@ def report(found: Found) -> str:
                           ("finetuning", _finetuning), ("decoding", _decoding), ("shipped", _shipped),
                           ("profile", _profile), ("row-10", _row_10)):
         if name in found:
-            parts.append(section(found))
+            failed = "error" in found[name]
+            parts.append(_heading(found, name, name) + _errors([found[name]]) if failed else section(found))
     return "\n\n".join(parts)
 
 
@@ -86,6 +88,7 @@ def _utilisation(found: Found, batch: str, variant: str) -> float | None:
 
 
 def _goals(found: Found) -> str:
+    found = {name: part for name, part in found.items() if "error" not in part}
     rows = []
     for what, goal, value, form, least in _measured_goals(found):
         met = "" if value is None else "yes" if (value >= goal if least else value <= goal) else "no"
@@ -146,7 +149,11 @@ def _agreement(found: Found) -> str:
     lines += [f"op '{name}' fails: {why}" for name, why in ops.get("failures", {}).items()]
     if "loss" in model:
         lines.append(f"GPT-2: loss {model['loss']:.1e}, gradients {model['gradient']:.1e} ({model['of']}), relative")
-    return "\n\n".join(lines) + _errors((ops, model))
+    cases = found["agreement"]["kernels"].get("cases", {})
+    rows = [(case, *(figures[name] if isinstance(figures[name], str) else f"{figures[name]:.1e}" for name in POLICIES))
+            for case, figures in cases.items()]
+    lines.append(table(("at a model's sizes, from NumPy's float64", *POLICIES), rows))
+    return "\n\n".join(lines) + _errors((ops, model, found["agreement"]["kernels"]))
 
 
 def _training(found: Found) -> str:
@@ -199,9 +206,8 @@ def _decoding(found: Found) -> str:
 
 def _shipped(found: Found) -> str:
     figures = found["shipped"]
-    text = "" if "error" in figures else (f": the classifier reads {figures['texts']:,.0f} texts/s, the storyteller "
-                                          f"writes {figures['tokens']:,.0f} tokens/s, one text at a time")
-    return f"{_heading(found, 'shipped', 'Shipped models')}{text}{_errors([figures])}"
+    return (f"{_heading(found, 'shipped', 'Shipped models')}: the classifier reads {figures['texts']:,.0f} texts/s, "
+            f"the storyteller writes {figures['tokens']:,.0f} tokens/s, one text at a time")
 
 
 def _profile(found: Found) -> str:
@@ -223,6 +229,4 @@ def _profile(found: Found) -> str:
 
 
 def _row_10(found: Found) -> str:
-    figures = found["row-10"]
-    text = "" if "error" in figures else f"\n\n```\n{figures['table'].strip()}\n```"
-    return f"{_heading(found, 'row-10', 'Row 10 of the experiments')}{text}{_errors([figures])}"
+    return f"{_heading(found, 'row-10', 'Row 10 of the experiments')}\n\n```\n{found['row-10']['table'].strip()}\n```"

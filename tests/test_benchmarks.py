@@ -214,6 +214,10 @@ def test_everything_for_a_gpu_runs_without_one(gpu_run):
     assert list(errors_of(run.found)) == []
     assert run.found["agreement"]["ops"]["failures"] == {}
     assert max(run.found["agreement"]["ops"]["worst"].values()) < 1e-5
+    limits = {"float32": 1e-5, "tf32": 1e-2, "bfloat16": 1e-2, "float16": 1e-2}
+    kernels = run.found["agreement"]["kernels"]["cases"]
+    assert {"linear", "layer_norm", "self_attention, padded"} <= set(kernels)
+    assert all(figures[name] < limit for figures in kernels.values() for name, limit in limits.items())
     assert set(run.found["training"]["batches"]["2"]) == {
         "ours float32", "ours tf32", "ours bfloat16", "torch book float32", "torch book tf32", "torch sdpa float32",
         "torch sdpa tf32", "torch sdpa bfloat16", "torch compiled bfloat16"}
@@ -236,6 +240,28 @@ def test_a_step_is_wholly_told_apart(gpu_run):
     ops = gpu_run[0].found["profile"]["float32"]["ops"]
     assert {"linear", "layer_norm", "linear_cross_entropy", "embedding"} <= set(ops)
     assert all(min(forward, backward) > 0 and calls for forward, backward, calls in ops.values())
+
+
+def test_a_part_that_fails_or_has_no_time_costs_no_other(monkeypatch, tmp_path, capsys):
+    def fail(run):
+        raise KeyError("figure")
+
+    monkeypatch.setattr(gpu, "Side", LocalSide)
+    works = {"training": (1, fail), "shipped": (1, lambda run: {"texts": 5000, "tokens": 20})}
+    monkeypatch.setattr(gpu, "PARTS", works)
+    run = gpu.new_run(True, tmp_path)
+    gpu.measure(run, ["training", "shipped"], write=False)
+    text = (tmp_path / "gpu.md").read_text()
+    assert "Not measured: `KeyError: 'figure'`" in text
+    assert "the classifier reads 5,000 texts/s" in text
+    gpu.measure(late := gpu.new_run(True, tmp_path), ["shipped"], write=False, limit=-1)
+    assert "shipped" not in late.found
+    assert "texts/s" not in capsys.readouterr().out.rsplit("s at most", 1)[1]
+
+
+def test_row_10_needs_the_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("TINYGRAD_GPT_DATA", str(tmp_path))
+    assert "the data is not here" in gpu.row_10(gpu.Run(False, tmp_path, "cupy", {}, {}))["error"]
 
 
 def test_the_tests_of_a_backend_are_run_and_counted(tmp_path):
