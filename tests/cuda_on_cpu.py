@@ -163,8 +163,8 @@ def launch(source, kernel, grid, block, args, shared=0):
     text = KERNEL_HEADER.read_text(encoding="utf-8") + source.read_text(encoding="utf-8")
     function = _library(text, tuple(_siblings(text, kernel)))[kernel]
     grid, block = ((*size, 1, 1)[:3] for size in (grid, block))
-    assert all(0 < n < 2**31 for n in grid) and max(grid[1:]) < 2**16, f"{kernel}: grid {grid}"
-    assert all(n > 0 for n in block) and np.prod(block) <= 1024, f"{kernel}: block {block}"
+    assert all(0 < n < limit for n, limit in zip(grid, (2**31, 2**16, 2**16), strict=True)), f"{kernel}: grid {grid}"
+    assert 0 < np.prod(block) <= 1024, f"{kernel}: block {block}"
     assert 0 <= shared <= 232448, f"{kernel}: {shared} bytes of shared memory"
     args = [[getattr(a, "memory", a) for a in arg] if isinstance(arg, list) else getattr(arg, "memory", arg)
             for arg in args]

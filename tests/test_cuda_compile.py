@@ -57,5 +57,5 @@ def test_kernels_compile(name, architecture):
 @needs_nvrtc
 def test_the_compiler_complains():
     assert "undefined" in nvrtc.compile_cuda("__global__ void f(float* x) { x[0] = y; }", ["f"], "sm_80")
-    assert "too much shared" in nvrtc.compile_cuda(
-        "__global__ void f(float* x) { __shared__ float a[99999]; a[threadIdx.x] = x[0]; x[1] = a[1]; }", ["f"], "sm_80")
+    large = "__global__ void f(float* x) { __shared__ float a[99999]; a[threadIdx.x] = x[0]; x[1] = a[1]; }"
+    assert "too much shared" in nvrtc.compile_cuda(large, ["f"], "sm_80")

@@ -120,7 +120,8 @@ def test_arguments_are_those_of_the_kernel(launch):
     x, y = floats(4), floats(4)
     frozen = y.copy()
     frozen.flags.writeable = False
-    for args, why in [((x, y), "2 arguments for 3 parameters"), ((x, y, 1.0), "argument 2 is double, expected long long"),
+    for args, why in [((x, y), "2 arguments for 3 parameters"),
+                      ((x, y, 1.0), "argument 2 is double, expected long long"),
                       ((x, y.astype(np.float64), 1), r"argument 1 is float64\*, expected float32\*"),
                       ((x, frozen, 1), "written to a read-only array"), ((x, y[::2], 1), "not C-ordered"),
                       ((x, "y", 1), "str as an argument")]:

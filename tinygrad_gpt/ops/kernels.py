@@ -34,8 +34,9 @@ class Kernels:
             if like.dtype.name not in SCALARS:
                 raise DTypeError(f"kernel '{name}': none for {like.dtype}; use one of {', '.join(SCALARS)}")
             name = f"{name}<{SCALARS[like.dtype.name]}>"
+        launch: Any = backend_of(like).launch
         if all(grid):
-            backend_of(like).launch(self.source, name, grid, threads, args, shared)
+            launch(self.source, name, grid, threads, args, shared)
 
     def elementwise(self, name: str, like: Array, *args: Any) -> None:
         """Run a kernel with one thread for each element of ``like``; it gets their number as its last argument."""
