@@ -86,6 +86,7 @@ def test_saves_what_its_docstring_says(name):
     saves_what_it_says(OPS[name])
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("name", NAMES)
 def test_refusals(name, backend):
     for sample, text in OPS[name].errors(Draw()):
@@ -146,6 +147,7 @@ def test_same_call_twice_gives_the_same_bits(name, backend):
         assert all(a.tobytes() == b.tobytes() for a, b in zip(one, two, strict=True))
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize(("name", "composed"), [*((n, False) for n in NAMES), *((n, True) for n in FUSED)])
 def test_a_changed_value_is_never_used_silently(name, composed, backend):
     """Overwrite an argument or the result after the forward pass: an error, or the gradient as if nothing happened."""

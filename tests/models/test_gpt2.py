@@ -270,6 +270,7 @@ def test_no_float64_appears_in_a_float32_step():
     assert loss.dtype == np.float32
 
 
+@pytest.mark.kernels
 def test_a_step_runs_on_every_backend_without_float64(backend):
     with strict.pure_float32():
         model = small(dropout=0.1)

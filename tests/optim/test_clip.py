@@ -18,12 +18,14 @@ def leaves(*gradients, backend=None):
     return made
 
 
+@pytest.mark.kernels
 def test_the_norm_is_that_of_all_gradients_together(backend):
     assert grad_norm(leaves([3.0], None, [[0.0, 4.0]], backend=backend.name)) == 5.0
     assert grad_norm(leaves(None, None, backend=backend.name)) == 0.0
     assert grad_norm([]) == 0.0
 
 
+@pytest.mark.kernels
 def test_a_small_norm_changes_nothing(backend):
     p, q = leaves([3.0], [[0.0, 4.0]], backend=backend.name)
     assert clip_grad_norm([p, q], 5.1) == 5.0
@@ -31,6 +33,7 @@ def test_a_small_norm_changes_nothing(backend):
     assert q.grad.tolist() == [[0.0, 4.0]]
 
 
+@pytest.mark.kernels
 def test_a_large_norm_is_scaled_down_and_returned_as_it_was(backend):
     p, q, r = leaves([3.0], None, [[0.0, 4.0]], backend=backend.name)
     assert clip_grad_norm(iter([p, q, r]), 1.0) == 5.0
