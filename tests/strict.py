@@ -2,11 +2,13 @@
 
 What CuPy refuses is refused: conversion to the host that nobody asked for, a NumPy array as operand or index, a
 name that CuPy does not have, `where=` and `initial=` in a reduction. What CuPy does silently is done or counted:
-reading a value waits for the device (`synchronisations`), an integer index outside its axis wraps around.
-What CuPy leaves undefined is made visible: memory of `empty` holds NaN, and `a[i] = v` with an index twice in `i`
-fails. With `pure_float32()` no array may be float64.
+reading a value waits for the device (`synchronisations`), an integer index outside its axis wraps around, a product by
+`matmul` copies factors that are not contiguous, above two axes also those that are transposed (`copies`). What CuPy
+leaves undefined is made visible: memory of `empty` holds NaN, `a[i] = v` with an index twice in `i` fails, `add.at`,
+which is atomic, adds now in one order and now in another. With `pure_float32()` no array may be float64. `Backend.bmm`
+is that of CuPy, on a model of cuBLAS.
 
-Source: cupy 14, `cupy/__init__.py`, `cupy/_core/core.pyx`, `_routines_indexing.pyx`.
+Source: cupy 14, `cupy/__init__.py`, `cupy/_core/core.pyx`, `_routines_indexing.pyx`, `_routines_linalg.pyx`.
 """
 
 import contextlib
@@ -18,10 +20,11 @@ import fake_cublas
 import numpy as np
 
 from tinygrad_gpt.backend import Backend, register_backend
-from tinygrad_gpt.precision import is_half
+from tinygrad_gpt.precision import is_half, wide
 from tinygrad_gpt.products import cublas_product
 
 synchronisations = 0
+copies = 0
 _float64_allowed = True
 
 def names(text):
@@ -56,6 +59,7 @@ METHODS = names("""
     sum swapaxes take trace transpose var view
     """)
 REFUSED_SETTINGS = frozenset({"where", "initial", "like", "casting", "subok"})
+ATOMIC = names("int32 uint32 uint64 float16 float32 float64 complex64 complex128")
 DATA_DEPENDENT = frozenset({"argwhere", "flatnonzero", "nonzero", "unique", "array_equal", "allclose"})  # wait
 
 
@@ -73,6 +77,18 @@ def pure_float32():
         yield
     finally:
         _float64_allowed = True
+
+
+def _product(a, b):
+    """`cupy.matmul`: halves with sums in float32 (it knows no TF32 policy), bfloat16 up to two axes only."""
+    global copies
+    for factor in (a, b):
+        flags = factor.flags
+        copies += not (flags.c_contiguous or (flags.f_contiguous and max(a.ndim, b.ndim) <= 2))
+    if max(a.ndim, b.ndim) > 2 and "bfloat16" in (a.dtype.name, b.dtype.name):
+        raise TypeError("matmul: bfloat16 arrays of more than two axes are not supported")
+    dtype = np.promote_types(a.dtype, b.dtype)
+    return np.matmul(a.astype(wide(dtype), copy=False), b.astype(wide(dtype), copy=False)).astype(dtype, copy=False)
 
 
 def _plain(value):
@@ -102,7 +118,8 @@ class Function:
 
     def __init__(self, name):
         self.name = self.__name__ = name
-        self.numpy = getattr(np, name)
+        self.numpy = {"matmul": _product}.get(name) or getattr(np, name)
+        self.calls = 0
 
     def __call__(self, *args, out=None, **settings):
         refused = REFUSED_SETTINGS & settings.keys() - ({"where", "casting"} if self.name == "copyto" else set())
@@ -122,7 +139,15 @@ class Function:
         return result
 
     def at(self, target, index, values):
-        self.numpy.at(_plain(target), target.wrapped_index(index), _plain(values))
+        """With atomics, for the dtypes that have them; of 1-D indices every other call takes the last first."""
+        if target.dtype.name not in ATOMIC:
+            raise TypeError(f"{self.name}.at: supports only {', '.join(sorted(ATOMIC))}, not {target.dtype}")
+        self.calls += 1
+        index, values = target.wrapped_index(index), _plain(values)
+        if self.calls % 2 and isinstance(index, np.ndarray) and index.ndim == 1 and index.dtype.kind != "b":
+            values = np.broadcast_to(values, (len(index), *target.shape[1:]))
+            index, values = index[::-1], values[::-1]
+        self.numpy.at(_plain(target), index, values)
 
 
 class Package:
@@ -152,8 +177,8 @@ def _operator(name):
             if isinstance(other, np.ndarray):
                 raise TypeError(f"Unsupported type {type(other)}")
             return NotImplemented
-        result = getattr(operator, name)(self.memory, _plain(other))
-        return _wrapped(result)
+        compute = _product if name == "matmul" else getattr(operator, name)
+        return _wrapped(compute(self.memory, _plain(other)))
 
     def reflected(self, other):
         if isinstance(other, np.ndarray):

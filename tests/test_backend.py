@@ -414,6 +414,41 @@ def test_strict_behaves_as_cupy_does(x):
         x * 2
 
 
+def test_strict_products_are_those_of_matmul():
+    """What `Backend.bmm` is there for."""
+    half = strict.xp.asarray(np.ones((2, 3, 4), "bfloat16"))
+    with pytest.raises(TypeError, match="bfloat16 arrays of more than two axes"):
+        half @ half.swapaxes(1, 2)
+    with pytest.raises(TypeError, match="bfloat16 arrays of more than two axes"):
+        strict.xp.matmul(half, half.swapaxes(1, 2))
+    flat = half.reshape(6, 4)
+    assert (flat @ flat.T).dtype == half.dtype
+    many = strict.xp.asarray(np.ones((1, 4096), np.float16))
+    assert (many @ many.T).item() == 4096  # summed in float32
+
+
+def test_strict_counts_copies_of_factors():
+    a, b = (strict.xp.asarray(np.ones(shape)) for shape in ((2, 3, 4), (5, 4)))
+    for count, use in ((0, lambda: a @ b.T.copy()), (1, lambda: a @ a.swapaxes(1, 2)), (0, lambda: b @ b.T),
+                       (1, lambda: b[:, :2] @ b[:, :2].T.copy()), (0, lambda: get_backend("strict").bmm(a, b.T))):
+        before = strict.copies
+        use()
+        assert strict.copies == before + count
+
+
+def test_strict_atomics_have_no_order_and_not_every_dtype():
+    ids, sums = np.zeros(3, int), set()
+    for _ in range(2):
+        target = strict.xp.zeros(1, dtype=np.float32)
+        strict.xp.add.at(target, strict.xp.asarray(ids), strict.xp.asarray(np.array([1e8, -1e8, 1.0], np.float32)))
+        sums.add(target.item())
+    assert sums == {0.0, 1.0}
+    for dtype in ("bfloat16", "int64"):
+        target = strict.xp.zeros(1, dtype=dtype)
+        with pytest.raises(TypeError, match="supports only"):
+            strict.xp.add.at(target, strict.xp.asarray(ids), target[strict.xp.asarray(ids)])
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is one of glibc's malloc")
 def test_memory_of_freed_arrays_is_used_again():
     code = """
