@@ -9,14 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import cuda_on_cpu
 import numpy as np
 import psutil
 import pytest
 
 import tinygrad_gpt
-from tinygrad_gpt.backend import get_backend
+from tinygrad_gpt.backend import get_backend, on_backend
 from tinygrad_gpt.errors import ResourceError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+from tinygrad_gpt.precision import precision
+from tinygrad_gpt.study import view_tape
 from tinygrad_gpt.train import memory
 from tinygrad_gpt.train.memory import check_memory, memory_estimate, memory_is_enough, peak_memory
 
@@ -110,6 +113,20 @@ def test_a_run_that_does_not_fit_is_refused_in_one_line(monkeypatch):
     assert str(caught.value) == ("cannot train (memory): it takes about 12.3 GB, and 7.1 GB are free; use a smaller "
                                  "batch and accumulate more of them, a shorter context, or --recompute")
     assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize("name", ["float32", "tf32", "bfloat16", "float16"])
+@pytest.mark.skipif(cuda_on_cpu.COMPILER is None, reason="g++, which compiles them for the CPU, is not installed")
+def test_what_kernels_keep_is_within_15_percent(name):
+    config = GPT2Config(vocab_size=64, n_ctx=64, n_embd=64, n_layer=6, n_head=2)
+    block = 12 * 64 * 64 + 13 * 64
+    on_the_host = memory_estimate(GPT2Config(), 8, 1024)
+    with on_backend("emulated") as backend, precision(name):
+        model, ids = GPT2(config), backend.from_numpy(np.zeros((8, 64), int))
+        kept = view_tape(model.loss(ids, ids), model.named_parameters()).bytes
+        expected = 6 * memory._kernel_floats(config, 8, 64, block, name.endswith("16")) + 2 * 8 * 64 * 64
+        assert kept == pytest.approx(4 * expected, rel=0.15)
+        assert 0 < memory_estimate(GPT2Config(), 8, 1024, precision=name) < on_the_host
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tinygrad_gpt import ops
+from tinygrad_gpt.backend import default_backend
 from tinygrad_gpt.data.batches import book_batches, length_batches
 from tinygrad_gpt.data.book_splits import divide
 from tinygrad_gpt.data.classification import LabelledTexts, Split, read_labelled, split_for_test
@@ -151,10 +152,11 @@ def memory_needed(model: GPT2Classifier, tokens: Sequence[list[int]], config: Fi
     """
     sizes, trained = model.transformer.config, sum(parameter.size for parameter in model.trainable())
     longest = model.context if model.reading.filled else max(len(tokens[row]) for row in split.train)
-    return memory_kept(model, tokens, split.rows) + memory_estimate(
+    kept = memory_kept(model, tokens, split.rows) if default_backend().on_host else 0
+    return kept + memory_estimate(
         sizes, min(config.batch_size, len(split.train)), longest, trained=trained,
         blocks=TRAINED.get(config.train, sizes.n_layer), accumulate=config.accumulate > 1,
-        predicted=None if config.trains_language else 0, saves_state=False)
+        predicted=None if config.trains_language else 0, saves_state=False, precision=config.precision)
 
 
 def _as_saved(inputs: Texts, config: FinetuneConfig, out: Path) -> Texts:

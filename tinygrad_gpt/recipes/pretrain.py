@@ -104,7 +104,7 @@ def _refuse_second_run(out):
 def _check_memory(config, sizes):
     """Refuse a run that will not fit into memory before anything is written."""
     check_memory(memory_estimate(sizes, config.batch_size, config.n_ctx or sizes.n_ctx, recompute=config.recompute,
-                                 accumulate=config.accumulate > 1),
+                                 accumulate=config.accumulate > 1, precision=config.precision),
                  "a smaller model" if config.recompute else "--recompute")
 
 

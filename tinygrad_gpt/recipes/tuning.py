@@ -179,7 +179,7 @@ def _prepare(make: MakeTask, config: TuningConfig, base: SavedModel) -> tuple[GP
     check_memory(memory_estimate(
         model.config, task.texts * config.batch_size, int(task.lengths.max()),
         blocks=None if config.train == "all" else model.config.n_layer, trained=sum(p.size for p in model.trainable()),
-        accumulate=config.accumulate > 1, whole_logits=task.texts > 1), "LoRA")
+        accumulate=config.accumulate > 1, whole_logits=task.texts > 1, precision=config.precision), "LoRA")
     return model, task
 
 

@@ -8,7 +8,8 @@ from tinygrad_gpt.backend import default_backend, out_of_memory
 from tinygrad_gpt.errors import ResourceError
 from tinygrad_gpt.models.gpt2 import GPT2Config
 from tinygrad_gpt.ops.attention import QUERIES
-from tinygrad_gpt.ops.linear_cross_entropy import LOGITS, PRODUCT
+from tinygrad_gpt.ops.linear_cross_entropy import DEVICE_LOGITS, LOGITS, PRODUCT
+from tinygrad_gpt.precision import POLICIES, is_half
 
 __all__ = ["check_memory", "memory_estimate", "memory_is_enough", "peak_memory"]
 
@@ -17,13 +18,13 @@ FLOAT = 4  # bytes of a float32
 
 def memory_estimate(config: GPT2Config, batch_size: int, length: int, *, blocks: int | None = None,
                     trained: int | None = None, predicted: int | None = None, recompute: bool = False,
-                    accumulate: bool = False, saves_state: bool = True, whole_logits: bool = False) -> int:
-    """Bytes that training in float32 takes at its peak, beyond the interpreter and its libraries.
+                    accumulate: bool = False, saves_state: bool = True, whole_logits: bool = False,
+                    precision: str = "float32") -> int:
+    """Bytes that training takes at its peak on the default backend, beyond the interpreter and its libraries.
 
     They are the weights, AdamW's two moments, and what the hungriest moment needs besides: the loss over the
-    vocabulary, the backward pass of the last block, the last gradients, or a checkpoint, which is built in memory.
-    On the host within 15 % of what the operating system counts (tests/train/test_memory.py); a device builds no
-    checkpoint and has kernels that keep less, so it takes that much at most.
+    vocabulary, the backward pass of the last block, the last gradients, or a checkpoint, which is built in the host's
+    memory. On the host within 15 % of what the operating system counts (tests/train/test_memory.py).
 
     Args:
         config: of the model.
@@ -35,6 +36,7 @@ def memory_estimate(config: GPT2Config, batch_size: int, length: int, *, blocks:
         accumulate: are there several such batches in a step?
         saves_state: do checkpoints hold the moments, so that the run can be resumed?
         whole_logits: does the loss use more of the logits than `linear_cross_entropy` does, as that of pairs?
+        precision: in which layers compute.
     """
     c, v, rows = config.n_embd, config.vocab_size, batch_size * length
     block = 12 * c * c + (13 if config.qkv_bias else 10) * c
@@ -44,19 +46,24 @@ def memory_estimate(config: GPT2Config, batch_size: int, length: int, *, blocks:
         trained = weights if blocks is None else blocks * block + 2 * c
     saving = blocks if blocks is not None else config.n_layer
     saved, working = _block_floats(config, batch_size, length)
+    some_logits, for_head = LOGITS, min(head, PRODUCT)
+    if default_backend().launch is not None:
+        saved = _kernel_floats(config, batch_size, length, block, is_half(POLICIES[precision].dtype))
+        some_logits, for_head = DEVICE_LOGITS, v * c + head  # a padded copy of the head, a product
     kept = (saving * (rows * c if recompute else saved)  # by the blocks, the last norm and the head
             + (2 + bool(config.dropout) / FLOAT) * rows * c)
     earlier = trained if accumulate else 0  # gradients of earlier batches of the step
     scores = (rows if predicted is None else predicted) * v
     # Logits and their gradient; or some of them, and the gradient of the head's weight, which is made with them.
-    loss = 2 * scores if whole_logits else min(scores, LOGITS) + (head + min(head, PRODUCT) if scores else 0)
+    loss = 2 * scores if whole_logits else min(scores, some_logits) + (head + for_head if scores else 0)
     turned = 0 if config.tied_head else head  # the gradient of a head of its own is made as (V, C) and copied
     moments = (
         kept + loss + earlier,
         kept + (saved if recompute else 0) + working + head + earlier if saving else 0,  # backward of the last block
         # the last gradients: that of a tied table comes from the head and from the embedding, and is their sum
         trained + (2 * head if config.tied_head else 0) + 2 * rows * c,
-        trained + turned + weights + (2 * trained if saves_state else 0),  # a checkpoint, while the gradients are there
+        # a checkpoint, while the gradients are there
+        trained + turned + weights + (2 * trained if saves_state else 0) if default_backend().on_host else 0,
     )
     return int(FLOAT * (weights + 2 * trained + max(moments)))
 
@@ -72,6 +79,14 @@ def _block_floats(config: GPT2Config, batch_size: int, length: int) -> tuple[flo
     in_mlp = 9 * wide  # gelu: three of (B, T, 4C), c_proj has let one go; the residual stream
     in_attention = 10 * wide - mlp  # the MLP has let all go
     return saved, max(in_mlp, in_attention)
+
+
+def _kernel_floats(config: GPT2Config, batch_size: int, length: int, weights: int, half: bool) -> float:
+    """What the ops of a block save where they have kernels: attention no scores, GELU its input alone."""
+    wide = batch_size * length * config.n_embd
+    masks = (batch_size * config.n_head * length * length + 2 * wide) / FLOAT if config.dropout else 0  # bools
+    layers = (1 + 4 + 1 + 4 + 4) * wide  # inputs of c_attn, attention with its result, c_fc, gelu, c_proj
+    return 2 * wide + masks + (layers + weights if half else 2 * layers) / 2  # norms; layers, weights as they take them
 
 
 def check_memory(needed: int, remedy: str = "--recompute") -> None:
