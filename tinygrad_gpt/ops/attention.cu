@@ -281,18 +281,25 @@ struct Head {
 // Copy rows of an array to shared memory, with zeros behind its last row and column.
 template <typename Product, int COUNT, typename T, int WIDTH>
 __device__ void copy_rows(Row<T, WIDTH>* to, const T* from, long long step, int n_rows, int n_columns) {
-    constexpr int size = Pack<T>::size;
-    const bool whole = n_columns == WIDTH && step % size == 0 && reinterpret_cast<size_t>(from) % 16 == 0;
-    for (int i = threadIdx.x; i < COUNT * (WIDTH / size); i += THREADS) {
-        const int row = i / (WIDTH / size), column = i % (WIDTH / size) * size;
-        const T* source = from + row * step + column;
-        Pack<T> numbers;
-        if (whole && row < n_rows) numbers = pack(*source);
-        for (int x = 0; x < size; ++x)
-            if (!whole || row >= n_rows)
-                numbers.at[x] = row < n_rows && column + x < n_columns ? source[x] : T(0);
-        for (int x = 0; x < size; ++x) numbers.at[x] = Product::rounded(numbers.at[x]);
-        pack(to[row].at[column]) = numbers;
+    constexpr int size = Pack<T>::size, packs = WIDTH / size, turns = COUNT * packs / THREADS;
+    if (n_columns < WIDTH || step % size || reinterpret_cast<size_t>(from) % 16) {  // not made of whole packs
+        for (int i = threadIdx.x; i < COUNT * WIDTH; i += THREADS) {
+            const int row = i / WIDTH, column = i % WIDTH;
+            to[row].at[column] = row < n_rows && column < n_columns ? Product::rounded(from[row * step + column]) : T(0);
+        }
+        return;
+    }
+    const int row = threadIdx.x / packs, column = threadIdx.x % packs * size;
+    Pack<T> numbers[turns];  // all on their way before a thread waits for the first
+#pragma unroll
+    for (int i = 0; i < turns; ++i) {
+        const int below = row + i * (THREADS / packs);
+        numbers[i] = below < n_rows ? pack(from[below * step + column]) : Pack<T>{};
+    }
+#pragma unroll
+    for (int i = 0; i < turns; ++i) {
+        for (int x = 0; x < size; ++x) numbers[i].at[x] = Product::rounded(numbers[i].at[x]);
+        pack(to[row + i * (THREADS / packs)].at[column]) = numbers[i];
     }
 }
 
@@ -327,7 +334,7 @@ attend(PARAMETERS, long long parts, T* y, accumulator<T>* log_sums) {
     const int first = (gridDim.x / parts - 1 - blockIdx.x / parts) * ROWS;  // the longest rows begin first
     const int span = ((m + OTHERS - 1) / OTHERS + parts - 1) / parts * OTHERS;
     const int stop = min(head.m, min(part * span + span, first + ROWS + head.ahead));
-    const A scale = head.scale_of_two(), lowest = -3e38;
+    const A scale = head.scale_of_two(), lowest = -1e38;
     A largest[2] = {lowest, lowest}, sum[2] = {0, 0};
     Sheet<A, WIDTH> result;
     result.clear();
@@ -345,19 +352,15 @@ attend(PARAMETERS, long long parts, T* y, accumulator<T>* log_sums) {
             weights.each([&](A& score, int half, int column) {
                 if (!head.sees(first + sheet_row(half), key + column)) score = -INFINITY;
             });
-        A higher[2] = {largest[0], largest[1]}, shrink[2];
-        weights.each([&](A& score, int half, int) {
-            score *= scale;
-            higher[half] = max(higher[half], score);
-        });
+        A shrink[2] = {largest[0], largest[1]};
+        weights.each([&](A& score, int half, int) { largest[half] = max(largest[half], score); });
         for (int half = 0; half < 2; ++half) {
-            higher[half] = row_max(higher[half]);
-            shrink[half] = exp2(largest[half] - higher[half]);
-            largest[half] = higher[half];
+            largest[half] = row_max(largest[half]);
+            shrink[half] = exp2((shrink[half] - largest[half]) * scale);
             sum[half] *= shrink[half];
         }
         weights.each([&](A& score, int half, int) {
-            score = exp2(score - largest[half]);
+            score = exp2((score - largest[half]) * scale);  // in this order: 1 for the largest, however large it is
             sum[half] += score;
         });
         if (keep)
@@ -375,7 +378,7 @@ attend(PARAMETERS, long long parts, T* y, accumulator<T>* log_sums) {
         const int row = first + sheet_row(half);
         if (lane() % 4 == 0 && row < n)
             log_sums[part * (n * gridDim.y * gridDim.z) + head.rows() + row] =
-                sum[half] == 0 ? A(INFINITY) : largest[half] + log2(sum[half]);  // and its weights are 2^−∞
+                sum[half] == 0 ? A(INFINITY) : largest[half] * scale + log2(sum[half]);  // and its weights are 2^−∞
     }
     y += part * (n * D * gridDim.y * gridDim.z) + head.merged();
     write_rows(result, y, head.merged_row(), first, head.n, head.D, factors);
@@ -391,7 +394,7 @@ __global__ void combine(const T* part_y, const accumulator<T>* part_log_sums, lo
     if (row >= n) return;
     const long long text_row = blockIdx.z * n + row, at = (blockIdx.z * H + blockIdx.y) * n + row;
     const long long n_rows = gridDim.z * H * n;
-    A largest = -3e38, sum = 0;
+    A largest = -1e38, sum = 0;
     for (int part = 0; part < parts; ++part) {
         const A log_sum = part_log_sums[part * n_rows + at];
         if (log_sum != A(INFINITY)) largest = max(largest, log_sum);
