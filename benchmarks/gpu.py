@@ -274,6 +274,8 @@ def measure(run: Run, parts: list[str], write: bool, limit: float = LIMIT) -> No
         "dry": run.dry,
         "date": datetime.date.today().isoformat(), "Python": platform.python_version(), **device(),
         **{name: run.sides[name].ask(120, work="machine") for name in ("ours", "sdpa") if name in run.sides}}
+    if "error" in run.found["machine"]["ours"]:
+        raise SystemExit("nothing was measured; --dry-run shows without a GPU that everything runs")
     if "training" in parts and "compiled" in run.sides and not run.dry:  # compiling takes a minute: it begins now
         for batch in (16, 8):
             run.sides["compiled"].send(work="train", written="compiled", batch=batch, length=1024, steps=1,

@@ -17,6 +17,7 @@ from gpu_ops import at_size, ops, whole_model
 from gpu_sides import serve
 
 from tinygrad_gpt.backend import default_backend, use_backend
+from tinygrad_gpt.errors import BackendError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.optim import AdamW
 from tinygrad_gpt.precision import precision as policy
@@ -151,5 +152,8 @@ WORKS = {work.__name__: work for work in (train, decode, finetune, shipped, ops,
                                        machine)}
 
 if __name__ == "__main__":
-    use_backend(sys.argv[1])
+    try:
+        use_backend(sys.argv[1])
+    except BackendError as missing:
+        sys.exit(str(missing))
     serve(WORKS)

@@ -259,6 +259,18 @@ def test_a_part_that_fails_or_has_no_time_costs_no_other(monkeypatch, tmp_path, 
     assert "texts/s" not in capsys.readouterr().out.rsplit("s at most", 1)[1]
 
 
+def test_without_a_gpu_nothing_is_begun(tmp_path, monkeypatch):
+    class NoSide(LocalSide):
+        def ask(self, seconds, **request):
+            return {"error": "machine: the process ended"}
+
+    monkeypatch.setattr(gpu, "Side", NoSide)
+    with pytest.raises(SystemExit, match="nothing was measured; --dry-run shows without a GPU that everything runs"):
+        gpu.measure(gpu.new_run(False, tmp_path), ["tests"], write=False)
+    side = gpu_sides.Side("gpu_ours.py", "tpu")
+    assert side.ask(60, work="machine") == {"error": "machine: the process ended"}
+
+
 def test_row_10_needs_the_data(tmp_path, monkeypatch):
     monkeypatch.setenv("TINYGRAD_GPT_DATA", str(tmp_path))
     assert "the data is not here" in gpu.row_10(gpu.Run(False, tmp_path, "cupy", {}, {}))["error"]
