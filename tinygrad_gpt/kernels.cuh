@@ -86,8 +86,8 @@ __device__ inline unsigned random_bits(unsigned place, unsigned seed, unsigned s
     return bits ^ bits >> 15;
 }
 
-// -- Products on the tensor cores, of a warp. With r = lane / 4 and c = lane % 4 a thread holds four of 16 × 8 sums: row r,
-// columns 2c and 2c + 1, and row r + 8, the same columns. Of the factors it holds
+// -- Products on the tensor cores, of a warp. With r = lane / 4 and c = lane % 4 a thread holds four of 16 × 8 sums:
+// row r, columns 2c and 2c + 1, and row r + 8, the same columns. Of the factors it holds
 //   halves    left (16 × 16): rows r and r + 8, columns 2c and 2c + 1; the same rows, columns 2c + 8 and 2c + 9
 //             right (16 × 8): rows 2c and 2c + 1, column r; rows 2c + 8 and 2c + 9, column r
 //   float     left (16 × 8): rows r and r + 8, column c; the same rows, column c + 4
@@ -102,7 +102,7 @@ __device__ void tensor_product(float (&sums)[4], const unsigned (&left)[4], cons
     template <>                                                                                                   \
     __device__ inline void tensor_product<TYPE>(float (&sums)[4], const unsigned (&left)[4],                      \
                                                 const unsigned (&right)[2]) {                                     \
-        asm("mma.sync.aligned." SHAPE ".row.col.f32." NAME "." NAME ".f32 "                                       \
+        asm volatile("mma.sync.aligned." SHAPE ".row.col.f32." NAME "." NAME ".f32 "                              \
             "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                                     \
             : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])                                          \
             : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right[0]), "r"(right[1]));              \
@@ -111,7 +111,7 @@ TENSOR_PRODUCT(__half, "m16n8k16", "f16")
 TENSOR_PRODUCT(__nv_bfloat16, "m16n8k16", "bf16")
 TENSOR_PRODUCT(float, "m16n8k8", "tf32")
 
-// The right factor out of 16 rows of halves in shared memory, of which lane i points to row i % 16, aligned to 16 bytes.
+// The right factor out of 16 rows of halves in shared memory; lane i points to row i % 16, aligned to 16 bytes.
 __device__ inline void transposed_factor(unsigned (&right)[2], const void* row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
                  : "=r"(right[0]), "=r"(right[1]) : "r"(unsigned(__cvta_generic_to_shared(row))) : "memory");
@@ -124,3 +124,210 @@ __device__ inline float rounded_to_tf32(float x) {
 }
 
 #endif
+
+// -- Tiles in shared memory, and their products, made by a warp
+
+__device__ inline int lane() { return threadIdx.x % 32; }
+__device__ inline int warp_row() { return threadIdx.x / 32 * 16; }  // the first of the 16 rows of this warp
+
+// A row of a tile in shared memory. The 16 bytes more put rows below each other into different banks.
+template <typename T, int WIDTH>
+struct alignas(16) Row {
+    T at[WIDTH + 16 / sizeof(T)];
+};
+
+// 16 bytes that are read and written at once.
+template <typename T>
+struct alignas(16) Pack {
+    static constexpr int size = 16 / sizeof(T);
+    T at[size];
+};
+
+template <typename T>
+__device__ Pack<T>& pack(T& first) { return reinterpret_cast<Pack<T>&>(first); }
+
+template <typename T>
+__device__ const Pack<T>& pack(const T& first) { return reinterpret_cast<const Pack<T>&>(first); }
+
+// 16 rows of sums, spread over the threads of a warp as the tensor cores have them: with r = lane / 4 and c = lane % 4,
+// values[i] are those of row r, columns 8i + 2c and 8i + 2c + 1, and of row r + 8, the same columns.
+template <typename A, int COLUMNS>
+struct Sheet {
+    A values[COLUMNS / 8][4];
+
+    // f(value, 0 for row r or 1 for row r + 8, column)
+    template <typename F>
+    __device__ void each(F f) {
+#pragma unroll
+        for (int i = 0; i < COLUMNS / 8; ++i)
+#pragma unroll
+            for (int e = 0; e < 4; ++e) f(values[i][e], e / 2, 8 * i + 2 * (lane() % 4) + e % 2);
+    }
+
+    __device__ void clear() {
+        each([](A& value, int, int) { value = 0; });
+    }
+};
+
+__device__ inline int sheet_row(int half) { return warp_row() + lane() / 4 + 8 * half; }
+
+// The four threads that share a row.
+template <typename A>
+__device__ A row_sum(A x) {
+    x += __shfl_xor_sync(ALL_LANES, x, 1);
+    return x + __shfl_xor_sync(ALL_LANES, x, 2);
+}
+
+template <typename A>
+__device__ A row_max(A x) {
+    x = max(x, __shfl_xor_sync(ALL_LANES, x, 1));
+    return max(x, __shfl_xor_sync(ALL_LANES, x, 2));
+}
+
+// Two products:
+//
+//   by_rows      sums += left rightᵀ   left: 16 rows, right: COLUMNS rows, both in shared memory
+//   by_columns   sums += left right    left: a sheet, right: as many rows as left has columns, in shared memory
+//
+// Plain is made of multiplications and additions of the type itself; TensorCores round to the type that they multiply.
+
+template <typename T>
+struct Plain {
+    using A = accumulator<T>;
+
+    static __device__ T rounded(T x) { return x; }
+
+    template <int WIDTH, int COLUMNS>
+    static __device__ void by_rows(Sheet<A, COLUMNS>& sums, const Row<T, WIDTH>* left, const Row<T, WIDTH>* right) {
+        const int r = lane() / 4, c = lane() % 4;
+#pragma unroll 1
+        for (int k = 0; k < WIDTH; k += Pack<T>::size) {
+            const Pack<T> a[2] = {pack(left[r].at[k]), pack(left[r + 8].at[k])};
+#pragma unroll
+            for (int i = 0; i < COLUMNS / 8; ++i)
+#pragma unroll
+                for (int e = 0; e < 2; ++e) {
+                    const Pack<T> b = pack(right[8 * i + 2 * c + e].at[k]);
+#pragma unroll
+                    for (int x = 0; x < Pack<T>::size; ++x) {
+                        sums.values[i][e] += a[0].at[x] * b.at[x];
+                        sums.values[i][2 + e] += a[1].at[x] * b.at[x];
+                    }
+                }
+        }
+    }
+
+    template <int WIDTH, int COLUMNS>
+    static __device__ void by_columns(Sheet<A, WIDTH>& sums, const Sheet<A, COLUMNS>& left,
+                                      const Row<T, WIDTH>* right) {
+        const int r = lane() / 4, c = lane() % 4;
+#pragma unroll
+        for (int k = 0; k < COLUMNS; ++k) {
+            const int owner = 4 * r + k % 8 / 2;  // of column k of the two rows
+            const A a[2] = {__shfl_sync(ALL_LANES, left.values[k / 8][k % 2], owner),
+                            __shfl_sync(ALL_LANES, left.values[k / 8][2 + k % 2], owner)};
+#pragma unroll
+            for (int i = 0; i < WIDTH / 8; ++i)
+#pragma unroll
+                for (int e = 0; e < 2; ++e) {
+                    const A b = right[k].at[8 * i + 2 * c + e];
+                    sums.values[i][e] += a[0] * b;
+                    sums.values[i][2 + e] += a[1] * b;
+                }
+        }
+    }
+};
+
+// Two neighbours of a row of halves, as the tensor cores take them.
+template <typename T>
+__device__ unsigned pair(const T& first) { return reinterpret_cast<const unsigned&>(first); }
+
+template <typename T>
+__device__ unsigned pair(float first, float second) {
+    const struct alignas(4) { T at[2]; } both = {{T(first), T(second)}};
+    return pair(both.at[0]);
+}
+
+template <typename T>  // __half or __nv_bfloat16; 16 terms of a sum at a time
+struct TensorCores {
+    using A = float;
+
+    static __device__ T rounded(T x) { return x; }
+
+    template <int WIDTH, int COLUMNS>
+    static __device__ void by_rows(Sheet<A, COLUMNS>& sums, const Row<T, WIDTH>* left, const Row<T, WIDTH>* right) {
+        const int r = lane() / 4, c = 2 * (lane() % 4);
+#pragma unroll
+        for (int k = 0; k < WIDTH; k += 16) {
+            const unsigned a[4] = {pair(left[r].at[k + c]), pair(left[r + 8].at[k + c]),
+                                   pair(left[r].at[k + 8 + c]), pair(left[r + 8].at[k + 8 + c])};
+#pragma unroll
+            for (int i = 0; i < COLUMNS / 8; ++i) {
+                const unsigned b[2] = {pair(right[8 * i + r].at[k + c]), pair(right[8 * i + r].at[k + 8 + c])};
+                tensor_product<T>(sums.values[i], a, b);
+            }
+        }
+    }
+
+    // A sheet of sums has the layout of a left factor: it stays in its registers.
+    template <int WIDTH, int COLUMNS>
+    static __device__ void by_columns(Sheet<A, WIDTH>& sums, const Sheet<A, COLUMNS>& left,
+                                      const Row<T, WIDTH>* right) {
+#pragma unroll
+        for (int k = 0; k < COLUMNS; k += 16) {
+            const float(&s)[4] = left.values[k / 8];
+            const float(&t)[4] = left.values[k / 8 + 1];
+            const unsigned a[4] = {pair<T>(s[0], s[1]), pair<T>(s[2], s[3]), pair<T>(t[0], t[1]), pair<T>(t[2], t[3])};
+#pragma unroll
+            for (int i = 0; i < WIDTH / 8; ++i) {
+                unsigned b[2];
+                transposed_factor(b, &right[k + lane() % 16].at[8 * i]);
+                tensor_product<T>(sums.values[i], a, b);
+            }
+        }
+    }
+};
+
+template <>
+struct TensorCores<float> {  // rounded to TF32; 8 terms of a sum at a time
+    using A = float;
+
+    static __device__ float rounded(float x) { return rounded_to_tf32(x); }
+
+    template <int WIDTH, int COLUMNS>
+    static __device__ void by_rows(Sheet<A, COLUMNS>& sums, const Row<float, WIDTH>* left,
+                                   const Row<float, WIDTH>* right) {
+        const int r = lane() / 4, c = lane() % 4;
+#pragma unroll
+        for (int k = 0; k < WIDTH; k += 8) {
+            const unsigned a[4] = {__float_as_uint(left[r].at[k + c]), __float_as_uint(left[r + 8].at[k + c]),
+                                   __float_as_uint(left[r].at[k + 4 + c]), __float_as_uint(left[r + 8].at[k + 4 + c])};
+#pragma unroll
+            for (int i = 0; i < COLUMNS / 8; ++i) {
+                const unsigned b[2] = {__float_as_uint(right[8 * i + r].at[k + c]),
+                                       __float_as_uint(right[8 * i + r].at[k + 4 + c])};
+                tensor_product<float>(sums.values[i], a, b);
+            }
+        }
+    }
+
+    // A left factor has columns c and c + 4 where a sheet of sums has 2c and 2c + 1. The order of the terms of a sum is
+    // free: with the rows of the right factor taken in the order of the sheet, the sheet stays in its registers.
+    template <int WIDTH, int COLUMNS>
+    static __device__ void by_columns(Sheet<A, WIDTH>& sums, const Sheet<A, COLUMNS>& left,
+                                      const Row<float, WIDTH>* right) {
+        const int r = lane() / 4, c = 2 * (lane() % 4);
+#pragma unroll
+        for (int k = 0; k < COLUMNS; k += 8) {
+            const float(&s)[4] = left.values[k / 8];
+            const unsigned a[4] = {__float_as_uint(rounded(s[0])), __float_as_uint(rounded(s[2])),
+                                   __float_as_uint(rounded(s[1])), __float_as_uint(rounded(s[3]))};
+#pragma unroll
+            for (int i = 0; i < WIDTH / 8; ++i) {
+                const unsigned b[2] = {__float_as_uint(right[k + c].at[8 * i + r]),
+                                       __float_as_uint(right[k + c + 1].at[8 * i + r])};
+                tensor_product<float>(sums.values[i], a, b);
+            }
+        }
+    }
+};

@@ -12,225 +12,21 @@
 //
 // Source: Dao 2023, arXiv:2307.08691; Milakov and Gimelshein 2018, arXiv:1805.02867.
 
-constexpr int ROWS = 64;      // of a block: 4 warps, 16 rows each
-constexpr int THREADS = 128;  // of a block
+constexpr int THREADS = 128;  // of a block: 4 warps
+constexpr int ROWS = 64;      // of a block: 16 to a warp
 
 // Rows of the other side that pass by in one tile, so that a tile takes 16 KiB at most.
 template <typename T, int WIDTH>
 constexpr int TILE = WIDTH * sizeof(T) > 512 ? 16 : WIDTH * sizeof(T) > 256 ? 32 : 64;
 
-__device__ inline int lane() { return threadIdx.x % 32; }
-__device__ inline int warp_row() { return threadIdx.x / 32 * 16; }  // the first of the 16 rows of this warp
-
-// A row of a tile in shared memory. The 16 bytes more put rows below each other into different banks.
-template <typename T, int WIDTH>
-struct alignas(16) Row {
-    T at[WIDTH + 16 / sizeof(T)];
-};
-
-// 16 bytes that are read and written at once.
-template <typename T>
-struct alignas(16) Pack {
-    static constexpr int size = 16 / sizeof(T);
-    T at[size];
-};
-
-template <typename T>
-__device__ Pack<T>& pack(T& first) { return reinterpret_cast<Pack<T>&>(first); }
-
-template <typename T>
-__device__ const Pack<T>& pack(const T& first) { return reinterpret_cast<const Pack<T>&>(first); }
-
-// 16 rows of sums, spread over the threads of a warp as the tensor cores have them: with r = lane / 4 and c = lane % 4,
-// values[i] are those of row r, columns 8i + 2c and 8i + 2c + 1, and of row r + 8, the same columns.
-template <typename A, int COLUMNS>
-struct Sheet {
-    A values[COLUMNS / 8][4];
-
-    // f(value, 0 for row r or 1 for row r + 8, column)
-    template <typename F>
-    __device__ void each(F f) {
-#pragma unroll
-        for (int i = 0; i < COLUMNS / 8; ++i)
-#pragma unroll
-            for (int e = 0; e < 4; ++e) f(values[i][e], e / 2, 8 * i + 2 * (lane() % 4) + e % 2);
-    }
-
-    __device__ void clear() {
-        each([](A& value, int, int) { value = 0; });
-    }
-};
-
-__device__ inline int sheet_row(int half) { return warp_row() + lane() / 4 + 8 * half; }
-
-// The four threads that share a row.
-template <typename A>
-__device__ A row_sum(A x) {
-    x += __shfl_xor_sync(ALL_LANES, x, 1);
-    return x + __shfl_xor_sync(ALL_LANES, x, 2);
-}
-
-template <typename A>
-__device__ A row_max(A x) {
-    x = max(x, __shfl_xor_sync(ALL_LANES, x, 1));
-    return max(x, __shfl_xor_sync(ALL_LANES, x, 2));
-}
-
-// -- Two products, made by a warp:
-//
-//   by_rows      sums += left rightᵀ   left: 16 rows, right: COLUMNS rows, both in shared memory
-//   by_columns   sums += left right    left: a sheet, right: as many rows as left has columns, in shared memory
-//
-// Plain is made of multiplications and additions of the type itself; TensorCores round to the type that they multiply.
-
-template <typename T>
-struct Plain {
-    using A = accumulator<T>;
-
-    static __device__ T rounded(T x) { return x; }
-
-    template <int WIDTH, int COLUMNS>
-    static __device__ void by_rows(Sheet<A, COLUMNS>& sums, const Row<T, WIDTH>* left, const Row<T, WIDTH>* right) {
-        const int r = lane() / 4, c = lane() % 4;
-#pragma unroll 1
-        for (int k = 0; k < WIDTH; k += Pack<T>::size) {
-            const Pack<T> a[2] = {pack(left[r].at[k]), pack(left[r + 8].at[k])};
-#pragma unroll
-            for (int i = 0; i < COLUMNS / 8; ++i)
-#pragma unroll
-                for (int e = 0; e < 2; ++e) {
-                    const Pack<T> b = pack(right[8 * i + 2 * c + e].at[k]);
-#pragma unroll
-                    for (int x = 0; x < Pack<T>::size; ++x) {
-                        sums.values[i][e] += a[0].at[x] * b.at[x];
-                        sums.values[i][2 + e] += a[1].at[x] * b.at[x];
-                    }
-                }
-        }
-    }
-
-    template <int WIDTH, int COLUMNS>
-    static __device__ void by_columns(Sheet<A, WIDTH>& sums, const Sheet<A, COLUMNS>& left,
-                                      const Row<T, WIDTH>* right) {
-        const int r = lane() / 4, c = lane() % 4;
-#pragma unroll
-        for (int k = 0; k < COLUMNS; ++k) {
-            const int owner = 4 * r + k % 8 / 2;  // of column k of the two rows
-            const A a[2] = {__shfl_sync(ALL_LANES, left.values[k / 8][k % 2], owner),
-                            __shfl_sync(ALL_LANES, left.values[k / 8][2 + k % 2], owner)};
-#pragma unroll
-            for (int i = 0; i < WIDTH / 8; ++i)
-#pragma unroll
-                for (int e = 0; e < 2; ++e) {
-                    const A b = right[k].at[8 * i + 2 * c + e];
-                    sums.values[i][e] += a[0] * b;
-                    sums.values[i][2 + e] += a[1] * b;
-                }
-        }
-    }
-};
-
-// Two neighbours of a row of halves, as the tensor cores take them.
-template <typename T>
-__device__ unsigned pair(const T& first) { return reinterpret_cast<const unsigned&>(first); }
-
-template <typename T>
-__device__ unsigned pair(float first, float second) {
-    const struct alignas(4) { T at[2]; } both = {{T(first), T(second)}};
-    return pair(both.at[0]);
-}
-
-template <typename T>  // __half or __nv_bfloat16; 16 terms of a sum at a time
-struct TensorCores {
-    using A = float;
-
-    static __device__ T rounded(T x) { return x; }
-
-    template <int WIDTH, int COLUMNS>
-    static __device__ void by_rows(Sheet<A, COLUMNS>& sums, const Row<T, WIDTH>* left, const Row<T, WIDTH>* right) {
-        const int r = lane() / 4, c = 2 * (lane() % 4);
-#pragma unroll
-        for (int k = 0; k < WIDTH; k += 16) {
-            const unsigned a[4] = {pair(left[r].at[k + c]), pair(left[r + 8].at[k + c]),
-                                   pair(left[r].at[k + 8 + c]), pair(left[r + 8].at[k + 8 + c])};
-#pragma unroll
-            for (int i = 0; i < COLUMNS / 8; ++i) {
-                const unsigned b[2] = {pair(right[8 * i + r].at[k + c]), pair(right[8 * i + r].at[k + 8 + c])};
-                tensor_product<T>(sums.values[i], a, b);
-            }
-        }
-    }
-
-    // A sheet of sums has the layout of a left factor: it stays in its registers.
-    template <int WIDTH, int COLUMNS>
-    static __device__ void by_columns(Sheet<A, WIDTH>& sums, const Sheet<A, COLUMNS>& left,
-                                      const Row<T, WIDTH>* right) {
-#pragma unroll
-        for (int k = 0; k < COLUMNS; k += 16) {
-            const float(&s)[4] = left.values[k / 8];
-            const float(&t)[4] = left.values[k / 8 + 1];
-            const unsigned a[4] = {pair<T>(s[0], s[1]), pair<T>(s[2], s[3]), pair<T>(t[0], t[1]), pair<T>(t[2], t[3])};
-#pragma unroll
-            for (int i = 0; i < WIDTH / 8; ++i) {
-                unsigned b[2];
-                transposed_factor(b, &right[k + lane() % 16].at[8 * i]);
-                tensor_product<T>(sums.values[i], a, b);
-            }
-        }
-    }
-};
-
-template <>
-struct TensorCores<float> {  // rounded to TF32; 8 terms of a sum at a time
-    using A = float;
-
-    static __device__ float rounded(float x) { return rounded_to_tf32(x); }
-
-    template <int WIDTH, int COLUMNS>
-    static __device__ void by_rows(Sheet<A, COLUMNS>& sums, const Row<float, WIDTH>* left,
-                                   const Row<float, WIDTH>* right) {
-        const int r = lane() / 4, c = lane() % 4;
-#pragma unroll
-        for (int k = 0; k < WIDTH; k += 8) {
-            const unsigned a[4] = {__float_as_uint(left[r].at[k + c]), __float_as_uint(left[r + 8].at[k + c]),
-                                   __float_as_uint(left[r].at[k + 4 + c]), __float_as_uint(left[r + 8].at[k + 4 + c])};
-#pragma unroll
-            for (int i = 0; i < COLUMNS / 8; ++i) {
-                const unsigned b[2] = {__float_as_uint(right[8 * i + r].at[k + c]),
-                                       __float_as_uint(right[8 * i + r].at[k + 4 + c])};
-                tensor_product<float>(sums.values[i], a, b);
-            }
-        }
-    }
-
-    // A left factor has columns c and c + 4 where a sheet of sums has 2c and 2c + 1. The order of the terms of a sum is
-    // free: with the rows of the right factor taken in the order of the sheet, the sheet stays in its registers.
-    template <int WIDTH, int COLUMNS>
-    static __device__ void by_columns(Sheet<A, WIDTH>& sums, const Sheet<A, COLUMNS>& left,
-                                      const Row<float, WIDTH>* right) {
-        const int r = lane() / 4, c = 2 * (lane() % 4);
-#pragma unroll
-        for (int k = 0; k < COLUMNS; k += 8) {
-            const float(&s)[4] = left.values[k / 8];
-            const unsigned a[4] = {__float_as_uint(rounded(s[0])), __float_as_uint(rounded(s[2])),
-                                   __float_as_uint(rounded(s[1])), __float_as_uint(rounded(s[3]))};
-#pragma unroll
-            for (int i = 0; i < WIDTH / 8; ++i) {
-                const unsigned b[2] = {__float_as_uint(right[k + c].at[8 * i + r]),
-                                       __float_as_uint(right[k + c + 1].at[8 * i + r])};
-                tensor_product<float>(sums.values[i], a, b);
-            }
-        }
-    }
-};
-
 // Compiled as: attend<Plain, float, 16>; attend_grad_q<Plain, double, 32>; attend_grad_kv<Plain, float, 16>
-// Compiled as: attend<TensorCores, float, 16>; attend_grad_q<TensorCores, float, 32>; attend_grad_kv<TensorCores, float, 16>
-// Compiled as: attend<TensorCores, __half, 64>; attend_grad_q<TensorCores, __half, 64>; attend_grad_kv<TensorCores, __half, 64>
-// Compiled as: attend<TensorCores, __nv_bfloat16, 128>; attend_grad_kv<TensorCores, __nv_bfloat16, 32>
+// Compiled as: attend<TensorCores, float, 16>; attend_grad_q<TensorCores, float, 32>
+// Compiled as: attend_grad_kv<TensorCores, float, 16>; attend_grad_kv<TensorCores, __nv_bfloat16, 32>
+// Compiled as: attend<TensorCores, __half, 64>; attend_grad_q<TensorCores, __half, 64>
+// Compiled as: attend_grad_kv<TensorCores, __half, 64>; attend<TensorCores, __nv_bfloat16, 128>
 
-// -- What the kernels are given: arrays of any steps (elements from one text, head and row to the next; the numbers of a
-// row lie side by side). Query i sees the keys up to i + ahead. `raised` is 1 / (1 − p).
+// -- What the kernels are given: arrays of any steps (elements from one text, head and row to the next; the numbers of
+// a row lie side by side). Query i sees the keys up to i + ahead. `raised` is 1 / (1 − p).
 
 #define PARAMETERS                                                                                        \
     const T *q, const T *k, const T *v, const bool *allowed, const bool *keep, long long n, long long m,  \
@@ -248,6 +44,8 @@ struct TensorCores<float> {  // rounded to TF32; 8 terms of a sum at a time
             int(n), int(m), int(D), int(ahead), accumulator<T>(raised)                                       \
     }
 
+enum Side { QUERIES, KEYS };  // what the rows of a sheet are; its columns are the other ones
+
 template <typename T>
 struct Head {
     using A = accumulator<T>;
@@ -260,17 +58,32 @@ struct Head {
     __device__ A scale() const { return 1 / sqrt(A(D)); }
     __device__ A scale_of_two() const { return A(1.4426950408889634) * scale(); }  // log₂ e / √D
 
-    // May each of these queries see each of these keys?
-    __device__ bool sees_all(int query, int key, int n_keys) const {
-        return !allowed && key + n_keys <= m && key + n_keys - 1 <= query + ahead;
-    }
     __device__ bool sees(int query, int key) const {
         return query < n && key < m && key <= query + ahead && (!allowed || allowed[query * allowed_row + key]);
     }
-    // What dropout makes of a weight.
-    __device__ A kept(int query, int key) const {
-        return query < n && key < m && keep[query * (long long)m + key] ? raised : A(0);
+
+    // −∞ for the scores of queries and keys, from these two on, where the query may not see the key.
+    template <int COLUMNS>
+    __device__ void hide(Sheet<A, COLUMNS>& scores, Side rows, int query, int key) const {
+        const int last_key = key + (rows == KEYS ? ROWS : COLUMNS) - 1;
+        if (!allowed && last_key < m && last_key <= query + ahead) return;  // all of them see all
+        scores.each([&](A& score, int half, int column) {
+            const int row = sheet_row(half);
+            if (!sees(query + (rows == KEYS ? column : row), key + (rows == KEYS ? row : column))) score = -INFINITY;
+        });
     }
+
+    // What dropout makes of the weights of queries and keys, from these two on: ⊙ keep / (1 − p).
+    template <int COLUMNS>
+    __device__ void drop(Sheet<A, COLUMNS>& weights, Side rows, int query, int key) const {
+        if (!keep) return;
+        weights.each([&](A& weight, int half, int column) {
+            const int row = sheet_row(half), i = query + (rows == KEYS ? column : row);
+            const int j = key + (rows == KEYS ? row : column);
+            weight *= i < n && j < m && keep[i * (long long)m + j] ? raised : A(0);
+        });
+    }
+
     // Where a row of an array (B, n, H · D) begins: those of this head, and from one to the next.
     __device__ long long merged() const { return (blockIdx.z * (long long)n * gridDim.y + blockIdx.y) * D; }
     __device__ long long merged_row() const { return (long long)gridDim.y * D; }
@@ -285,7 +98,8 @@ __device__ void copy_rows(Row<T, WIDTH>* to, const T* from, long long step, int 
     if (n_columns < WIDTH || step % size || reinterpret_cast<size_t>(from) % 16) {  // not made of whole packs
         for (int i = threadIdx.x; i < COUNT * WIDTH; i += THREADS) {
             const int row = i / WIDTH, column = i % WIDTH;
-            to[row].at[column] = row < n_rows && column < n_columns ? Product::rounded(from[row * step + column]) : T(0);
+            const bool there = row < n_rows && column < n_columns;
+            to[row].at[column] = there ? Product::rounded(from[row * step + column]) : T(0);
         }
         return;
     }
@@ -348,10 +162,7 @@ attend(PARAMETERS, long long parts, T* y, accumulator<T>* log_sums) {
         Sheet<A, OTHERS> weights;
         weights.clear();
         Product<T>::by_rows(weights, tiles.q + warp_row(), tiles.k);
-        if (!head.sees_all(first, key, OTHERS))
-            weights.each([&](A& score, int half, int column) {
-                if (!head.sees(first + sheet_row(half), key + column)) score = -INFINITY;
-            });
+        head.hide(weights, QUERIES, first, key);
         A shrink[2] = {largest[0], largest[1]};
         weights.each([&](A& score, int half, int) { largest[half] = max(largest[half], score); });
         for (int half = 0; half < 2; ++half) {
@@ -363,10 +174,7 @@ attend(PARAMETERS, long long parts, T* y, accumulator<T>* log_sums) {
             score = exp2((score - largest[half]) * scale);  // in this order: 1 for the largest, however large it is
             sum[half] += score;
         });
-        if (keep)
-            weights.each([&](A& weight, int half, int column) {
-                weight *= head.kept(first + sheet_row(half), key + column);
-            });
+        head.drop(weights, QUERIES, first, key);
         result.each([&](A& value, int half, int) { value *= shrink[half]; });
         Product<T>::by_columns(result, weights, tiles.v);
     }
@@ -464,17 +272,11 @@ attend_grad_q(PARAMETERS, const T* g, const accumulator<T>* log_sums, const accu
         Sheet<A, OTHERS> weights, d;
         weights.clear();
         Product<T>::by_rows(weights, tiles.q + warp_row(), tiles.k);
-        if (!head.sees_all(first, key, OTHERS))
-            weights.each([&](A& score, int half, int column) {
-                if (!head.sees(first + sheet_row(half), key + column)) score = -INFINITY;
-            });
+        head.hide(weights, QUERIES, first, key);
         weights.each([&](A& score, int half, int) { score = exp2(score * scale - log_sum[half]); });  // A
         d.clear();
         Product<T>::by_rows(d, tiles.g + warp_row(), tiles.v);
-        if (keep)
-            d.each([&](A& value, int half, int column) {
-                value *= head.kept(first + sheet_row(half), key + column);
-            });
+        head.drop(d, QUERIES, first, key);
         for (int i = 0; i < OTHERS / 8; ++i)  // S̄ = A ⊙ (Ā − δ)
             for (int e = 0; e < 4; ++e) d.values[i][e] = weights.values[i][e] * (d.values[i][e] - row_delta[e / 2]);
         Product<T>::by_columns(result, d, tiles.k);
@@ -521,26 +323,17 @@ attend_grad_kv(PARAMETERS, const T* g, const accumulator<T>* log_sums, const acc
         Sheet<A, OTHERS> weights, d;
         weights.clear();
         Product<T>::by_rows(weights, tiles.k + warp_row(), tiles.q);
-        if (!head.sees_all(query, first, ROWS))
-            weights.each([&](A& score, int half, int column) {
-                if (!head.sees(query + column, first + sheet_row(half))) score = -INFINITY;
-            });
+        head.hide(weights, KEYS, query, first);
         weights.each([&](A& score, int, int column) { score = exp2(score * scale - tiles.log_sums[column]); });  // Aᵀ
         d.clear();
         Product<T>::by_rows(d, tiles.v + warp_row(), tiles.g);
-        if (keep)
-            d.each([&](A& value, int half, int column) {
-                value *= head.kept(query + column, first + sheet_row(half));
-            });
+        head.drop(d, KEYS, query, first);
         for (int i = 0; i < OTHERS / 8; ++i)  // S̄ᵀ = Aᵀ ⊙ (Āᵀ − δ)
             for (int e = 0; e < 4; ++e) {
                 const int column = 8 * i + 2 * (lane() % 4) + e % 2;
                 d.values[i][e] = weights.values[i][e] * (d.values[i][e] - tiles.delta[column]);
             }
-        if (keep)
-            weights.each([&](A& weight, int half, int column) {
-                weight *= head.kept(query + column, first + sheet_row(half));
-            });
+        head.drop(weights, KEYS, query, first);
         Product<T>::by_columns(result_v, weights, tiles.g);
         Product<T>::by_columns(result_k, d, tiles.q);
     }
