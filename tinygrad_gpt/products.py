@@ -4,6 +4,7 @@ Both multiply as tensor cores do: factors of half precision exactly, TF32 where 
 and one rounding at the end. So a run on the host shows what a precision does to a model, only slowly.
 """
 
+import functools
 import itertools
 from collections.abc import Callable
 
@@ -38,25 +39,32 @@ def cublas_product(xp, cublas) -> Callable:
 
     Source: NVIDIA, cuBLAS library, cublasGemmEx and cublasGemmStridedBatchedEx.
     """
-    runtime = xp.cuda.runtime
-    types = {"float16": runtime.CUDA_R_16F, "bfloat16": runtime.CUDA_R_16BF, "float32": runtime.CUDA_R_32F,
-             "float64": runtime.CUDA_R_64F}
     factors = {size: (np.array(1, f"f{size}"), np.array(0, f"f{size}")) for size in (4, 8)}  # of a b, and of the old y
 
+    @functools.cache
+    def types(dtype, tf32):
+        """Names for cuBLAS: of the arrays' type, of that of the sums, and where 1 and 0 of the latter stand."""
+        runtime, name, double = xp.cuda.runtime, dtype.name, dtype.itemsize == 8
+        kind = {"float16": runtime.CUDA_R_16F, "bfloat16": runtime.CUDA_R_16BF, "float32": runtime.CUDA_R_32F,
+                "float64": runtime.CUDA_R_64F}[name]
+        rounded = cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if tf32 and name == "float32" else cublas.CUBLAS_COMPUTE_32F
+        one, zero = factors[8 if double else 4]
+        return kind, cublas.CUBLAS_COMPUTE_64F if double else rounded, one.ctypes.data, zero.ctypes.data
+
     def product(a, b):
-        if (kind := types.get(a.dtype.name)) is None:
-            return xp.matmul(a, b)  # integers
+        if a.dtype.kind in "biu":
+            return xp.matmul(a, b)
         (n, k), m = a.shape[-2:], b.shape[-1]
-        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        batch = () if a.ndim == b.ndim == 2 else np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         if not (a.size and b.size):
             return xp.zeros((*batch, n, m), dtype=a.dtype)
         y = xp.empty((*batch, n, m), dtype=a.dtype)
-        one, zero = (factor.ctypes.data for factor in factors[max(4, a.itemsize)])
-        end = _compute_type(cublas, a.dtype), cublas.CUBLAS_GEMM_DEFAULT
+        kind, sums, one, zero = types(a.dtype, current_precision().tf32)
         # cuBLAS reads an array column by column, which makes of a C-ordered one its transpose: it computes yᵀ = bᵀ aᵀ.
         a, flag_a, leading_a = _as_columns(xp, a)
         b, flag_b, leading_b = _as_columns(xp, b)
         head = xp.cuda.device.get_cublas_handle(), flag_b, flag_a, m, n, k, one
+        end = sums, cublas.CUBLAS_GEMM_DEFAULT
         for count, (at_b, at_a, at_y), (step_b, step_a, step_y) in _calls(batch, b, a, y):
             if count == 1:
                 cublas.gemmEx(*head, at_b, kind, leading_b, at_a, kind, leading_a, zero, at_y, kind, m, *end)
@@ -66,13 +74,6 @@ def cublas_product(xp, cublas) -> Callable:
         return y
 
     return product
-
-
-def _compute_type(cublas, dtype):
-    if dtype.itemsize == 8:
-        return cublas.CUBLAS_COMPUTE_64F
-    tf32 = dtype.itemsize == 4 and current_precision().tf32
-    return cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if tf32 else cublas.CUBLAS_COMPUTE_32F
 
 
 def _as_columns(xp, a):
@@ -88,6 +89,9 @@ def _as_columns(xp, a):
 
 def _calls(batch, *arrays):
     """For each call of cuBLAS: number of matrices, address of the first in each array, steps from one to the next."""
+    if not batch:
+        yield 1, [a.data.ptr for a in arrays], (0, 0, 0)
+        return
     steps = [_steps(array, len(batch)) for array in arrays]
     *outer, (count, *inner) = _joined(batch, *steps) or [(1, 0, 0, 0)]
     for place in itertools.product(*(range(size) for size, *_ in outer)):
