@@ -15,6 +15,7 @@ from tinygrad_gpt import backend as seam
 from tinygrad_gpt.autograd import OPS
 from tinygrad_gpt.backend import get_backend, use_backend
 from tinygrad_gpt.errors import DTypeError
+from tinygrad_gpt.ops.matmul import sum_rows
 from tinygrad_gpt.optim import AdamW, clip_grad_norm
 from tinygrad_gpt.study.gradcheck import check_op
 
@@ -91,6 +92,15 @@ def test_views_and_empty_arrays(name):
                             "bias_gelu": [np.ones((0, 3)), np.ones(3)], "softmax": [np.ones((0, 3))],
                             "embedding": [np.ones((5, 3)), np.zeros(0, int)]}.items():
         assert_close(*both(name, arguments, {}), 0)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 300])
+def test_sums_of_rows_are_numpys(rows, emulated):
+    a = np.random.default_rng(0).standard_normal((rows, 70))
+    for dtype, limit in ((np.float64, 1e-13), (np.float32, 1e-6), (np.float16, 1e-3), (ml_dtypes.bfloat16, 8e-3)):
+        total = sum_rows(emulated.xp, emulated.from_numpy(a.astype(dtype)))
+        assert total.dtype == dtype
+        assert error(emulated.to_numpy(total).astype(float), a.astype(dtype).astype(float).sum(axis=0)) <= limit
 
 
 def test_masks_are_numpys():

@@ -65,14 +65,15 @@ __device__ A sum_over_y(A value) {
     return sum;
 }
 
-// The second stage: y[c] = Σ_k partial[k, c], of the sums (chunks, columns) that the blocks of the first stage left.
+// The second stage, of the sums (chunks, C) that the blocks of the first stage left: y[c] = Σ_k sums[k, c]. Where those
+// are two side by side, (chunks, 2, C), the second is for z.
 template <typename T>
-__global__ void sum_chunks(const accumulator<T>* partial, T* y, long long chunks, long long columns) {
-    long long c = element();
-    if (c >= columns) return;
+__global__ void sum_chunks(const accumulator<T>* sums, T* y, T* z, long long chunks, long long columns) {
+    long long c = element(), width = z ? 2 * columns : columns;
+    if (c >= width) return;
     accumulator<T> sum = 0;
-    for (long long k = 0; k < chunks; ++k) sum += partial[k * columns + c];
-    y[c] = static_cast<T>(sum);
+    for (long long k = 0; k < chunks; ++k) sum += sums[k * width + c];
+    (c < columns ? y[c] : z[c - columns]) = T(sum);
 }
 
 // -- random bits

@@ -31,13 +31,13 @@ __global__ void gelu_grad(const T* g, const T* x, T* grad, long long n) {
     if (i < n) grad[i] = T(A(g[i]) * gelu_slope(A(x[i])));
 }
 
-// y = gelu(z),  z = x + b, of x (N, C)
+// y = gelu(z),  z = x + b, of x (N, C). Block (n, k) takes 256 columns of row n.
 template <typename T>
-__global__ void bias_gelu(const T* x, const T* bias, T* y, long long rows, long long columns) {
+__global__ void bias_gelu(const T* x, const T* bias, T* y, long long columns) {
     using A = accumulator<T>;
-    long long i = element();
-    if (i >= rows * columns) return;
-    A z = A(x[i]) + A(bias[i % columns]);
+    long long c = blockIdx.y * blockDim.x + threadIdx.x, i = blockIdx.x * columns + c;
+    if (c >= columns) return;
+    A z = A(x[i]) + A(bias[c]);
     y[i] = T(z * half_tanh(z));
 }
 

@@ -31,7 +31,7 @@ def _dropout_cuda(xp, x, keep, *, p):
 
     def kept(x):
         y = xp.empty(x.shape, dtype=x.dtype)
-        KERNELS.elementwise("dropout", x, xp.ascontiguousarray(x), keep, y, 1 / (1 - p))
+        KERNELS.elementwise("dropout", x, xp.ascontiguousarray(x), keep, y, float(1 / (1 - p)))
         return y
 
     return kept(x), (kept, None)

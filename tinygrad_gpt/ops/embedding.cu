@@ -16,9 +16,8 @@ __global__ void embedding_grad(const T* g, const long long* sorted, const long l
 // The same without sorting, faster; but which of equal ids comes first is chance, and with it the last digits.
 template <typename T>
 __global__ void embedding_grad_atomic(const T* g, const long long* ids, accumulator<T>* grad, long long rows,
-                                      long long columns, long long n) {
-    long long i = element();
-    if (i >= n) return;
-    long long id = ids[i / columns];
-    if (id >= 0 && id < rows) atomicAdd(&grad[id * columns + i % columns], accumulator<T>(g[i]));
+                                      long long columns) {
+    long long n = blockIdx.x, id = ids[n], c = blockIdx.y * blockDim.x + threadIdx.x;
+    if (c < columns && id >= 0 && id < rows)
+        atomicAdd(&grad[id * columns + c], accumulator<T>(g[n * columns + c]));
 }

@@ -32,12 +32,13 @@ def _embedding_cuda(xp, weight, ids):
 
     def grad_weight(g):
         g, flat = xp.ascontiguousarray(g), ids.reshape(n).astype(np.int64, copy=False)
+        grid = n, -(-shape[1] // THREADS)
         if backend_of(g).deterministic:
             order, grad = xp.argsort(flat), xp.zeros(shape, dtype=g.dtype)
-            KERNELS.launch("embedding_grad", g, (n, -(-shape[1] // THREADS)), g, flat[order], order, grad, n, *shape)
+            KERNELS.launch("embedding_grad", g, grid, g, flat[order], order, grad, n, *shape)
             return grad
         grad = xp.zeros(shape, dtype=accumulator(g.dtype))
-        KERNELS.elementwise("embedding_grad_atomic", g, g, xp.ascontiguousarray(flat), grad, *shape)
+        KERNELS.launch("embedding_grad_atomic", g, grid, g, xp.ascontiguousarray(flat), grad, *shape)
         return grad.astype(g.dtype, copy=False)
 
     return weight[ids], (grad_weight, None)

@@ -8,9 +8,10 @@ import numpy as np
 from tinygrad_gpt.backend import Array, backend_of, is_integer
 from tinygrad_gpt.errors import DTypeError
 
-__all__ = ["THREADS", "Kernels", "accumulator"]
+__all__ = ["CHUNK", "THREADS", "Kernels", "accumulator"]
 
 THREADS = 256  # of a block
+CHUNK = 128  # rows that a block sums
 SCALARS = {"float32": "float", "float64": "double", "float16": "__half", "bfloat16": "__nv_bfloat16"}
 
 
@@ -42,11 +43,21 @@ class Kernels:
         """Run a kernel with one thread for each element of ``like``; it gets their number as its last argument."""
         self.launch(name, like, -(-like.size // THREADS), *args, like.size)
 
-    def sum_chunks(self, partial: Array, dtype: Any) -> Array:
-        """Sums (...) over the first axis of what the blocks of a kernel left, partial (chunks, ...)."""
-        total = backend_of(partial).xp.empty(partial.shape[1:], dtype=dtype)
-        self.launch("sum_chunks", total, -(-total.size // THREADS), partial, total, len(partial), total.size)
-        return total
+    def sum_rows(self, name: str, like: Array, flat: tuple[int, int], count: int, *args: Any) -> list[Array]:
+        """Sums (C) over the rows of arrays (N, C), ``count`` of them at once, each added up in one order only.
+
+        The kernel ``name`` is the first of two stages: block (k, i), of 32 × 8 threads, sums 32 columns over the rows
+        of chunk i. After its own arguments it gets sums (chunks, count, C), N, C and the rows of a chunk.
+        """
+        (rows, columns), xp = flat, backend_of(like).xp
+        chunk = max(CHUNK, rows >> 15)
+        chunks = max(1, -(-rows // chunk))
+        sums = xp.empty((chunks, count, columns), dtype=accumulator(like.dtype))
+        self.launch(name, like, (-(-columns // 32), chunks), *args, sums, rows, columns, chunk, threads=(32, 8))
+        totals = [xp.empty(columns, dtype=like.dtype) for _ in range(count)]
+        first, second = (*totals, None)[:2]
+        self.launch("sum_chunks", like, -(-count * columns // THREADS), sums, first, second, chunks, columns)
+        return totals
 
 
 def accumulator(dtype: Any) -> np.dtype:

@@ -5,8 +5,11 @@ import math
 from tinygrad_gpt.autograd import op
 from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.errors import ShapeError
+from tinygrad_gpt.ops.kernels import Kernels
 
 __all__ = ["linear", "matmul", "sum_rows"]
+
+KERNELS = Kernels(__file__)
 
 
 @op(samples=lambda r: [(r.normal(2, 3), r.normal(3, 4)), (r.normal(2, 2, 3), r.normal(2, 3, 2)),
@@ -49,7 +52,9 @@ def matmul(xp, a, b):
 
 
 def sum_rows(xp, a):
-    """(N, C) -> (C), as a matrix product, in half the time of ``a.sum(axis=0)``."""
+    """(N, C) -> (C); on the host as a matrix product, in half the time of ``a.sum(axis=0)``."""
+    if backend_of(a).launch is not None:
+        return KERNELS.sum_rows("sum_rows", a, a.shape, 1, xp.ascontiguousarray(a))[0]
     return xp.ones(a.shape[0], dtype=a.dtype) @ a
 
 

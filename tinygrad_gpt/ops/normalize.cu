@@ -1,8 +1,7 @@
 // Layer normalisation. One warp takes one row of x (N, C); a block holds blockDim.x / 32 rows.
 
-// The row of this warp, and the first column of this lane; a lane takes every 32nd.
+// The row of this warp. Lane i takes the columns i, i + 32 ….
 __device__ inline long long row_of_warp() { return blockIdx.x * (long long)(blockDim.x / 32) + threadIdx.x / 32; }
-__device__ inline int lane() { return threadIdx.x % 32; }
 
 // y = γ ⊙ x̂ + β,  x̂ = (x − μ) · rstd,  rstd = 1 / √(σ² + ε)
 template <typename T>

@@ -74,8 +74,8 @@ class AdamW:
 
     def _in_one_launch(self, decay, parameters, *others):
         work = spans(backend_of(parameters[0]), tuple(p.size for p in parameters))
-        KERNELS.launch("adamw", parameters[0], len(work), parameters, *others, work, *self.betas, 1 - self.lr * decay,
-                       *self._rate_and_eps())
+        settings = *self.betas, 1 - self.lr * decay, *self._rate_and_eps()
+        KERNELS.launch("adamw", parameters[0], len(work), parameters, *others, work, *map(float, settings))
 
     def _rate_and_eps(self):
         """m / (1 − β₁ᵗ) / (√v / root + ε) = m · root / (1 − β₁ᵗ) / (√v + ε root), with root = √(1 − β₂ᵗ)."""

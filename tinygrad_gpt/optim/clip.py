@@ -48,7 +48,7 @@ def scale_gradients(parameters: Iterable[Tensor], scale: float) -> None:
     for gradients in _gradients(parameters):
         if one_launch(gradients):
             work = spans(backend_of(gradients[0]), tuple(g.size for g in gradients))
-            KERNELS.launch("scale_all", gradients[0], len(work), gradients, work, scale)
+            KERNELS.launch("scale_all", gradients[0], len(work), gradients, work, float(scale))
         else:
             gradients[0] *= scale
 
