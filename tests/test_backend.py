@@ -1,17 +1,20 @@
 """The seam between NumPy and CuPy, and the stand-in that the other tests run on."""
 
 import platform
+import re
 import subprocess
 import sys
 import textwrap
 import threading
 import types
+from pathlib import Path
 
 import fake_cublas
 import numpy as np
 import pytest
 import strict
 
+from tinygrad_gpt import backend as seam
 from tinygrad_gpt import ops
 from tinygrad_gpt.autograd import Tensor, checking, values_are_checked
 from tinygrad_gpt.backend import (
@@ -26,6 +29,8 @@ from tinygrad_gpt.backend import (
     use_backend,
 )
 from tinygrad_gpt.errors import BackendError, ShapeError
+
+PACKAGE = Path(seam.__file__).parent
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
@@ -62,14 +67,13 @@ class CuPy:
         runtime = types.SimpleNamespace(getDeviceCount=answer("getDeviceCount", devices),
                                         memGetInfo=lambda: (700_000_000, 1_000_000_000),
                                         **vars(fake_cublas.cuda.runtime))
-        self.cuda = types.SimpleNamespace(runtime=runtime, get_current_stream=lambda: None)
+        self.cuda = types.SimpleNamespace(runtime=runtime, cublas=fake_cublas, get_current_stream=lambda: None)
         self.get_default_memory_pool = lambda: types.SimpleNamespace(
             total_bytes=lambda: 300_000_000, free_bytes=lambda: 100_000_000, free_all_blocks=lambda: None)
 
 
 def use_cupy(monkeypatch, package):
-    modules = {"cupy": package, "cupyx.scipy.special": types.SimpleNamespace(erf=None),
-               "cupy_backends.cuda.libs.cublas": fake_cublas}
+    modules = {"cupy": package, "cupyx.scipy.special": types.SimpleNamespace(erf=None)}
     only_numpy(monkeypatch, modules.__getitem__)
 
 
@@ -369,6 +373,38 @@ def test_strict_has_only_names_of_cupy(name):
     assert hasattr(np, name)
     with pytest.raises(AttributeError, match=f"module 'cupy' has no attribute '{name}'"):
         getattr(strict.xp, name)
+
+
+@pytest.fixture(scope="module")
+def installed_cupy():
+    """CuPy itself, which imports without a GPU."""
+    return pytest.importorskip("cupy", reason="CuPy is not installed; its names cannot be looked up")
+
+
+def test_every_name_of_strict_is_one_of_cupy(installed_cupy):
+    assert [name for name in strict.FUNCTIONS | strict.CONSTANTS if not hasattr(installed_cupy, name)] == []
+    assert [name for name in strict.METHODS if not hasattr(installed_cupy.ndarray, name)] == []
+
+
+def test_what_the_seam_calls_is_there(installed_cupy):
+    """Also what only a GPU reaches: every name that the package takes from CuPy, and from its modules' bindings."""
+    try:
+        cublas = installed_cupy.cuda.cublas
+    except ImportError as error:
+        pytest.skip(f"CuPy is installed without cuBLAS, whose names cannot be looked up: {error}")
+    roots = {"cupy": installed_cupy, "xp": installed_cupy, "cublas": cublas, "runtime": installed_cupy.cuda.runtime}
+    source = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
+    named = set(re.findall(r"\b(cupy|xp|cublas|runtime)((?:\.[a-zA-Z]\w*)+)", source))
+    assert {root for root, _ in named} == set(roots)
+    lacking = []
+    for root, path in sorted(named):
+        value = roots[root]
+        for name in path.split(".")[1:]:
+            if not hasattr(value, name):
+                lacking.append(root + path)
+                break
+            value = getattr(value, name)
+    assert lacking == []
 
 
 @pytest.mark.parametrize("read", [

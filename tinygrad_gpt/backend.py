@@ -175,7 +175,7 @@ def _cupy():
         cupy = importlib.import_module("cupy")
         special = importlib.import_module("cupyx.scipy.special")
         _try_out(cupy)
-        cublas = importlib.import_module("cupy_backends.cuda.libs.cublas")
+        cublas = cupy.cuda.cublas  # this way CuPy finds the library in NVIDIA's wheel, too
     except Exception as error:  # a broken CUDA set-up raises anything, from ImportError to AttributeError
         raise BackendError(f"backend 'cupy': {_what_is_missing(error)}, or use --backend numpy") from error
     pool = cupy.get_default_memory_pool()
