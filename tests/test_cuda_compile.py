@@ -55,6 +55,23 @@ def test_kernels_compile(name, architecture):
 
 
 @needs_nvrtc
+@pytest.mark.parametrize("name", SOURCES)
+def test_kernels_compile_with_the_headers_and_options_of_cupy(name):
+    """What `cupy.RawModule` does before it needs a GPU: its own folders of headers, denormal numbers flushed to 0."""
+    pytest.importorskip("cupy", reason="CuPy is not installed")
+    from cupy._core.core import assemble_cupy_compiler_options
+    from cupy.cuda.compiler import _NVRTCProgram
+
+    header, source = KERNEL_HEADER.read_text(encoding="utf-8"), SOURCES[name].read_text(encoding="utf-8")
+    kernels = tuple(expression for expression in expressions(source) if "__nv_bfloat16" in expression)
+    program = _NVRTCProgram(header + source, "kern.cu", (), (), name_expressions=kernels)
+    options = (*assemble_cupy_compiler_options(("-std=c++17",)), "-ftz=true", "--gpu-architecture=sm_90")
+    compiled, symbols = program.compile(options, None)
+    assert compiled
+    assert set(symbols) == set(kernels)
+
+
+@needs_nvrtc
 def test_the_compiler_complains():
     assert "undefined" in nvrtc.compile_cuda("__global__ void f(float* x) { x[0] = y; }", ["f"], "sm_80")
     large = "__global__ void f(float* x) { __shared__ float a[99999]; a[threadIdx.x] = x[0]; x[1] = a[1]; }"
