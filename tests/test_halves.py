@@ -12,10 +12,12 @@ BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 HALVES = {"float16": (np.dtype(np.float16), 2**-11), "bfloat16": (BFLOAT16, 2**-8)}  # and the error of a rounding
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize("name", OPS)
 def test_an_op_on_halves_is_the_op_in_float32_rounded(name, half, backend):
     op, (dtype, rounding) = OPS[name], HALVES[half]
+    roundings = 8 if backend.launch and "attention" in name else 2.01  # tensor cores take rounded weights and scores
     for arguments, settings in samples(op):
         halves = [cast(a, dtype) for a in arguments]
         ours = Call(op, halves, settings, backend=backend.name)
@@ -27,7 +29,7 @@ def test_an_op_on_halves_is_the_op_in_float32_rounded(name, half, backend):
         for grad, array in zip(ours.grads, ours.arrays, strict=True):
             assert grad is None or grad.dtype == array.dtype
         for a, b in zip(ours.values(), expected.values(), strict=True):
-            assert error(a.astype(np.float32), b) <= 2.01 * rounding
+            assert error(a.astype(np.float32), b) <= roundings * rounding
 
 
 @pytest.mark.parametrize("half", HALVES)
@@ -43,6 +45,7 @@ def test_a_fused_op_on_halves_is_near_its_composed_form(name, half):
             assert error(a.astype(np.float32), b.astype(np.float32)) <= 16 * rounding  # one for each op of the chain
 
 
+@pytest.mark.kernels
 def test_broadcasting_is_undone_in_float32(backend):
     g = backend.from_numpy(np.ones((4096, 2), BFLOAT16))
     summed = sum_to(g, (2,))
@@ -51,12 +54,14 @@ def test_broadcasting_is_undone_in_float32(backend):
     assert backend.to_numpy(sum_to(g, (1, 2))).tolist() == [[4096, 4096]]
 
 
+@pytest.mark.kernels
 def test_an_element_taken_often_gets_the_sum_of_its_gradients(backend):
     x = Tensor(backend.from_numpy(np.ones(3, BFLOAT16)), requires_grad=True)
     x[backend.from_numpy(np.zeros(600, int))].backward(backend.from_numpy(np.ones(600, BFLOAT16)))
     assert x.grad.numpy().tolist() == [600, 0, 0]
 
 
+@pytest.mark.kernels
 def test_a_scalar_stays_in_float32_and_so_does_what_is_made_of_it(backend):
     x = Tensor(backend.from_numpy(np.full(1000, 1.003, np.float16)), requires_grad=True)
     loss = x.mean() * 3.0
@@ -67,6 +72,7 @@ def test_a_scalar_stays_in_float32_and_so_does_what_is_made_of_it(backend):
     assert np.array_equal(x.grad.numpy(), np.full(1000, 0.003, np.float16))
 
 
+@pytest.mark.kernels
 def test_the_gradient_of_a_cast_comes_back_in_the_dtype_of_the_argument(backend):
     weight = Tensor(backend.from_numpy(np.ones((2, 3), np.float32)), requires_grad=True)
     half = weight.astype(BFLOAT16)

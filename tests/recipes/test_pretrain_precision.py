@@ -2,7 +2,7 @@
 
 import shutil
 from dataclasses import replace
-from pathlib import Path
+from pydoc_data.topics import topics
 
 import numpy as np
 import pytest
@@ -15,10 +15,10 @@ from tinygrad_gpt.recipes.pretrain import PretrainConfig, pretrain, resume
 from tinygrad_gpt.recipes.saved import load_model
 from tinygrad_gpt.train import loss_scale
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-# How far the losses of 200 steps are from those in float32, on average, in nats. Measured: 0.0005, 0.0028 and 0.0020,
-# and no loss is off by more than 0.005, 0.034 and 0.010.
-BOUNDS = {"tf32": 0.003, "bfloat16": 0.01, "float16": 0.008}
+# How far the losses of 200 steps are from those in float32, on average, in nats. Measured: 0.000004, 0.00008, 0.00001,
+# and no loss is off by more than 0.00003, 0.0005 and 0.00008; but a run can come to a place where AdamW makes more of a
+# difference: on another text it was 0.0005, 0.003 and 0.002. Another seed of the weights alone makes 0.02.
+BOUNDS = {"tf32": 0.001, "bfloat16": 0.006, "float16": 0.004}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -32,12 +32,12 @@ def plain_pictures():
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    """A small GPT-2 on the English of this project's pages."""
+    """A small GPT-2 on the English of Python's own pages."""
     text = tmp_path_factory.mktemp("data") / "pages.txt"
-    pages = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs" / "decisions").glob("*.md"))]
-    text.write_text("\n".join(page.read_text(encoding="utf-8") for page in pages), encoding="utf-8")
-    return PretrainConfig((str(text),), hold_out=0.05, tokenizer="characters", n_ctx=24, n_embd=32, n_layer=2, n_head=2,
-                          dropout=0.1, steps=200, batch_size=8, lr=1e-3, warmup=20, eval_every=100, save_every=100)
+    text.write_text("\n".join(topics.values())[:60_000], encoding="utf-8")
+    return PretrainConfig((str(text),), hold_out=0.05, tokenizer="characters", n_ctx=24, n_embd=32, n_layer=2,
+                          n_head=2, dropout=0.1, steps=200, batch_size=8, lr=1e-3, warmup=20, seed=1, eval_every=100,
+                          save_every=100)
 
 
 @pytest.fixture(scope="module")
