@@ -47,8 +47,6 @@ EQUIVALENT = {
                   **{f"g -> {other}: g in {EMBEDDING}": SAME_BACKEND for other in ("grad", "ids")}},
     "slice": {"g -> selected: g in backend_of(g).index_add(selected, index, g)": SAME_BACKEND},
     "matmul": {"constant - 1: 0 in return grad[..., 0] if b_vector else grad": "of an axis of size 1, 0 is −1"},
-    "linear": {"call dropped: g.reshape(rows, n_out) in return (g.reshape(rows, n_out) @ weight.T).reshape(x_shape)":
-               "a product of stacked matrices: the same numbers, slower"},
     "concat": {"constant: True in return [g[*before, slice(end - size, end)] for end, size in "
                "zip(ends, sizes, strict=True)]": "the lists have the same length"},
     "max": {f"g -> {other}: g in largest = (x == y.reshape(kept)).astype(g.dtype)": SAME_DTYPE for other in "xy"},

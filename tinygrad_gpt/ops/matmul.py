@@ -53,9 +53,10 @@ def matmul(xp, a, b):
 
 def sum_rows(xp, a):
     """(N, C) -> (C); on the host as a matrix product, in half the time of ``a.sum(axis=0)``."""
-    if backend_of(a).launch is not None:
+    backend = backend_of(a)
+    if backend.launch is not None:
         return KERNELS.sum_rows("sum_rows", a, a.shape, 1, xp.ascontiguousarray(a))[0]
-    return xp.ones(a.shape[0], dtype=a.dtype) @ a
+    return backend.bmm(xp.ones((1, a.shape[0]), dtype=a.dtype), a)[0]
 
 
 def _linear_composed(x, weight, bias=None):
@@ -100,6 +101,6 @@ def linear(xp, x, weight, bias=None):
         return mm(x.reshape(rows, n_in).T, g.reshape(rows, n_out))
 
     def grad_bias(g):
-        return mm(xp.ones((1, rows), dtype=g.dtype), g.reshape(rows, n_out))[0]  # a sum over rows, in half the time
+        return sum_rows(xp, g.reshape(rows, n_out))
 
     return y.reshape(*x_shape[:-1], n_out), (grad_x, grad_weight, grad_bias)
