@@ -10,6 +10,7 @@ from tinygrad_gpt.autograd import OPS
 ONE_PULLBACK = "only one argument has a gradient: there is nothing to exchange"
 SAME_DTYPE = "g has the dtype of the arguments and of the result"
 SAME_BACKEND = "all arrays of a call are on one backend"
+WIDE = "only halves are summed in another dtype than their own"
 FOUR_AXES = "of four axes, the third is number 2 and number -2"
 LINE = "bmm, scale = (backend_of(g).bmm, 1 / math.sqrt(q.shape[-1] or 1))"
 ZEROS = "qkv_grads = [xp.zeros_like(a) for a in (q, k, v)]"
@@ -29,6 +30,7 @@ ATTENTION = {
     "e -> used: e in used = e * kept * (1 / (1 - p))": "they are the same until then",
 }
 EMBEDDING = "backend_of(g).index_add(grad, ids.reshape(ids.size), g.reshape(ids.size, shape[1]))"
+SLICE = "backend_of(g).index_add(selected, index, g.astype(selected.dtype))"
 SMOOTHING = ("q_sum = q_sum + share * counts * c_sum",
              "grad -= (share * counts * scale)[:, None] * (1.0 if class_weight is None else class_weight)")
 GELU = {f"g -> {other}: g in grad = xp.empty(g.shape, dtype=g.dtype)": "of one shape and dtype" for other in "hx"}
@@ -45,7 +47,12 @@ EQUIVALENT = {
                          for line in SMOOTHING}},
     "embedding": {"pullbacks exchanged": ONE_PULLBACK,
                   **{f"g -> {other}: g in {EMBEDDING}": SAME_BACKEND for other in ("grad", "ids")}},
-    "slice": {"g -> selected: g in backend_of(g).index_add(selected, index, g)": SAME_BACKEND},
+    "slice": {**{f"g -> selected: g in {line}": SAME_BACKEND if "index_add" in line else WIDE
+                 for line in (SLICE, "return selected.astype(g.dtype)")},
+              f"selected -> g: selected in {SLICE}": WIDE, f"call dropped: g.astype(selected.dtype) in {SLICE}": WIDE,
+              "call dropped: selected.astype(g.dtype) in return selected.astype(g.dtype)": WIDE,
+              "dropped: if is_basic:\n    selected = xp.zeros(shape, dtype=g.dtype)\n    selected[index] = g\n"
+              "    return selected": "a part that is taken once is added to zeros: the same numbers, slower"},
     "matmul": {"constant - 1: 0 in return grad[..., 0] if b_vector else grad": "of an axis of size 1, 0 is −1"},
     "concat": {"constant: True in return [g[*before, slice(end - size, end)] for end, size in "
                "zip(ends, sizes, strict=True)]": "the lists have the same length"},

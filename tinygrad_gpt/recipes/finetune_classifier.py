@@ -201,7 +201,8 @@ def _train(model, inputs, labels, split, config, prepare=lambda preparation: Non
     loss_of = partial(_loss, fed, labels, weights, config.trains_language)
     computed = np.full_like(inputs.lengths, model.context) if model.reading.filled else inputs.lengths
     started, seen, step = time.monotonic(), 0, 0
-    fed.prepare(split.train, prepare)
+    fed.prepare(split.train, lambda done, of: prepare(
+        Preparation("through the frozen blocks, once for all epochs", done, of, "texts")))
     for steps in epochs:
         for number, batches in enumerate(steps, start=1):
             seed_dropout(model.train(), config.seed, step)

@@ -13,7 +13,6 @@ from tinygrad_gpt.data.batches import length_batches, pad
 from tinygrad_gpt.errors import ResourceError
 from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.tensor import Tensor
-from tinygrad_gpt.train import Preparation
 
 __all__ = ["IN_MEMORY", "FrozenPrefix", "Texts", "frozen_blocks", "inputs_of", "memory_kept"]
 
@@ -34,7 +33,7 @@ class Texts:
         self.lengths = np.array([len(tokens) for tokens in token_lists], np.int64)
         self.start = 0  # the block that `batch` goes into
 
-    def prepare(self, rows: np.ndarray, report: Callable[[Preparation], None] = lambda preparation: None) -> None:
+    def prepare(self, rows: np.ndarray, report: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Compute now what is kept of some texts; here nothing is."""
 
     def ids(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -78,15 +77,18 @@ class FrozenPrefix(Texts):
         dtype = np.dtype(str(model.score.weight.dtype))
         self.values = _storage((int(sizes.sum()), model.transformer.config.n_embd), dtype, in_memory)
 
-    def prepare(self, rows: np.ndarray, report: Callable[[Preparation], None] = lambda preparation: None) -> None:
-        """Send those texts that have not been there through the frozen blocks, texts of like length together."""
+    def prepare(self, rows: np.ndarray, report: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Send those texts that have not been there through the frozen blocks, texts of like length together.
+
+        ``report`` is told how many of how many are through.
+        """
         rows = np.unique(self.same_as[rows])
         rows = rows[~self.known[rows]]
         done = 0
         for places in length_batches(self.lengths[rows], PREPARED_TOGETHER, seed=0, epoch=0, shuffle=False):
             self._compute(rows[places])
             done += len(places)
-            report(Preparation("through the frozen blocks, once for all epochs", done, len(rows), "texts"))
+            report(done, len(rows))
 
     def batch(self, rows: np.ndarray) -> tuple[Tensor, np.ndarray]:
         self.prepare(rows)
