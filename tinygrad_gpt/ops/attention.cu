@@ -159,6 +159,7 @@ attend(PARAMETERS, long long parts, T* y, accumulator<T>* log_sums) {
         copy_rows<Product<T>, OTHERS>(tiles.k, head.k + key * k_row, k_row, head.m - key, head.D);
         copy_rows<Product<T>, OTHERS>(tiles.v, head.v + key * k_row, k_row, head.m - key, head.D);
         __syncthreads();
+        if (first + warp_row() >= n) continue;  // this warp has no rows: it only helps to copy
         Sheet<A, OTHERS> weights;
         weights.clear();
         Product<T>::by_rows(weights, tiles.q + warp_row(), tiles.k);

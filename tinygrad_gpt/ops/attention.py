@@ -37,7 +37,8 @@ def attend(xp, q, k, v, padding, causal, keep, p):
     if has_kernels(q):
         return launch_attend(q, k, v, padding, causal, keep, p)
     if is_half(q.dtype):  # decoding, which calls no op
-        y, *rest = attend(xp, *(a.astype(wide(a.dtype)) for a in (q, k, v)), padding, causal, keep, p)
+        q_wide, k_wide, v_wide = (a.astype(wide(a.dtype)) for a in (q, k, v))
+        y, *rest = attend(xp, q_wide, k_wide, v_wide, padding, causal, keep, p)
         return y.astype(q.dtype), *rest
     bmm, (batch, n_head, n, size) = backend_of(q).bmm, q.shape
     y = xp.empty((batch, n, n_head, size), dtype=q.dtype).transpose(0, 2, 1, 3)  # heads side by side in memory

@@ -1,6 +1,7 @@
 """Attention on a GPU: what `ops/attention.py` has of the kernels in attention.cu."""
 
 from pathlib import Path
+from typing import Any
 
 from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.ops.kernels import SCALARS, accumulator
@@ -54,22 +55,25 @@ def _launch(kernel, q, k, v, allowed, causal, keep, p, grid, *rest):
     if k.strides != v.strides:
         k, v = xp.ascontiguousarray(k), xp.ascontiguousarray(v)
     keep = None if keep is None else xp.ascontiguousarray(keep)
-    steps = [0 if a is None else stride // a.itemsize for a in (q, k, allowed)
-             for stride in (a.strides[:3] if a is not None else range(3))]
+    steps = [stride // a.itemsize for a in (q, k) for stride in a.strides[:3]]
+    steps += (0, 0, 0) if allowed is None else allowed.strides[:3]
     cores = "TensorCores" if q.itemsize == 2 or (q.itemsize == 4 and current_precision().tf32) else "Plain"
     width = next(width for width in WIDTHS if size <= width)
+    ahead = m - n if causal else m  # a query sees the keys up to its own place and so many more
+    launch: Any = backend_of(q).launch
     if all(grid):
-        backend_of(q).launch(SOURCE, f"{kernel}<{cores}, {SCALARS[q.dtype.name]}, {width}>", grid, (THREADS,),
-                             (q, k, v, allowed, keep, n, m, size, m - n if causal else m, 1 / (1 - p), *steps, *rest),
-                             _shared(kernel, width, q.itemsize))
+        launch(SOURCE, f"{kernel}<{cores}, {SCALARS[q.dtype.name]}, {width}>", grid, (THREADS,),
+               (q, k, v, allowed, keep, n, m, size, ahead, 1 / (1 - p), *steps, *rest),
+               _shared(kernel, width, q.itemsize))
 
 
 def _launch_rows(kernel, like, *args):
     """Run a kernel of which each warp makes one row of (B, H, n), of the shapes of ``like`` (B, H, n, D)."""
     batch, n_head, n, _ = like.shape
     grid = -(-n * 32 // THREADS), n_head, batch
+    launch: Any = backend_of(like).launch
     if all(grid):
-        backend_of(like).launch(SOURCE, f"{kernel}<{SCALARS[like.dtype.name]}>", grid, (THREADS,), args)
+        launch(SOURCE, f"{kernel}<{SCALARS[like.dtype.name]}>", grid, (THREADS,), args)
 
 
 def _with_rows(xp, a):
