@@ -67,6 +67,7 @@ def test_every_split_point_gives_the_full_logits(model, backend, lengths):
         assert_same(read_in_chunks(model, backend, lengths, [split]), full, lengths)
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
 def test_token_by_token_gives_the_full_logits(model, backend, lengths):
     full = model(backend.from_numpy(IDS)).numpy()
