@@ -13,11 +13,13 @@ import tinygrad_gpt.ops  # noqa: F401 - fills the registry
 from tinygrad_gpt import Tensor, ops
 from tinygrad_gpt import backend as seam
 from tinygrad_gpt.autograd import OPS
-from tinygrad_gpt.backend import get_backend, use_backend
+from tinygrad_gpt.backend import default_backend, get_backend, use_backend
 from tinygrad_gpt.errors import DTypeError
+from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
 from tinygrad_gpt.ops.matmul import sum_rows
 from tinygrad_gpt.optim import AdamW, clip_grad_norm
 from tinygrad_gpt.study.gradcheck import check_op
+from tinygrad_gpt.train.step import train_step
 
 NAMES = sorted(name for name in OPS if OPS[name].cuda)
 
@@ -143,6 +145,28 @@ def test_a_kernel_for_another_type_is_refused():
     x = Tensor(np.ones(3, complex), backend="emulated")
     with pytest.raises(DTypeError, match=r"kernel 'gelu': none for complex128; use one of float32, float64, float16"):
         ops.gelu(x)
+
+
+def training_steps(backend):
+    """Losses of three steps of GPT-2, and the launches of kernels of the last."""
+    use_backend(backend)
+    model = GPT2(GPT2Config(50, n_ctx=8, n_embd=16, n_layer=2, n_head=2, dropout=0.1), seed=1)
+    optimizer, losses = AdamW(model.parameters(), lr=0.01), []
+    ids, targets = (default_backend().from_numpy(np.random.default_rng(i).integers(0, 50, (2, 8))) for i in range(2))
+    for step in range(3):
+        seed_dropout(model, 3, step)
+        before = cuda_on_cpu.launches
+        losses.append(train_step([lambda: model.loss(ids, targets)], optimizer, 1.0, "here")[0])
+    return losses, cuda_on_cpu.launches - before
+
+
+def test_a_training_step_of_gpt2_is_numpys():
+    losses, launches = training_steps("emulated")
+    expected, none = training_steps("numpy")
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    assert expected[2] < expected[0]
+    assert none == 0
+    assert launches <= 80, "a few for each op"
 
 
 def test_an_optimiser_takes_a_few_launches():
