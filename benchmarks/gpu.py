@@ -89,7 +89,7 @@ def tests(run: Run) -> dict[str, Any]:
             command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=short", "-p", "no:cacheprovider", "-k", only]
             running.append((log, subprocess.Popen([*command, *named, *there], stdout=file, stderr=subprocess.STDOUT,
                                                   cwd=REPOSITORY)))
-    counts = {"passed": 0, "failed": 0, "error": 0, "skipped": 0, "interrupted": 0}
+    counts = {"passed": 0, "failed": 0, "errors": 0, "skipped": 0, "interrupted": 0}
     for log, process in running:
         try:
             process.wait(max(run.left, 1))
@@ -98,7 +98,7 @@ def tests(run: Run) -> dict[str, Any]:
             _interrupt(process)
         text = log.read_text(errors="replace")
         for number, what in re.findall(r"(\d+) (passed|failed|error|skipped)", "".join(text.splitlines()[-1:])):
-            counts[what] += int(number)
+            counts["errors" if what == "error" else what] += int(number)
         if process.returncode not in (0, 5):  # 5: none of the tests takes a backend
             print(text, flush=True)
     return counts

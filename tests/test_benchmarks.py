@@ -276,11 +276,14 @@ def test_row_10_needs_the_data(tmp_path, monkeypatch):
     assert "the data is not here" in gpu.row_10(gpu.Run(False, tmp_path, "cupy", {}, {}))["error"]
 
 
-def test_the_tests_of_a_backend_are_run_and_counted(tmp_path):
-    run = gpu.Run(True, tmp_path, "strict", {}, {}, until=gpu.time.monotonic() + 100)
-    counts = gpu.tests(run)
+def test_the_tests_of_a_backend_are_run_and_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "Side", LocalSide)
+    run = gpu.new_run(True, tmp_path)
+    gpu.measure(run, ["tests"], write=False)
+    counts = run.found["tests"]
     assert counts["passed"] > 0
-    assert counts["failed"] == counts["error"] == counts["interrupted"] == 0
+    assert counts["failed"] == counts["errors"] == counts["interrupted"] == 0
+    assert f": {counts['passed']} passed" in (tmp_path / "gpu.md").read_text()
 
 
 def test_a_side_answers_fails_and_dies():
