@@ -52,7 +52,7 @@ def _linear_cross_entropy_cuda(xp, x, weight, targets, *, ignore_index=-100, nee
         for grad in given:
             if grad is not None:
                 KERNELS.elementwise("scale", grad, grad, g / total)
-        return *given, None
+        return *(None if grad is None else grad.astype(x.dtype, copy=False) for grad in given), None
 
     return loss / total, grads
 
@@ -66,7 +66,7 @@ def _cuda_passes(xp, x, weight, targets, ignore_index, needs_input_grad):
     padded[:n_classes] = weight
     losses = xp.empty(len(x), dtype=accumulator(x.dtype))
     x_grad = xp.empty(x.shape, dtype=x.dtype) if needs_input_grad[0] else None
-    weight_grad = xp.zeros(padded.shape, dtype=x.dtype) if needs_input_grad[1] else None
+    weight_grad = xp.zeros(padded.shape, dtype=accumulator(x.dtype)) if needs_input_grad[1] else None  # a sum
     for rows in blocks(len(x), -(-len(x) * width // DEVICE_LOGITS)):
         z = product(x[rows], padded.T)  # (n, width)
         KERNELS.launch("softmax_minus_target", z, len(z), z, targets[rows], losses[rows], n_classes, width,
