@@ -2,7 +2,8 @@
 
 import pytest
 
-from tinygrad_gpt.cli.show import columns, shortened
+from tinygrad_gpt.backend import on_backend
+from tinygrad_gpt.cli.show import columns, note_half_precision, shortened
 
 WIDE = "\u65e5\u672c\u8a9e\u6587\u5b57"  # characters of two columns each
 
@@ -27,3 +28,14 @@ def test_a_pipe_gets_the_whole_text(monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.setattr("sys.__stdout__", None)
     assert shortened("> ", "word " * 1000 + "end") == "> " + "word " * 1000 + "end"
+
+
+@pytest.mark.parametrize(("precision", "backend", "lines"), [
+    ("float32", "numpy", 0), ("tf32", "numpy", 0), ("bfloat16", "numpy", 1), ("float16", "numpy", 1),
+    ("bfloat16", "strict", 0)])
+def test_half_precision_without_a_gpu_is_noted_in_one_line(precision, backend, lines, capsys):
+    with on_backend(backend):
+        note_half_precision(precision)
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", lines)
+    assert lines == err.count(f"--precision {precision}: NumPy computes it as a GPU would, but slower than float32")
