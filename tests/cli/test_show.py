@@ -30,11 +30,11 @@ def test_a_pipe_gets_the_whole_text(monkeypatch):
     assert shortened("> ", "word " * 1000 + "end") == "> " + "word " * 1000 + "end"
 
 
-@pytest.mark.parametrize(("precision", "backend", "lines"), [
+@pytest.mark.parametrize(("precision", "device", "lines"), [
     ("float32", "numpy", 0), ("tf32", "numpy", 0), ("bfloat16", "numpy", 1), ("float16", "numpy", 1),
     ("bfloat16", "strict", 0)])
-def test_half_precision_without_a_gpu_is_noted_in_one_line(precision, backend, lines, capsys):
-    with on_backend(backend):
+def test_half_precision_without_a_gpu_is_noted_in_one_line(precision, device, lines, capsys):
+    with on_backend(device):
         note_half_precision(precision)
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", lines)
