@@ -65,7 +65,7 @@ def test_head_sizes(kind, size):
     compare("self_attention", [r.normal(1, 66, 3 * size)], {"n_head": 1}, kind)
 
 
-@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 200), (3, 70), (65, 150), (17, 16)])
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 200), (2, 64), (3, 63), (3, 70), (64, 65), (65, 150), (17, 16)])
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 def test_queries_at_the_end_of_more_keys(kind, causal, n, m):
