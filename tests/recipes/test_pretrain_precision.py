@@ -1,8 +1,9 @@
 """Training in TF32 and half precision beside float32, and resumed beside uninterrupted."""
 
+import random
 import shutil
 from dataclasses import replace
-from pydoc_data.topics import topics
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ from tinygrad_gpt.recipes.pretrain import PretrainConfig, pretrain, resume
 from tinygrad_gpt.recipes.saved import load_model
 from tinygrad_gpt.train import loss_scale
 
-# How far the losses of 200 steps are from those in float32, on average, in nats. Measured: 0.000004, 0.00008, 0.00001,
-# and no loss is off by more than 0.00003, 0.0005 and 0.00008; but a run can come to a place where AdamW makes more of a
+# How far the losses of 200 steps are from those in float32, on average, in nats. Measured: 0.000003, 0.00007, 0.00001,
+# and no loss is off by more than 0.00001, 0.0003 and 0.00006; but a run can come to a place where AdamW makes more of a
 # difference: on another text it was 0.0005, 0.003 and 0.002. Another seed of the weights alone makes 0.02.
 BOUNDS = {"tf32": 0.001, "bfloat16": 0.006, "float16": 0.004}
 
@@ -32,9 +33,10 @@ def plain_pictures():
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    """A small GPT-2 on the English of Python's own pages."""
-    text = tmp_path_factory.mktemp("data") / "pages.txt"
-    text.write_text("\n".join(topics.values())[:60_000], encoding="utf-8")
+    """A small GPT-2 on English words in any order: those of the licence."""
+    words = (Path(__file__).parents[2] / "LICENSE").read_text(encoding="utf-8").split()
+    text = tmp_path_factory.mktemp("data") / "words.txt"
+    text.write_text(" ".join(random.Random(0).choices(words, k=10_000)), encoding="utf-8")
     return PretrainConfig((str(text),), hold_out=0.05, tokenizer="characters", n_ctx=24, n_embd=32, n_layer=2,
                           n_head=2, dropout=0.1, steps=200, batch_size=8, lr=1e-3, warmup=20, seed=1, eval_every=100,
                           save_every=100)
