@@ -31,7 +31,8 @@ NONSENSE = ["", " ", "nan", "NaN", "inf", "-inf", "infinity", "-1", "+1", "1_0",
             "\u0661", "\uff11", "\u00b2", "\u00bd", "1e", "--", "one", "9" * 5000, "1e999", "\ud800", "1\x00"]
 
 
-@pytest.mark.parametrize("kind", [PositiveInt(), NonNegativeInt(), PositiveFloat(), UnitInterval()], ids=lambda kind: type(kind).__name__)
+@pytest.mark.parametrize("kind", [PositiveInt(), NonNegativeInt(), PositiveFloat(), UnitInterval()],
+                         ids=lambda kind: type(kind).__name__)
 @pytest.mark.parametrize("text", NONSENSE, ids=lambda t: ascii(t[:12]))
 def test_nonsense_is_refused(kind, text):
     with pytest.raises(click.BadParameter) as caught:
