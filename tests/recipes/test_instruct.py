@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from run_folders import assert_same_run, log_of
+from run_folders import assert_same_run, log_of, undrawn_pictures
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.backend import use_backend
 from tinygrad_gpt.data.instructions import Instruction, collate
 from tinygrad_gpt.data.prompt_styles import STYLES
 from tinygrad_gpt.errors import CheckpointError, DataError, ResourceError, UsageError
-from tinygrad_gpt.files import write_atomic
 from tinygrad_gpt.models.lora import load_adapter, merge_lora
 from tinygrad_gpt.recipes import tuning
 from tinygrad_gpt.recipes.instruct import (
@@ -48,10 +47,7 @@ def config(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="module")
 def plain_pictures():
-    """What would be drawn, in a text file: drawing takes ten times as long as these runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tuning, "draw_curves",
-                      lambda path, *args, **settings: write_atomic(path, repr((args, settings)).encode()))
+    with undrawn_pictures(tuning):
         yield
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from run_folders import assert_same_run, log_of
+from run_folders import assert_same_run, log_of, undrawn_pictures
 
 from tinygrad_gpt.checkpoints import native
-from tinygrad_gpt.files import write_atomic
 from tinygrad_gpt.recipes import pretrain_run
 from tinygrad_gpt.recipes.pretrain import PretrainConfig, pretrain, resume
 from tinygrad_gpt.recipes.saved import load_model
@@ -24,10 +23,7 @@ BOUNDS = {"tf32": 0.001, "bfloat16": 0.006, "float16": 0.004}
 
 @pytest.fixture(autouse=True, scope="module")
 def plain_pictures():
-    """What would be drawn, in a text file: drawing takes ten times as long as these runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrain_run, "draw_curves",
-                      lambda path, *args, **settings: write_atomic(path, repr((args, settings)).encode()))
+    with undrawn_pictures(pretrain_run):
         yield
 
 

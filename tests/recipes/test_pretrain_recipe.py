@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from run_folders import assert_same_run, log_of
+from run_folders import assert_same_run, log_of, undrawn_pictures
 
 from tinygrad_gpt.backend import backend_of, on_backend, use_backend
 from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.data.pretraining import consecutive_batch
 from tinygrad_gpt.errors import DataError, ResourceError, UsageError
-from tinygrad_gpt.files import write_atomic
 from tinygrad_gpt.nn import init
 from tinygrad_gpt.nn.torch_stream import TorchStream
 from tinygrad_gpt.recipes import pretrain as recipe
@@ -51,10 +50,7 @@ def run(config, tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="module")
 def plain_pictures():
-    """What would be drawn, in a text file: drawing takes ten times as long as these runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrain_run, "draw_curves",
-                      lambda path, *args, **settings: write_atomic(path, repr((args, settings)).encode()))
+    with undrawn_pictures(pretrain_run):
         yield
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from run_folders import log_of
+from run_folders import log_of, undrawn_pictures
 
 from tinygrad_gpt import files
 from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.errors import CheckpointError, DataError, NonFiniteError, TinygradError, UsageError
-from tinygrad_gpt.files import run_lock, write_atomic
+from tinygrad_gpt.files import run_lock
 from tinygrad_gpt.recipes import pretrain_run
 from tinygrad_gpt.recipes.pretrain import PretrainConfig, pretrain, resume
 from tinygrad_gpt.recipes.run_folder import States, holds_run
@@ -29,10 +29,7 @@ STATES = ("state-a.h5", "state-b.h5")
 
 @pytest.fixture(autouse=True, scope="module")
 def quick_checkpoints():
-    """What would be drawn, in a text file: drawing takes ten times as long as these runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrain_run, "draw_curves",
-                      lambda path, *args, **settings: write_atomic(path, repr((args, settings)).encode()))
+    with undrawn_pictures(pretrain_run), pytest.MonkeyPatch.context() as patch:
         patch.setattr(native, "_verify", lambda path: None)  # reading back is tested elsewhere, too
         yield
 
