@@ -33,7 +33,6 @@ EMBEDDING = "backend_of(g).index_add(grad, ids.reshape(ids.size), g.reshape(ids.
 SLICE = "backend_of(g).index_add(selected, index, g.astype(selected.dtype))"
 SMOOTHING = ("q_sum = q_sum + share * counts * c_sum",
              "grad -= (share * counts * scale)[:, None] * (1.0 if class_weight is None else class_weight)")
-GELU = {f"g -> {other}: g in grad = xp.empty(g.shape, dtype=g.dtype)": "of one shape and dtype" for other in "hx"}
 POW = "1.0 in return g * exponent * base ** xp.where(exponent == 0, 1.0, exponent - 1)"
 
 # Changes after which the rule is the same mathematics; each with the reason.
@@ -57,8 +56,6 @@ EQUIVALENT = {
     "concat": {"constant: True in return [g[*before, slice(end - size, end)] for end, size in "
                "zip(ends, sizes, strict=True)]": "the lists have the same length"},
     "max": {f"g -> {other}: g in largest = (x == y.reshape(kept)).astype(g.dtype)": SAME_DTYPE for other in "xy"},
-    "gelu": GELU,
-    "bias_gelu": {**GELU, "z -> h: z in grad_z = _gelu_grads(xp, z, h, g.reshape(z.shape))": "of one shape"},
     "attention": {**ATTENTION,
                   **{f"element {change}: [xp.zeros_like(a) for a in (q, k, v)] in {ZEROS}": "it is zeros"
                      for change in ("-({})", "2 * ({})", "0 * ({})", "({}) ** 2")},

@@ -13,7 +13,7 @@ __all__ = ["bias_gelu", "gelu", "gelu_exact", "relu", "sigmoid"]
 
 SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 CUBIC = 0.044715
-CACHED = 1 << 15  # elements of each of the arrays of `gelu` in a core's cache
+CACHED = 1 << 16  # elements of each of the arrays of `gelu` in a core's cache
 KERNELS = Kernels(__file__)
 
 
@@ -62,7 +62,7 @@ def _gelu_composed(x):
     return x * 0.5 * (tanh(inner) + 1.0)
 
 
-def _gelu_cuda(xp, x):
+def _gelu_cuda(xp, x, *, needs_input_grad=(True,)):
     x = xp.ascontiguousarray(x)
     y = xp.empty(x.shape, dtype=x.dtype)
     KERNELS.elementwise("gelu", x, x, y)
@@ -77,56 +77,45 @@ def _gelu_cuda(xp, x):
 
 @op(samples=lambda r: [(r.normal(2, 3),), (r.normal(CACHED + 3),)], errors=lambda r: [(("text",), "give numbers")],
     composed=_gelu_composed, cuda=_gelu_cuda)
-def gelu(xp, x):
+def gelu(xp, x, *, needs_input_grad=(True,)):
     """Gaussian error linear unit in the tanh form, GPT-2's activation.
 
     Forward:  y = x h,  h = ½ (1 + tanh u),  u = c (x + 0.044715 x³),  c = √(2/π)
-    Gradient: x̄ = ȳ ⊙ h (1 + 2 x (1 − h) u′),  u′ = c (1 + 3 · 0.044715 x²),  since h′ = 2 h (1 − h) u′
+    Gradient: x̄ = ȳ ⊙ slope,  slope = h (1 + 2 x (1 − h) u′),  u′ = c (1 + 3 · 0.044715 x²),  since h′ = 2 h (1 − h) u′
     Shapes:   x (...) -> y (...)
-    Saves:    x, h
+    Saves:    slope
     Source:   Hendrycks & Gimpel 2016, arXiv:1606.08415; openai/gpt-2 src/model.py
     """
-    h, result = xp.empty(x.shape, dtype=x.dtype), xp.empty(x.shape, dtype=x.dtype)
-    for some, some_h, y in _chunks(x, h, result):
-        _gelu_of(xp, some, some_h, y)
+    # The slope is made on the way forward, where h is at hand: one array is kept in place of x and h.
+    y, slope = (xp.empty(x.shape, dtype=x.dtype) if needed else None for needed in (True, *needs_input_grad))
+    flat = [array.reshape(-1) for array in (x, y, slope) if array is not None]  # views, but of x if it is not C-ordered
+    for part in cached_blocks(flat[0], CACHED):
+        _gelu_and_slope(xp, *(array[part] for array in flat))
 
     def grad_x(g):
-        return _gelu_grads(xp, x, h, g)
+        return g * slope
 
-    return result, (grad_x,)
+    return y, (grad_x,)
 
 
-def _gelu_of(xp, x, h, y):
-    """Write h and y of some x, in place, because a pass over fresh memory costs more than its arithmetic."""
-    xp.multiply(x, x, out=h)  # x * x * x, because a power is nine times slower
+def _gelu_and_slope(xp, x, y, slope=None):
+    """Write both of some x, in place, because a pass over fresh memory costs more than its arithmetic."""
+    h = xp.multiply(x, x, out=y)  # x * x * x, because a power is nine times slower
+    if slope is not None:
+        xp.multiply(h, 6 * CUBIC * SQRT_2_OVER_PI, out=slope)
+        slope += 2 * SQRT_2_OVER_PI
+        slope *= x  # 2 x u′
     h *= CUBIC * SQRT_2_OVER_PI
     h += SQRT_2_OVER_PI
     h *= x  # u
     xp.tanh(h, out=h)
     h += 1
     h *= 0.5
-    xp.multiply(x, h, out=y)
-
-
-def _gelu_grads(xp, x, h, g):
-    grad = xp.empty(g.shape, dtype=g.dtype)
-    for some, some_h, some_g, d in _chunks(x, h, g, grad):
-        xp.multiply(some, some, out=d)
-        d *= 6 * CUBIC * SQRT_2_OVER_PI
-        d += 2 * SQRT_2_OVER_PI
-        d *= some  # 2 x u′
-        d *= 1 - some_h
-        d += 1
-        d *= some_h
-        d *= some_g
-    return grad
-
-
-def _chunks(*arrays):
-    """Parts of arrays of one shape, flat and side by side, that stay in a core's cache: views, of C-ordered arrays."""
-    flat = [array.reshape(-1) for array in arrays]
-    for part in cached_blocks(flat[0], CACHED):
-        yield [array[part] for array in flat]
+    if slope is not None:
+        slope *= 1 - h
+        slope += 1
+        slope *= h
+    y *= x
 
 
 def _bias_gelu_composed(x, bias):
@@ -139,7 +128,7 @@ def _check_bias(x, bias):
                          f"but bias is {bias.shape}")
 
 
-def _bias_gelu_cuda(xp, x, bias):
+def _bias_gelu_cuda(xp, x, bias, *, needs_input_grad=(True, True)):
     _check_bias(x, bias)
     x, bias = xp.ascontiguousarray(x), xp.ascontiguousarray(bias)
     flat = math.prod(x.shape[:-1]), x.shape[-1]  # (N, C)
@@ -158,25 +147,24 @@ def _bias_gelu_cuda(xp, x, bias):
                        (r.normal(2, CHUNK - 9, 35), r.normal(35))],
     errors=lambda r: [((r.normal(2, 3), r.normal(2)), "last axis of x is 3 (x is (2, 3)) but bias is (2,)")],
     composed=_bias_gelu_composed, cuda=_bias_gelu_cuda)
-def bias_gelu(xp, x, bias):
+def bias_gelu(xp, x, bias, *, needs_input_grad=(True, True)):
     """GELU of x + b: what follows the matrix product of a feed-forward layer, in one pass.
 
     Forward:  y = gelu(z),  z = x + b
-    Gradient: x̄ = ȳ ⊙ gelu′(z),  b̄ = Σ x̄
+    Gradient: x̄ = ȳ ⊙ slope,  b̄ = Σ x̄,  slope = gelu′(z)
     Shapes:   x (..., C), bias (C) -> y (..., C)
-    Saves:    z, h
+    Saves:    slope
     Source:   op 'gelu'; Shoeybi et al. 2019, arXiv:1909.08053, section 3
     """
     _check_bias(x, bias)
     shape = x.shape
     x = x.reshape(math.prod(shape[:-1]), shape[-1])  # (N, C)
-    z, h, y = (xp.empty(x.shape, dtype=x.dtype) for _ in range(3))
+    y, slope = (xp.empty(x.shape, dtype=x.dtype) if needed else None for needed in (True, any(needs_input_grad)))
     for rows in cached_blocks(x, CACHED):
-        xp.add(x[rows], bias, out=z[rows])
-        _gelu_of(xp, z[rows], h[rows], y[rows])
+        _gelu_and_slope(xp, x[rows] + bias, *(array[rows] for array in (y, slope) if array is not None))
 
     def grads(g):
-        grad_z = _gelu_grads(xp, z, h, g.reshape(z.shape))
+        grad_z = g.reshape(slope.shape) * slope
         return grad_z.reshape(shape), sum_rows(xp, grad_z)
 
     return y.reshape(shape), grads

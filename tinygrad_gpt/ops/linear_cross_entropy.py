@@ -75,6 +75,7 @@ def _cuda_passes(xp, x, weight, targets, ignore_index, needs_input_grad):
             x_grad[rows] = product(z, padded)
         if weight_grad is not None:
             weight_grad += product(z.T, x[rows])
+        del z  # before the next ones are made
     return (losses.sum(), None if x_grad is None else x_grad.reshape(shape),
             None if weight_grad is None else weight_grad[:n_classes])
 
@@ -130,6 +131,7 @@ def _both_passes(xp, x, weight, targets, share, needs_input_grad):
         if weight_grad is not None:
             for some in cached_blocks(weight, PRODUCT):
                 weight_grad[some] += z[:, some].T @ x[rows]
+        del z  # before the next ones are made
     return losses.sum(), None if x_grad is None else x_grad.reshape(shape), weight_grad
 
 
