@@ -2,16 +2,15 @@
 
     python benchmarks/cold_start.py [--write]
 
-Whole processes, which take turns. The first round is not counted: it brings the files into memory.
+Whole processes, which take turns. The first round is not counted: it brings the files into memory, and compiles ours.
 """
 
-import os
 import subprocess
 import sys
 import time
 from importlib.util import find_spec
 
-from common import REPOSITORY, Line, Options, command_line, finish, lines_table, median, thread_limits
+from common import REPOSITORY, Line, Options, command_line, environment, finish, lines_table, median
 
 PYTHON, TORCH = "python -c pass", "import torch"
 COMMANDS = {
@@ -27,12 +26,11 @@ def measure(options: Options) -> list[Line]:
     """A line for each of our commands, beside `import torch`; the limit is a Python that does nothing."""
     commands = {name: args for name, args in COMMANDS.items() if name != TORCH or find_spec("torch")}
     seconds: dict[str, list[float]] = {name: [] for name in commands}
-    environment = os.environ | thread_limits(options.threads[-1])
     for _ in range(1 + options.blocks):
         for name, args in commands.items():
             started = time.perf_counter()
-            subprocess.run([sys.executable, *args], cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL,
-                           check=True)
+            subprocess.run([sys.executable, *args], cwd=REPOSITORY, env=environment(options.threads[-1]),
+                           stdout=subprocess.DEVNULL, check=True)
             seconds[name].append(time.perf_counter() - started)
     counted = {name: values[1:] for name, values in seconds.items()}
     rival = counted.get(TORCH)

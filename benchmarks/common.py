@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
-    "GPT2_124M", "REPOSITORY", "Against", "Benchmark", "Case", "Line", "Options", "command_line", "finish",
-    "lines_table", "machine", "median", "peak_mib", "table", "take_turns", "thread_limits", "tiny", "tokens",
+    "GPT2_124M", "REPOSITORY", "Against", "Benchmark", "Case", "Line", "Options", "command_line", "environment",
+    "finish", "lines_table", "machine", "median", "peak_mib", "table", "take_turns", "thread_limits", "tiny", "tokens",
     "write_section",
 ]
 
@@ -46,6 +46,12 @@ def machine_threads() -> int:
 def thread_limits(threads: int) -> dict[str, str]:
     """The environment that gives NumPy and torch so many threads."""
     return dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+
+
+def environment(threads: int) -> dict[str, str]:
+    """That of a measured process: so many threads, and Python keeps what it has compiled of us, as pip did of torch."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return inherited | thread_limits(threads)
 
 
 @dataclass(frozen=True)
@@ -281,7 +287,7 @@ def take_turns(script: str, arguments: dict[str, Sequence[str]], blocks: int, th
                   for _ in range(blocks)]
         return {name: [figures[name] for figures in rounds] for name in arguments}
     workers = {name: subprocess.Popen([sys.executable, script, "--worker", *rest], text=True, stdin=subprocess.PIPE,
-                                      stdout=subprocess.PIPE, env=os.environ | thread_limits(threads))
+                                      stdout=subprocess.PIPE, env=environment(threads))
                for name, rest in arguments.items()}
     figures: dict[str, list] = {name: [] for name in workers}
     for _ in range(blocks):

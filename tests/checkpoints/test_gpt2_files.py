@@ -181,21 +181,11 @@ def test_every_problem_is_listed_at_once(folder):
     weights["h.0.mlp.c_fc.weight"] = weights["h.0.mlp.c_fc.weight"].T
     weights["ln_f.bias"] = weights["ln_f.bias"].astype(np.float64)
     weights["score.weight"] = np.zeros((2, 6), np.float32)
-    weights["wpe.weight"][2, 3:5] = np.nan, np.inf
     published.safetensors_file(folder / "model.safetensors", weights)
     assert refusal(folder) == (
-        f"cannot load ({folder / 'model.safetensors'}): 5 of the tensors do not fit: h.0.mlp.c_fc.weight is (24, 6), "
+        f"cannot load ({folder / 'model.safetensors'}): 4 of the tensors do not fit: h.0.mlp.c_fc.weight is (24, 6), "
         "expected (6, 24); ln_f.bias is F64, expected F32, F16 or BF16; missing h.1.ln_2.bias (6,); unexpected "
-        "score.weight (2, 6); wpe.weight holds 2 values that are not finite; does config.json belong to these weights?")
-
-
-@pytest.mark.parametrize("convert", [lambda a: a, lambda a: a.astype(np.float16), published.bfloat16])
-@pytest.mark.parametrize("bad", [np.nan, -np.inf])
-def test_non_finite_values_of_every_dtype(folder, convert, bad):
-    weights = published.weights()
-    weights["h.1.attn.c_proj.weight"][0, 0] = bad
-    published.safetensors_file(folder / "model.safetensors", {name: convert(a) for name, a in weights.items()})
-    assert "1 of the tensors do not fit: h.1.attn.c_proj.weight holds 1 values that are not finite" in refusal(folder)
+        "score.weight (2, 6); does config.json belong to these weights?")
 
 
 def test_a_prefix_on_a_second_copy_of_a_name(folder):

@@ -1,5 +1,7 @@
 """GPT2.from_pretrained: the file is the memory, and stays what it is when the model learns."""
 
+import re
+
 import numpy as np
 import published
 import pytest
@@ -60,3 +62,15 @@ def test_a_model_is_read_on_every_backend(folder, backend):
 def test_the_folder_of_another_thing_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="it holds no model"):
         GPT2.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("convert", [lambda a: a, lambda a: a.astype(np.float16), published.bfloat16],
+                         ids=["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("bad", [np.nan, -np.inf])
+def test_values_that_are_not_finite_are_refused_with_their_file(folder, convert, bad):
+    weights = published.weights()
+    weights["h.1.attn.c_proj.weight"][0, 0] = bad
+    path = published.safetensors_file(folder / "model.safetensors", {k: convert(a) for k, a in weights.items()})
+    with pytest.raises(CheckpointError, match=f"cannot load .{re.escape(str(path))}.: .*1 of the tensors do not fit: "
+                                              r"h\.1\.attn\.c_proj\.weight holds 1 values that are not finite"):
+        GPT2.from_pretrained(folder)

@@ -8,7 +8,8 @@ import numpy as np
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.backend import backend_of
-from tinygrad_gpt.checkpoints.gpt2_files import read_gpt2, write_gpt2
+from tinygrad_gpt.checkpoints.gpt2_files import read_gpt2, weights_file, write_gpt2
+from tinygrad_gpt.checkpoints.opening import explained
 from tinygrad_gpt.errors import ShapeError, TapeError, UsageError
 from tinygrad_gpt.nn import Block, Dropout, Embedding, KVCache, LayerNorm, Linear, Module
 from tinygrad_gpt.nn.casts import lowered, raised
@@ -92,11 +93,12 @@ class GPT2(Module):
             The model without dropout, ready to answer.
 
         Raises:
-            CheckpointError: as in `read_gpt2`.
+            CheckpointError: as in `read_gpt2`; or a value is not finite.
         """
         config, tensors = read_gpt2(path)
         model = cls(GPT2Config(**config), seed=None)
-        model.adopt_state_dict(tensors)
+        with explained(weights_file(path)):
+            model.adopt_state_dict(tensors)
         return model.eval()
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -146,7 +146,7 @@ def _misfits(name, parameter, array):
         return [f"{name} is {array.dtype}, expected floats"]
     with np.errstate(over="ignore", invalid="ignore"):  # a float64 beyond float32 would become infinite
         values = array.astype(_dtype(parameter), copy=False)
-        if np.isfinite(values.sum()):  # no array of its own; a sum of finite values that overflows is looked at below
+        if np.isfinite(np.vdot(values, values)):  # one pass, no array; where finite squares overflow, we look below
             return []
         finite = np.isfinite(values)
     if not finite.all():

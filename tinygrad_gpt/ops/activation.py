@@ -87,10 +87,11 @@ def gelu(xp, x, *, needs_input_grad=(True,)):
     Source:   Hendrycks & Gimpel 2016, arXiv:1606.08415; openai/gpt-2 src/model.py
     """
     # The slope is made on the way forward, where h is at hand: one array is kept in place of x and h.
-    y, slope = (xp.empty(x.shape, dtype=x.dtype) if needed else None for needed in (True, *needs_input_grad))
-    flat = [array.reshape(-1) for array in (x, y, slope) if array is not None]  # views, but of x if it is not C-ordered
+    results = [xp.empty(x.shape, dtype=x.dtype) for _ in range(1 + needs_input_grad[0])]  # y and, where needed, slope
+    flat = [array.reshape(-1) for array in (x, *results)]  # views, but of x if it is not C-ordered
     for part in cached_blocks(flat[0], CACHED):
         _gelu_and_slope(xp, *(array[part] for array in flat))
+    y, slope = results[0], results[-1]
 
     def grad_x(g):
         return g * slope
@@ -158,13 +159,15 @@ def bias_gelu(xp, x, bias, *, needs_input_grad=(True, True)):
     """
     _check_bias(x, bias)
     shape = x.shape
-    x = x.reshape(math.prod(shape[:-1]), shape[-1])  # (N, C)
-    y, slope = (xp.empty(x.shape, dtype=x.dtype) if needed else None for needed in (True, any(needs_input_grad)))
+    flat = math.prod(shape[:-1]), shape[-1]  # (N, C)
+    x = x.reshape(flat)
+    results = [xp.empty(flat, dtype=x.dtype) for _ in range(1 + any(needs_input_grad))]  # y and, where needed, slope
     for rows in cached_blocks(x, CACHED):
-        _gelu_and_slope(xp, x[rows] + bias, *(array[rows] for array in (y, slope) if array is not None))
+        _gelu_and_slope(xp, x[rows] + bias, *(array[rows] for array in results))
+    y, slope = results[0], results[-1]
 
     def grads(g):
-        grad_z = g.reshape(slope.shape) * slope
+        grad_z = g.reshape(flat) * slope
         return grad_z.reshape(shape), sum_rows(xp, grad_z)
 
     return y.reshape(shape), grads
