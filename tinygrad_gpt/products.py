@@ -19,7 +19,7 @@ def numpy_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(..., n, k) times (..., k, m): (..., n, m), the other axes broadcast."""
     if is_half(a.dtype):
         return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
-    if a.dtype == np.float32 and current_precision().tf32:
+    if current_precision().tf32 and a.dtype == np.float32:
         return np.matmul(tf32(a), tf32(b))
     return np.matmul(a, b)
 

@@ -21,7 +21,7 @@ def lowered(x: None) -> None: ...
 
 def lowered(x: Tensor | None) -> Tensor | None:
     """A float32 tensor in the dtype of the policy in force, for a layer to compute with; any other as it is."""
-    if x is None or x.dtype != np.float32 or not is_half(dtype := current_precision().dtype):
+    if x is None or not is_half(dtype := current_precision().dtype) or x.dtype != np.float32:
         return x
     return x.astype(dtype)
 

@@ -18,13 +18,14 @@ class Chunk:
         positions: (B, n) integers, of the new tokens in their texts.
         allowed: (B, 1, n, m) bool, which of the m slots a new token may see; None if all.
         ends: (B) integers on the host, tokens that each row holds after this pass; m is the largest.
-        real: three index arrays (N): row, place in the pass, and slot of every token that is not padding.
+        real: three indices: row, place in the pass, and slot of every token that is not padding; slices where all
+            rows stand at the same slot and none is padded, else arrays (N).
     """
 
     positions: Array
     allowed: Array | None
     ends: np.ndarray
-    real: tuple[Array, Array, Array]
+    real: tuple[Array, Array, Array] | tuple[slice, slice, slice]
 
 
 class LayerCache:
@@ -94,14 +95,21 @@ class KVCache:
         backend = backend_of(self.layers[0].keys)
         # Padding may lie behind the capacity; its position only has to exist.
         positions = np.minimum(self.lengths[:, None] + np.arange(n), self.capacity - 1)  # (B, n)
-        rows, places = np.nonzero(np.arange(n) < lengths[:, None])
-        real = rows, places, positions[rows, places]
         allowed = np.arange(ends.max()) <= positions[:, None, :, None]  # (B, 1, n, m)
         chunk = Chunk(backend.from_numpy(positions), None if allowed.all() else backend.from_numpy(allowed),
-                      ends, tuple(backend.from_numpy(index) for index in real))  # type: ignore[arg-type]
+                      ends, self._real(n, lengths, positions))
         for layer in self.layers:
             layer.chunk = chunk
         return chunk
+
+    def _real(self, n, lengths, positions):
+        """Where the tokens that are not padding stand, see `Chunk`."""
+        start = int(self.lengths[0])
+        if lengths.min() == n and (self.lengths == start).all():
+            return slice(None), slice(None), slice(start, start + n)
+        rows, places = np.nonzero(np.arange(n) < lengths[:, None])
+        from_numpy = backend_of(self.layers[0].keys).from_numpy
+        return from_numpy(rows), from_numpy(places), from_numpy(positions[rows, places])
 
     def commit(self, chunk: Chunk) -> None:
         """Count the tokens of the chunk as read, now that every layer has stored them."""

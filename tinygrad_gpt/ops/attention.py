@@ -47,7 +47,8 @@ def attend(xp, q, k, v, padding, causal, keep, p):
     for rows, columns in _tiles(q, k, causal):
         allowed = _part(padding, rows, columns)
         e, largest[rows] = _exponentials(xp, q[rows], k[columns], allowed, causal)
-        sums[rows] = xp.maximum(_row_sums(xp, e), 1)  # at least 1, that of the largest, unless all keys are masked
+        total = _row_sums(xp, e)  # at least 1, that of the largest, unless all keys are masked
+        sums[rows] = xp.maximum(total, 1) if _may_see_none(e, allowed) else total
         tiles.append(e)
         if keep is not None:
             e = e * _part(keep, rows, columns) * (1 / (1 - p))
@@ -114,9 +115,16 @@ def _exponentials(xp, q, k, allowed, causal, largest=None):
     if allowed is not None:
         xp.copyto(scores, -math.inf, where=xp.logical_not(allowed))
     if largest is None:
-        largest = xp.maximum(scores.max(axis=-1, keepdims=True), float(xp.finfo(scores.dtype).min))  # no ∞ − ∞
+        largest = scores.max(axis=-1, keepdims=True)
+        if _may_see_none(scores, allowed):  # no ∞ − ∞
+            largest = xp.maximum(largest, float(xp.finfo(scores.dtype).min))
     scores -= largest
     return xp.exp(scores, out=scores), largest
+
+
+def _may_see_none(scores, allowed):
+    """May a query of these scores (..., n, m) see no key: one masked, or a causal one that stands before them all?"""
+    return allowed is not None or scores.shape[-2] > scores.shape[-1]
 
 
 def _row_sums(xp, e):
