@@ -29,7 +29,6 @@ ATTENTION = {
     f"never: {EXPONENTIALS} in e = {EXPONENTIALS}": "what was kept is made again: slower",
     "e -> used: e in used = e * kept * (1 / (1 - p))": "they are the same until then",
 }
-EMBEDDING = "backend_of(g).index_add(grad, ids.reshape(ids.size), g.reshape(ids.size, shape[1]))"
 SLICE = "backend_of(g).index_add(selected, index, g.astype(selected.dtype))"
 SMOOTHING = ("q_sum = q_sum + share * counts * c_sum",
              "grad -= (share * counts * scale)[:, None] * (1.0 if class_weight is None else class_weight)")
@@ -44,8 +43,7 @@ EQUIVALENT = {
                       **{f"label_smoothing -> {other}: label_smoothing in if label_smoothing:\n    {line}":
                          "a test that only saves work: else 0 is added" for other in ("shape", "share")
                          for line in SMOOTHING}},
-    "embedding": {"pullbacks exchanged": ONE_PULLBACK,
-                  **{f"g -> {other}: g in {EMBEDDING}": SAME_BACKEND for other in ("grad", "ids")}},
+    "embedding": {"pullbacks exchanged": ONE_PULLBACK},
     "slice": {**{f"g -> selected: g in {line}": SAME_BACKEND if "index_add" in line else WIDE
                  for line in (SLICE, "return selected.astype(g.dtype)")},
               f"selected -> g: selected in {SLICE}": WIDE, f"call dropped: g.astype(selected.dtype) in {SLICE}": WIDE,

@@ -4,6 +4,7 @@ import gc
 import subprocess
 import sys
 import threading
+import tracemalloc
 import weakref
 
 import numpy as np
@@ -406,6 +407,40 @@ def test_a_diamond_of_many_paths_is_played_once():
     y.sum().backward()
     assert len(calls) == 40
     assert x.grad.item() == 1.0
+
+
+IDS = np.array([2, 0, 2])
+
+
+@pytest.mark.parametrize("first", ["rows", "table"])
+def test_gradients_of_rows_are_added_to_that_of_the_whole_table(first):
+    table = Tensor(np.arange(8.0).reshape(4, 2), requires_grad=True)
+    uses = {"rows": lambda: ops.embedding(table, IDS).sum() * 2.0, "table": lambda: (table * table).sum()}
+    sums = [uses.pop(first)(), *(use() for use in uses.values())]
+    (sums[0] + sums[1]).backward()
+    expected = 2 * np.arange(8.0).reshape(4, 2)
+    expected[[0, 2]] += [[2.0], [4.0]]
+    np.testing.assert_array_equal(table.grad.numpy(), expected)
+
+
+def test_gradients_of_rows_take_no_second_table():
+    table = Tensor(np.ones((100_000, 8)), requires_grad=True)
+    rows = ops.embedding(table, IDS)
+    loss = rows.sum() + ops.linear_cross_entropy(rows, table, IDS)
+    tracemalloc.start()
+    loss.backward()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.1 * table.data.nbytes  # the gradient itself was made on the way forward
+
+
+def test_a_gradient_of_rows_alone_is_an_array_for_hooks_and_for_grad():
+    table, seen = Tensor(np.ones((4, 2)), requires_grad=True), []
+    table.register_hook(seen.append)
+    ops.embedding(table, IDS).sum().backward()
+    expected = np.repeat([[1.0], [0.0], [2.0], [0.0]], 2, axis=1)
+    np.testing.assert_array_equal(table.grad.numpy(), expected)
+    np.testing.assert_array_equal(seen[0].numpy(), expected)
 
 
 def test_gradients_share_memory_with_nothing():

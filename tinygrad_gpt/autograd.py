@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_gpt.backend import backend_of, default_backend, is_integer
 from tinygrad_gpt.errors import BackendError, DTypeError, ShapeError, TinygradError
 from tinygrad_gpt.precision import is_half
-from tinygrad_gpt.tape import Lock, Node, Version, checking, composed_ops, current_mode, no_grad, saved_arrays
+from tinygrad_gpt.tape import Lock, Node, Version, checking, composed_ops, current_mode, dense, no_grad, saved_arrays
 from tinygrad_gpt.tensor import OPS, Tensor, host_array, raw, wrapped
 
 __all__ = ["OPS", "Op", "Tensor", "checking", "composed_ops", "no_grad", "op", "raw", "values_are_checked"]
@@ -220,7 +220,7 @@ def _in_float32(function):
 def _rounded(pullback, dtype):
     """The pullback, of one argument or (with a list of dtypes) of all, given float32 and rounded to dtype, if any."""
     def rounded(grad, dtype):
-        return grad if grad is None or dtype is None else grad.astype(dtype)
+        return grad if grad is None or dtype is None else dense(grad).astype(dtype)
 
     def on_halves(g):
         grad = pullback(g.astype(np.float32))

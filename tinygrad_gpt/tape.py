@@ -23,8 +23,8 @@ from tinygrad_gpt.errors import ShapeError, TapeError
 from tinygrad_gpt.precision import wide
 
 __all__ = [
-    "Lock", "Mode", "Node", "Version", "backward", "checking", "composed_ops", "current_mode", "gradients", "no_grad",
-    "observing", "saved_arrays", "sum_to", "switched",
+    "Lock", "Mode", "Node", "RowGradient", "Version", "backward", "checking", "composed_ops", "current_mode", "dense",
+    "gradients", "no_grad", "observing", "saved_arrays", "sum_to", "switched",
 ]
 
 
@@ -118,7 +118,7 @@ class Node:
         self.keeps_grad = op is None
         self.lock = None
 
-    def pull(self, g: Array) -> list[tuple["Node", Array]]:
+    def pull(self, g: Array) -> list[tuple["Node", "Array | RowGradient"]]:
         """Pairs of an argument's node and its gradient, given the gradient ``g`` of the result."""
         if self.pullbacks is None:
             raise TapeError(f"backward: the graph through op '{self.op.name}' was freed by an earlier backward; "
@@ -160,6 +160,29 @@ class Node:
         """Drop the pullbacks and with them all that they captured."""
         self.pullbacks = self.lock = None
         self.versions = ()
+
+
+class RowGradient:
+    """The gradient (V, C) of a table of which rows were taken: ``values`` (N, C), summed at ``rows`` (N), else zero.
+
+    A pullback may return it in place of an array. It is added to a gradient that is there already, such as that of a
+    head tied to the table, without a second table.
+    """
+
+    def __init__(self, shape: tuple[int, ...], rows: Array, values: Array):
+        self.shape, self.rows, self.values = shape, rows, values
+
+    def add_to(self, total: Array) -> Array:
+        """Add it to an array (V, C) in place."""
+        backend_of(total).index_add(total, self.rows, self.values)
+        return total
+
+
+def dense(grad: "Array | RowGradient") -> Array:
+    """The same gradient as an array."""
+    if not isinstance(grad, RowGradient):
+        return grad
+    return grad.add_to(backend_of(grad.values).xp.zeros(grad.shape, dtype=grad.values.dtype))
 
 
 def sum_to(g: Array, shape: tuple[int, ...]) -> Array:
@@ -209,6 +232,10 @@ def _played(root, g, retain_graph, since=0):
         if node.op is None:
             continue
         for parent, grad in node.pull(g):
+            if parent in owned and isinstance(grad, RowGradient):
+                grad.add_to(pending[parent])
+                continue
+            grad = dense(grad)
             if parent not in pending:
                 pending[parent] = grad
                 heappush(queue, (-parent.order, parent))

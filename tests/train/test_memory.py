@@ -61,7 +61,7 @@ def sizes(vocab_size, n_ctx, n_embd, n_layer, **others):
 
 
 CASES = {
-    "a large vocabulary": {"config": sizes(20000, 64, 64, 2), "batch_size": 16, "length": 64},
+    "a large vocabulary": {"config": sizes(30000, 64, 64, 2), "batch_size": 16, "length": 64},
     "long texts with dropout": {"config": sizes(500, 512, 32, 3, dropout=0.1), "batch_size": 24, "length": 512},
     "recompute": {"config": sizes(1000, 128, 192, 6), "batch_size": 28, "length": 128, "recompute": True},
     "accumulation": {"config": sizes(8000, 128, 256, 4), "batch_size": 4, "length": 128, "accumulate": True},
@@ -120,13 +120,12 @@ def test_a_run_that_does_not_fit_is_refused_in_one_line(monkeypatch):
 def test_what_kernels_keep_is_within_15_percent(name):
     config = GPT2Config(vocab_size=64, n_ctx=64, n_embd=64, n_layer=6, n_head=2)
     block = 12 * 64 * 64 + 13 * 64
-    on_the_host = memory_estimate(GPT2Config(), 8, 1024)
     with on_backend("emulated") as backend, precision(name):
         model, ids = GPT2(config), backend.from_numpy(np.zeros((8, 64), int))
         kept = view_tape(model.loss(ids, ids), model.named_parameters()).bytes
         expected = 6 * memory._kernel_floats(config, 8, 64, block, name.endswith("16")) + 2 * 8 * 64 * 64
         assert kept == pytest.approx(4 * expected, rel=0.15)
-        assert 0 < memory_estimate(GPT2Config(), 8, 1024, precision=name) < on_the_host
+        assert 0 < memory_estimate(GPT2Config(), 8, 1024, precision=name) <= memory_estimate(GPT2Config(), 8, 1024)
 
 
 @pytest.fixture

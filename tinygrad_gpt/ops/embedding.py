@@ -6,6 +6,7 @@ from tinygrad_gpt.autograd import op, values_are_checked
 from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.errors import DTypeError, ShapeError
 from tinygrad_gpt.ops.kernels import THREADS, Kernels, accumulator
+from tinygrad_gpt.tape import RowGradient
 
 __all__ = ["embedding"]
 
@@ -63,8 +64,6 @@ def embedding(xp, weight, ids):
     shape = weight.shape
 
     def grad_weight(g):
-        grad = xp.zeros(shape, dtype=g.dtype)
-        backend_of(g).index_add(grad, ids.reshape(ids.size), g.reshape(ids.size, shape[1]))
-        return grad
+        return RowGradient(shape, ids.reshape(ids.size), g.reshape(ids.size, shape[1]))
 
     return weight[ids], (grad_weight, None)

@@ -1,5 +1,7 @@
 """The loss of a language model, from the activations that its logits are made of."""
 
+from typing import Any
+
 import numpy as np
 
 from tinygrad_gpt.autograd import op
@@ -122,13 +124,15 @@ def _both_passes(xp, x, weight, targets, share, needs_input_grad):
     x = x.reshape(len(targets), shape[-1])  # (N, C)
     losses = xp.empty(len(x), dtype=x.dtype)
     x_grad = xp.empty(x.shape, dtype=x.dtype) if needs_input_grad[0] else None
-    weight_grad = xp.zeros(weight.shape, dtype=x.dtype) if needs_input_grad[1] else None
+    weight_grad: Any = None if len(x) or not needs_input_grad[1] else xp.zeros(weight.shape, dtype=x.dtype)
     for rows in blocks(len(x), -(-len(x) * len(weight) // LOGITS)):
         z = x[rows] @ weight.T  # (n, V)
         losses[rows] = _softmax_minus_target(xp, z, targets[rows], share[rows])
         if x_grad is not None:
             x_grad[rows] = z @ weight
-        if weight_grad is not None:
+        if needs_input_grad[1] and weight_grad is None:
+            weight_grad = z.T @ x[rows]
+        elif needs_input_grad[1]:
             for some in cached_blocks(weight, PRODUCT):
                 weight_grad[some] += z[:, some].T @ x[rows]
         del z  # before the next ones are made

@@ -1,5 +1,6 @@
 """How much memory a training run takes, known before it starts, and measured while it runs."""
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,22 +47,22 @@ def memory_estimate(config: GPT2Config, batch_size: int, length: int, *, blocks:
         trained = weights if blocks is None else blocks * block + 2 * c
     saving = blocks if blocks is not None else config.n_layer
     saved, working = _block_floats(config, batch_size, length)
-    some_logits, for_head = LOGITS, min(head, PRODUCT)
+    some_logits, for_head, of_rows = LOGITS, min(head, PRODUCT), 2 * rows * c
     if default_backend().launch is not None:
         saved = _kernel_floats(config, batch_size, length, block, is_half(POLICIES[precision].dtype))
-        some_logits, for_head = DEVICE_LOGITS, v * c + head  # a padded copy of the head, a product
+        some_logits, for_head, of_rows = DEVICE_LOGITS, v * c + head, head  # a padded copy of the head, a product
     kept = (saving * (rows * c if recompute else saved)  # by the blocks, the last norm and the head
             + (2 + bool(config.dropout) / FLOAT) * rows * c)
     earlier = trained if accumulate else 0  # gradients of earlier batches of the step
     scores = (rows if predicted is None else predicted) * v
     # Logits and their gradient; or some of them, and the gradient of the head's weight, which is made with them.
-    loss = 2 * scores if whole_logits else min(scores, some_logits) + (head + for_head if scores else 0)
+    some = scores / max(1, math.ceil(scores / some_logits))
+    loss = 2 * scores if whole_logits else some + (head + for_head if scores else 0)
     turned = 0 if config.tied_head else head  # the gradient of a head of its own is made as (V, C) and copied
     moments = (
         kept + loss + earlier,
         kept + (saved if recompute else 0) + working + head + earlier if saving else 0,  # backward of the last block
-        # the last gradients: that of a tied table comes from the head and from the embedding, and is their sum
-        trained + (2 * head if config.tied_head else 0) + 2 * rows * c,
+        trained + of_rows + 2 * rows * c,  # the last gradients: that of the embedding is added, sorted by token
         # a checkpoint, while the gradients are there
         trained + turned + weights + (2 * trained if saves_state else 0) if default_backend().on_host else 0,
     )
@@ -74,9 +75,9 @@ def _block_floats(config: GPT2Config, batch_size: int, length: int) -> tuple[flo
     scores = batch_size * config.n_head * length * length
     attention = scores if length <= QUERIES else 0  # of longer texts the weights are made again
     masks = (scores + 2 * wide) / FLOAT if config.dropout else 0  # bools
-    mlp = (2 + 4 + 4 + 4) * wide  # ln_2, c_fc, gelu, c_proj
-    saved = (2 + 3 + 1) * wide + attention + mlp + masks  # ln_1, qkv, the heads' result
-    in_mlp = 9 * wide  # gelu: three of (B, T, 4C), c_proj has let one go; the residual stream
+    mlp = (2 + 4 + 4) * wide  # ln_2 with its result, gelu, c_proj
+    saved = (2 + 3 + 1) * wide + attention + mlp + masks  # ln_1 with its result, qkv, the heads' result
+    in_mlp = 5 * wide  # gelu: two of (B, T, 4C), c_proj has let one go; the residual stream
     in_attention = 10 * wide - mlp  # the MLP has let all go
     return saved, max(in_mlp, in_attention)
 

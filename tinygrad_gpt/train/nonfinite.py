@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_gpt.backend import Array, backend_of, is_integer
 from tinygrad_gpt.nn import Module
 from tinygrad_gpt.optim import grad_norm
-from tinygrad_gpt.tape import observing
+from tinygrad_gpt.tape import dense, observing
 from tinygrad_gpt.tensor import Tensor, raw
 
 __all__ = ["find_non_finite"]
@@ -101,7 +101,7 @@ class _Search:
             return check(g, "the sum of the gradients of the result", any(from_data))
 
         def check_argument(i, g):
-            return check(g, f"the gradient of '{op.argument(i)}'", from_data[i])
+            return check(dense(g), f"the gradient of '{op.argument(i)}'", from_data[i])
 
         def watched(i, pullback):
             return lambda g: check_argument(i, pullback(check_sum(g)))
