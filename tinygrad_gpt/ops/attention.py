@@ -1,5 +1,6 @@
 """Scaled dot-product attention, causal or full, with padding and dropout."""
 
+import functools
 import itertools
 import math
 
@@ -16,7 +17,7 @@ from tinygrad_gpt.precision import is_half, wide
 
 __all__ = ["attend", "attention", "merge_heads", "self_attention", "split_heads"]
 
-TILE = 1 << 17  # scores that stay in a core's cache
+TILE = 1 << 19  # scores that stay in the cache, the one that cores share
 QUERIES = 128  # at most in a tile
 
 
@@ -109,9 +110,7 @@ def _exponentials(xp, q, k, allowed, causal, largest=None):
     n, m = scores.shape[-2:]
     if causal and n > 1:
         corner = scores[..., max(0, m - n):]  # all queries see the keys before it
-        limit = xp.full(corner.shape[-2:], -math.inf, dtype=scores.dtype)
-        xp.copyto(limit, math.inf, where=xp.tri(*limit.shape, min(0, m - n), dtype=bool))
-        xp.minimum(corner, limit, out=corner)
+        xp.minimum(corner, _causal_limit(xp, n, corner.shape[-1], scores.dtype), out=corner)
     if allowed is not None:
         xp.copyto(scores, -math.inf, where=xp.logical_not(allowed))
     if largest is None:
@@ -120,6 +119,12 @@ def _exponentials(xp, q, k, allowed, causal, largest=None):
             largest = xp.maximum(largest, float(xp.finfo(scores.dtype).min))
     scores -= largest
     return xp.exp(scores, out=scores), largest
+
+
+@functools.lru_cache(maxsize=4)  # nearly all tiles need the same one, and making it takes a twentieth of their time
+def _causal_limit(xp, n, m, dtype):
+    """(n, m): ∞ where a query may see a key, −∞ where it may not; the last query stands at the last key."""
+    return xp.where(xp.tri(n, m, m - n, dtype=bool), math.inf, -math.inf).astype(dtype)
 
 
 def _may_see_none(scores, allowed):
