@@ -124,7 +124,9 @@ def _exponentials(xp, q, k, allowed, causal, largest=None):
 @functools.lru_cache(maxsize=4)  # nearly all tiles need the same one, and making it takes a twentieth of their time
 def _causal_limit(xp, n, m, dtype):
     """(n, m): ∞ where a query may see a key, −∞ where it may not; the last query stands at the last key."""
-    return xp.where(xp.tri(n, m, m - n, dtype=bool), math.inf, -math.inf).astype(dtype)
+    limit = xp.full((n, m), -math.inf, dtype=dtype)
+    xp.copyto(limit, math.inf, where=xp.tri(n, m, m - n, dtype=bool))
+    return limit
 
 
 def _may_see_none(scores, allowed):
