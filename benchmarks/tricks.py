@@ -48,7 +48,8 @@ def elementwise(rows, width) -> Iterator[Trick]:
 
     import numpy as np
 
-    x, y = normal(rows * 4 * width), np.empty(rows * 4 * width, np.float32)
+    x, g = (normal(rows * 4 * width) for _ in range(2))
+    y, h, slope, grad = (np.empty_like(x) for _ in range(4))
 
     def with_power():
         return 0.5 * x * (1 + np.tanh(C * (x + 0.044715 * x**3)))
@@ -60,14 +61,17 @@ def elementwise(rows, width) -> Iterator[Trick]:
         c = np.sqrt(2 / np.pi)  # a NumPy number, which makes float64 of all that it meets
         return 0.5 * x * (1 + np.tanh(c * (x + 0.044715 * (x * x * x))))
 
+    def half_tanh(x, h):
+        np.multiply(x, x, out=h)
+        h *= 0.044715 * C
+        h += C
+        h *= x
+        np.tanh(h, out=h)
+        h += 1
+        h *= 0.5
+
     def in_place(x=x, y=y):
-        np.multiply(x, x, out=y)
-        y *= 0.044715 * C
-        y += C
-        y *= x
-        np.tanh(y, out=y)
-        y += 1
-        y *= 0.5
+        half_tanh(x, y)
         y *= x
         return y
 
@@ -82,19 +86,45 @@ def elementwise(rows, width) -> Iterator[Trick]:
         list(pool.map(lambda some: in_place(x[some], y[some]), chunks(len(x))))
         return y
 
+    def derivative(x, h, d):
+        np.multiply(x, x, out=d)
+        d *= 6 * 0.044715 * C
+        d += 2 * C
+        d *= x
+        d *= 1 - h
+        d += 1
+        d *= h
+
+    def gradient_of_x_and_h():
+        for some in chunks(len(x)):  # forward
+            half_tanh(x[some], h[some])
+            np.multiply(x[some], h[some], out=y[some])
+        for some in chunks(len(x)):  # backward
+            derivative(x[some], h[some], grad[some])
+            grad[some] *= g[some]
+        return grad
+
+    def gradient_of_slope():
+        for some in chunks(len(x)):  # forward
+            half_tanh(x[some], y[some])
+            derivative(x[some], y[some], slope[some])
+            y[some] *= x[some]
+        return np.multiply(g, slope, out=grad)  # backward
+
     yield Trick("Python's numbers, not NumPy's", with_float64, with_products)
     yield Trick("x * x * x, not a power", with_power, with_products)
     yield Trick("results into memory that is there", with_products, in_place)
     yield Trick("chunks that fit into the cache", in_place, in_chunks)
     yield Trick("two threads over the chunks", in_chunks, in_threads)
-    g, p = normal(4 * width * width), normal(4 * width * width)
+    yield Trick("the slope is kept, not what it is made of", gradient_of_x_and_h, gradient_of_slope)
+    grad_p, p = (normal(4 * width * width) for _ in range(2))
     (m, v), (before_m, before_v, before_p) = (np.zeros_like(p) for _ in range(2)), (0 * p, 0 * p, p.copy())
 
     def adamw(some):
-        t = g[some] - m[some]
+        t = grad_p[some] - m[some]
         t *= 0.1
         m[some] += t
-        np.multiply(g[some], g[some], out=t)
+        np.multiply(grad_p[some], grad_p[some], out=t)
         t *= 0.001
         v[some] *= 0.999
         v[some] += t
@@ -265,15 +295,29 @@ def embedding(rows, width, vocabulary) -> Iterator[Trick]:
 
     from tinygrad_gpt.backend import get_backend
 
-    ids, g = np.random.default_rng(0).zipf(1.5, rows) % vocabulary, normal(rows, width)
+    ids, g = np.random.default_rng(0).zipf(1.5, rows) % (2 * rows), normal(rows, width)
+    by_sorting = get_backend("numpy").index_add
+    total, before = normal(vocabulary, width), normal(2 * rows, width)  # another part of the gradient
 
     def add(index_add):
-        table = np.zeros((vocabulary, width), np.float32)
+        table = np.zeros((2 * rows, width), np.float32)
         index_add(table, ids, g)
         return table
 
-    yield Trick("rows of one token are sorted, then summed", lambda: add(np.add.at),
-                lambda: add(get_backend("numpy").index_add))
+    def added():
+        total[:len(before)] = before
+        by_sorting(total, ids, g)
+        return total[:len(before)]
+
+    def added_by_a_second_table():
+        total[:len(before)] = before
+        table = np.zeros_like(total)
+        by_sorting(table, ids, g)
+        total[...] += table
+        return total[:len(before)]
+
+    yield Trick("rows of one token are sorted, then summed", lambda: add(np.add.at), lambda: add(by_sorting))
+    yield Trick("rows are added to the gradient that is there", added_by_a_second_table, added)
 
 
 def tricks(options: Options, folder: str) -> Iterator[Trick]:
@@ -284,7 +328,7 @@ def tricks(options: Options, folder: str) -> Iterator[Trick]:
     yield from attention(rows // 64, rows // 32, rows)
     yield from memory(1 if options.tiny else 128, folder)
     yield from model(8, rows // 8, width, vocabulary)
-    yield from embedding(rows, width, 2 * rows)
+    yield from embedding(rows, width, max(vocabulary, 2 * rows))
 
 
 def machine_figures() -> str:
