@@ -24,8 +24,8 @@ from typing import Any
 
 __all__ = [
     "GPT2_124M", "REPOSITORY", "Against", "Benchmark", "Case", "Line", "Options", "command_line", "environment",
-    "finish", "lines_table", "machine", "median", "peak_mib", "table", "take_turns", "thread_limits", "tiny", "tokens",
-    "write_section",
+    "finish", "lines_table", "machine", "median", "peak_mib", "short", "table", "take_turns", "thread_limits", "tiny",
+    "tokens", "write_section",
 ]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -131,9 +131,9 @@ class Line:
     def cells(self) -> list[str]:
         """As a row of `lines_table`."""
         goal = "" if self.goal is None else f"≤ {self.goal:.3g}{f' {self.unit}' * self.absolute}"
-        return [self.work, _short(self.threads), self.unit, _short(self.ours), _short(self.rival),
+        return [self.work, short(self.threads), self.unit, short(self.ours), short(self.rival),
                 "" if self.ratio is None else f"{self.ratio:.2f}", goal, "yes" * self.met or "no" * bool(goal),
-                _short(self.limit)]
+                short(self.limit)]
 
 
 @dataclass(frozen=True)
@@ -304,7 +304,7 @@ def median(values: Iterable[float]) -> float:
     return statistics.median(values)
 
 
-def _short(value: float | None) -> str:
+def short(value: float | None) -> str:
     """A number with three digits that count, or nothing."""
     return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 

@@ -12,10 +12,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from common import REPOSITORY, Options, command_line, machine, median, table, thread_limits, write_section
+from common import REPOSITORY, Options, command_line, machine, median, short, table, thread_limits, write_section
 
 PAGE = REPOSITORY / "docs" / "fast.md"
 C = math.sqrt(2 / math.pi)
@@ -24,11 +24,12 @@ CHUNK = 1 << 15  # numbers: 128 KiB
 
 @dataclass(frozen=True)
 class Trick:
-    """Two functions that do the same and return the same."""
+    """Two functions that do the same and return the same; before each, something may be done that is not timed."""
 
     name: str
     without: Callable[[], object]
     with_it: Callable[[], object]
+    before: Callable[[], object] = lambda: None
 
 
 def normal(*shape):
@@ -40,6 +41,26 @@ def normal(*shape):
 def chunks(n):
     """Slices of `CHUNK` numbers."""
     return [slice(i, i + CHUNK) for i in range(0, n, CHUNK)]
+
+
+def half_tanh(x, h):
+    """Write ½ (1 + tanh u) of GELU into h."""
+    import numpy as np
+
+    np.multiply(x, x, out=h)
+    h *= 0.044715 * C
+    h += C
+    h *= x
+    np.tanh(h, out=h)
+    h += 1
+    h *= 0.5
+
+
+def gelu(x, y):
+    """Write GELU into y, which is returned."""
+    half_tanh(x, y)
+    y *= x
+    return y
 
 
 def elementwise(rows, width) -> Iterator[Trick]:
@@ -61,29 +82,15 @@ def elementwise(rows, width) -> Iterator[Trick]:
         c = np.sqrt(2 / np.pi)  # a NumPy number, which makes float64 of all that it meets
         return 0.5 * x * (1 + np.tanh(c * (x + 0.044715 * (x * x * x))))
 
-    def half_tanh(x, h):
-        np.multiply(x, x, out=h)
-        h *= 0.044715 * C
-        h += C
-        h *= x
-        np.tanh(h, out=h)
-        h += 1
-        h *= 0.5
-
-    def in_place(x=x, y=y):
-        half_tanh(x, y)
-        y *= x
-        return y
-
     def in_chunks():
         for some in chunks(len(x)):
-            in_place(x[some], y[some])
+            gelu(x[some], y[some])
         return y
 
     pool = ThreadPoolExecutor(2)
 
     def in_threads():
-        list(pool.map(lambda some: in_place(x[some], y[some]), chunks(len(x))))
+        list(pool.map(lambda some: gelu(x[some], y[some]), chunks(len(x))))
         return y
 
     def derivative(x, h, d):
@@ -113,8 +120,8 @@ def elementwise(rows, width) -> Iterator[Trick]:
 
     yield Trick("Python's numbers, not NumPy's", with_float64, with_products)
     yield Trick("x * x * x, not a power", with_power, with_products)
-    yield Trick("results into memory that is there", with_products, in_place)
-    yield Trick("chunks that fit into the cache", in_place, in_chunks)
+    yield Trick("results into memory that is there", with_products, lambda: gelu(x, y))
+    yield Trick("chunks that fit into the cache", lambda: gelu(x, y), in_chunks)
     yield Trick("two threads over the chunks", in_chunks, in_threads)
     yield Trick("the slope is kept, not what it is made of", gradient_of_x_and_h, gradient_of_slope)
     grad_p, p = (normal(4 * width * width) for _ in range(2))
@@ -354,23 +361,29 @@ def machine_figures() -> str:
 
 
 def measure(options: Options) -> list[tuple[str, float, float, float]]:
-    """Name, milliseconds without and with, and how many times as fast, medians of blocks that take turns."""
+    """The figures of all tricks, see `timed`."""
     from tempfile import TemporaryDirectory
 
-    found = []
     with TemporaryDirectory() as folder:
-        for trick in tricks(options, folder):
-            milliseconds: list[list[float]] = []
-            for _ in range(1 + options.blocks):  # the first is a warm-up
-                milliseconds.append([])
-                for function in (trick.without, trick.with_it):
-                    started = time.perf_counter()
-                    function()
-                    milliseconds[-1].append(1000 * (time.perf_counter() - started))
-            without, with_it = zip(*milliseconds[1:], strict=True)
-            found.append((trick.name, median(without), median(with_it),
-                          median(a / b for a, b in zip(without, with_it, strict=True))))
-    return found
+        return timed(tricks(options, folder), options.blocks)
+
+
+def timed(found: Iterable[Trick], blocks: int) -> list[tuple[str, float, float, float]]:
+    """Name, milliseconds without and with, and how many times as fast, medians of blocks that take turns."""
+    rows = []
+    for trick in found:
+        milliseconds: list[list[float]] = []
+        for _ in range(1 + blocks):  # the first is a warm-up
+            milliseconds.append([])
+            for function in (trick.without, trick.with_it):
+                trick.before()
+                started = time.perf_counter()
+                function()
+                milliseconds[-1].append(1000 * (time.perf_counter() - started))
+        without, with_it = zip(*milliseconds[1:], strict=True)
+        rows.append((trick.name, median(without), median(with_it),
+                     median(a / b for a, b in zip(without, with_it, strict=True))))
+    return rows
 
 
 def main() -> None:
@@ -379,7 +392,7 @@ def main() -> None:
     if any(os.environ.get(name) != value for name, value in thread_limits(threads).items()):
         limited = os.environ | thread_limits(threads)  # they are read when NumPy is imported
         sys.exit(subprocess.run([sys.executable, *sys.argv], env=limited, check=False).returncode)
-    rows = [(name, f"{without:.3g}", f"{with_it:.3g}", f"{gain:.2f}")
+    rows = [(name, short(without), short(with_it), f"{gain:.2f}")
             for name, without, with_it, gain in measure(options)]
     text = "\n\n".join([
         f"`benchmarks/tricks.py`, {machine()}",

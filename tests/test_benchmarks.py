@@ -20,6 +20,7 @@ import gpu_sides
 import inference
 import load
 import scaling
+import threads
 import train_step
 import tricks
 
@@ -83,6 +84,12 @@ def test_no_trick_changes_a_result(all_tricks):
         expected = np.array(trick.without())
         np.testing.assert_allclose(trick.with_it(), expected, rtol=tolerance, atol=tolerance, err_msg=trick.name)
         assert np.ptp(expected) > 0, trick.name
+
+
+def test_a_second_thread_changes_no_result():
+    pytest.importorskip("threadpoolctl", reason="it holds BLAS to one thread; it comes with scikit-learn")
+    for pair in threads.pairs(TINY):
+        np.testing.assert_allclose(pair.with_it(), pair.without(), rtol=1e-4, atol=1e-6, err_msg=pair.name)
 
 
 def test_every_trick_is_explained(all_tricks):
