@@ -97,7 +97,7 @@ def test_only_the_input_is_kept():
     view = kept(again)
     assert [node.op for node in view.nodes if node.op] == ["recompute"] * 8 + ["sum"]
     assert view.bytes == 7 * x.data.nbytes  # the inputs of all but the first, which is the leaf x
-    assert kept(plain).bytes > 8 * 10 * x.data.nbytes
+    assert kept(plain).bytes > 8 * 8 * x.data.nbytes  # of the norm 2 in each layer, of GELU and W₂ 3 each
 
 
 def test_a_block_that_was_played_is_freed():

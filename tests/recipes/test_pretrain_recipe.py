@@ -112,7 +112,16 @@ def test_a_run_moves_between_backends(config, run, tmp_path):
     ours, theirs = (native.load(file).tensors for file in last)
     assert set(ours) == set(theirs)
     for name, array in theirs.items():
-        np.testing.assert_allclose(ours[name], array, rtol=1e-3, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(*(determined(name, a) for a in (ours[name], array)), rtol=1e-3, atol=1e-6,
+                                   err_msg=name)
+
+
+def determined(name, array):
+    """Without the bias of the keys: no softmax feels it, so its gradient is rounding, which AdamW makes large."""
+    if not name.endswith("c_attn.bias"):
+        return array
+    queries, _, values = np.split(array, 3)
+    return np.concatenate([queries, values])
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(run, tmp_path):
