@@ -59,16 +59,23 @@ def _tree(function):
 
 
 def _pullbacks(tree, owner):
-    if owner.__name__.endswith("_grads"):
+    if owner.__name__.endswith(("_grads", "_slope")):
         return [tree.body[0]]
     return [n for n in tree.body[0].body if isinstance(n, ast.FunctionDef)]
 
 
 def _helpers(function):
-    """Functions of the module, named …_grads, that the pullbacks call."""
-    called = {n.func.id for p in _pullbacks(_tree(function), function) for n in ast.walk(p)
-              if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
-    return [function.__globals__[name] for name in sorted(called) if name.endswith("_grads")]
+    """Functions that make gradients: …_grads, where a pullback calls them, and …_slope, on the way forward."""
+    tree = _tree(function)
+    in_pullbacks = set().union(*(_called(pullback) for pullback in _pullbacks(tree, function)))
+    names = {name for name in in_pullbacks if name.endswith("_grads")}
+    names |= {name for name in _called(tree) if name.endswith("_slope")}
+    return [function.__globals__[name] for name in sorted(names)]
+
+
+def _called(tree):
+    """Names of the functions that are called by name."""
+    return {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
 
 
 def _rule(tree, owner):

@@ -29,6 +29,8 @@ ATTENTION = {
     f"never: {EXPONENTIALS} in e = {EXPONENTIALS}": "what was kept is made again: slower",
     "e -> used: e in used = e * kept * (1 / (1 - p))": "they are the same until then",
 }
+GELU = {f"h -> y: h in {line}": "h is made in the memory of y" for line in (
+    "xp.multiply(h, 6 * CUBIC * SQRT_2_OVER_PI, out=slope)", "xp.tanh(h, out=h)", "slope *= 1 - h", "slope *= h")}
 SLICE = "backend_of(g).index_add(selected, index, g.astype(selected.dtype))"
 SMOOTHING = ("q_sum = q_sum + share * counts * c_sum",
              "grad -= (share * counts * scale)[:, None] * (1.0 if class_weight is None else class_weight)")
@@ -43,6 +45,8 @@ EQUIVALENT = {
                       **{f"label_smoothing -> {other}: label_smoothing in if label_smoothing:\n    {line}":
                          "a test that only saves work: else 0 is added" for other in ("shape", "share")
                          for line in SMOOTHING}},
+    "gelu": GELU,
+    "bias_gelu": GELU,
     "embedding": {"pullbacks exchanged": ONE_PULLBACK},
     "slice": {**{f"g -> selected: g in {line}": SAME_BACKEND if "index_add" in line else WIDE
                  for line in (SLICE, "return selected.astype(g.dtype)")},
