@@ -228,14 +228,15 @@ def warm_procedure(make, parts, steps, sizes):
 
 
 def measure(which, options, whole):
-    one = {key: "1" for key in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    from common import environment
+
     sys.path.insert(0, str(REPOSITORY))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "task.npz"
         write_task(file, options.epochs, options.texts)
         done = subprocess.run([sys.executable, __file__, "--worker", which, "--task", str(file), "--steps",
                                str(options.steps), *(["--whole"] if whole else [])],
-                              env=os.environ | one, stdout=subprocess.PIPE, text=True, check=True)
+                              env=environment(1), stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
 
 

@@ -10,13 +10,12 @@ the conclusion.
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from common import GPT2_124M, REPOSITORY, TINY, Options, command_line, machine, short, table, tokens, write_section
+from common import REPOSITORY, Options, command_line, machine, short, table, tiny, tokens, write_section
+from train_step import BENCHMARK
 from tricks import Trick, gelu, normal, timed
 
 PAGE = REPOSITORY / "docs" / "decisions" / "0012-no-threads-of-our-own.md"
 CHUNK = 1 << 16  # numbers
-NANO = {"vocab_size": 65, "n_layer": 4, "n_head": 4, "n_embd": 128}
-SMALL = {"vocab_size": 65, "n_layer": 2, "n_head": 4, "n_embd": 64}
 POOL = ThreadPoolExecutor(1)
 
 
@@ -64,7 +63,7 @@ def attention(batch: int, length: int, n_head: int, size: int, product: Callable
                  lambda: np.concatenate(shared(some, halves), axis=1), product)
 
 
-def gradients_of(name: str, batch: int, length: int, **sizes) -> Trick:
+def gradients_of(name: str, batch: int, length: int, steps: int, **sizes) -> Trick:
     """A loss and its gradients: on BLAS's threads, or half of the batch in each thread with BLAS held to one."""
     import numpy as np
     from threadpoolctl import ThreadpoolController
@@ -104,10 +103,8 @@ def pairs(options: Options) -> Iterator[Trick]:
     yield from elementwise(rows, width // 8, product)
     yield attention(1, rows, 12, 64, product)
     yield attention(12, 64, 4, 32, product)
-    tiny = {name: size for name, size in TINY.items() if name.startswith(("vocab", "n_"))}
-    for name, batch, length, sizes in (("nanoGPT's CPU configuration", 12, 64, NANO), ("the small one", 4, 32, SMALL),
-                                       ("GPT-2 124M, B 8, T 128", 8, 128, GPT2_124M)):
-        yield gradients_of(name, batch, length, **(tiny if options.tiny else sizes))
+    for case in BENCHMARK.cases[1:]:
+        yield gradients_of(case.name, **(tiny(case.settings) if options.tiny else case.settings))
 
 
 def main() -> None:

@@ -15,7 +15,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from common import REPOSITORY, Options, command_line, machine, median, short, table, thread_limits, write_section
+from common import (
+    REPOSITORY,
+    Options,
+    command_line,
+    environment,
+    machine,
+    median,
+    short,
+    table,
+    thread_limits,
+    write_section,
+)
 
 PAGE = REPOSITORY / "docs" / "fast.md"
 C = math.sqrt(2 / math.pi)
@@ -65,8 +76,6 @@ def gelu(x, y):
 
 def elementwise(rows, width) -> Iterator[Trick]:
     """GELU over the hidden activations of an MLP, and AdamW over one of its weights."""
-    from concurrent.futures import ThreadPoolExecutor
-
     import numpy as np
 
     x, g = (normal(rows * 4 * width) for _ in range(2))
@@ -85,12 +94,6 @@ def elementwise(rows, width) -> Iterator[Trick]:
     def in_chunks():
         for some in chunks(len(x)):
             gelu(x[some], y[some])
-        return y
-
-    pool = ThreadPoolExecutor(2)
-
-    def in_threads():
-        list(pool.map(lambda some: gelu(x[some], y[some]), chunks(len(x))))
         return y
 
     def derivative(x, h, d):
@@ -122,7 +125,6 @@ def elementwise(rows, width) -> Iterator[Trick]:
     yield Trick("x * x * x, not a power", with_power, with_products)
     yield Trick("results into memory that is there", with_products, lambda: gelu(x, y))
     yield Trick("chunks that fit into the cache", lambda: gelu(x, y), in_chunks)
-    yield Trick("two threads over the chunks", in_chunks, in_threads)
     yield Trick("the slope is kept, not what it is made of", gradient_of_x_and_h, gradient_of_slope)
     grad_p, p = (normal(4 * width * width) for _ in range(2))
     (m, v), (before_m, before_v, before_p) = (np.zeros_like(p) for _ in range(2)), (0 * p, 0 * p, p.copy())
@@ -390,8 +392,8 @@ def main() -> None:
     options, arguments = command_line(__doc__)
     threads = options.threads[0]
     if any(os.environ.get(name) != value for name, value in thread_limits(threads).items()):
-        limited = os.environ | thread_limits(threads)  # they are read when NumPy is imported
-        sys.exit(subprocess.run([sys.executable, *sys.argv], env=limited, check=False).returncode)
+        # They are read when NumPy is imported.
+        sys.exit(subprocess.run([sys.executable, *sys.argv], env=environment(threads), check=False).returncode)
     rows = [(name, short(without), short(with_it), f"{gain:.2f}")
             for name, without, with_it, gain in measure(options)]
     text = "\n\n".join([

@@ -87,7 +87,7 @@ def test_no_trick_changes_a_result(all_tricks):
 
 
 def test_a_second_thread_changes_no_result():
-    pytest.importorskip("threadpoolctl", reason="it holds BLAS to one thread; it comes with scikit-learn")
+    pytest.importorskip("threadpoolctl", reason="it holds BLAS to one thread")
     for pair in threads.pairs(TINY):
         np.testing.assert_allclose(pair.with_it(), pair.without(), rtol=1e-4, atol=1e-6, err_msg=pair.name)
 

@@ -87,11 +87,10 @@ def gelu(xp, x, *, needs_input_grad=(True,)):
     Source:   Hendrycks & Gimpel 2016, arXiv:1606.08415; openai/gpt-2 src/model.py
     """
     # The slope is made on the way forward, where h is at hand: one array is kept in place of x and h.
-    results = [xp.empty(x.shape, dtype=x.dtype) for _ in range(1 + needs_input_grad[0])]  # y and, where needed, slope
-    flat = [array.reshape(-1) for array in (x, *results)]  # views, but of x if it is not C-ordered
+    y, slope = xp.empty(x.shape, dtype=x.dtype), xp.empty(x.shape, dtype=x.dtype) if needs_input_grad[0] else None
+    flat = [array.reshape(-1) for array in (x, y, slope) if array is not None]  # views, but of x if not C-ordered
     for part in cached_blocks(flat[0], CACHED):
         _gelu_and_slope(xp, *(array[part] for array in flat))
-    y, slope = results[0], results[-1]
 
     def grad_x(g):
         return g * slope
@@ -161,10 +160,10 @@ def bias_gelu(xp, x, bias, *, needs_input_grad=(True, True)):
     shape = x.shape
     flat = math.prod(shape[:-1]), shape[-1]  # (N, C)
     x = x.reshape(flat)
-    results = [xp.empty(flat, dtype=x.dtype) for _ in range(1 + any(needs_input_grad))]  # y and, where needed, slope
+    y, slope = xp.empty(flat, dtype=x.dtype), xp.empty(flat, dtype=x.dtype) if any(needs_input_grad) else None
+    made = [array for array in (y, slope) if array is not None]
     for rows in cached_blocks(x, CACHED):
-        _gelu_and_slope(xp, x[rows] + bias, *(array[rows] for array in results))
-    y, slope = results[0], results[-1]
+        _gelu_and_slope(xp, x[rows] + bias, *(array[rows] for array in made))
 
     def grads(g):
         grad_z = g.reshape(flat) * slope

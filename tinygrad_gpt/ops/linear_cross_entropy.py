@@ -1,7 +1,5 @@
 """The loss of a language model, from the activations that its logits are made of."""
 
-from typing import Any
-
 import numpy as np
 
 from tinygrad_gpt.autograd import op
@@ -124,19 +122,25 @@ def _both_passes(xp, x, weight, targets, share, needs_input_grad):
     x = x.reshape(len(targets), shape[-1])  # (N, C)
     losses = xp.empty(len(x), dtype=x.dtype)
     x_grad = xp.empty(x.shape, dtype=x.dtype) if needs_input_grad[0] else None
-    weight_grad: Any = None if len(x) or not needs_input_grad[1] else xp.zeros(weight.shape, dtype=x.dtype)
+    weight_grad = xp.zeros(weight.shape, dtype=x.dtype) if needs_input_grad[1] and not len(x) else None
     for rows in blocks(len(x), -(-len(x) * len(weight) // LOGITS)):
         z = x[rows] @ weight.T  # (n, V)
         losses[rows] = _softmax_minus_target(xp, z, targets[rows], share[rows])
         if x_grad is not None:
             x_grad[rows] = z @ weight
-        if needs_input_grad[1] and weight_grad is None:
-            weight_grad = z.T @ x[rows]
-        elif needs_input_grad[1]:
-            for some in cached_blocks(weight, PRODUCT):
-                weight_grad[some] += z[:, some].T @ x[rows]
+        if needs_input_grad[1]:
+            weight_grad = _plus_product(weight_grad, z, x[rows])
         del z  # before the next ones are made
     return losses.sum(), None if x_grad is None else x_grad.reshape(shape), weight_grad
+
+
+def _plus_product(total, z, x):
+    """zᵀ x (V, C), added to the total in place, if there is one: some rows at a time, without a second table."""
+    if total is None:
+        return z.T @ x
+    for some in cached_blocks(total, PRODUCT):
+        total[some] += z[:, some].T @ x
+    return total
 
 
 def _softmax_minus_target(xp, z, targets, share):

@@ -47,10 +47,10 @@ def memory_estimate(config: GPT2Config, batch_size: int, length: int, *, blocks:
         trained = weights if blocks is None else blocks * block + 2 * c
     saving = blocks if blocks is not None else config.n_layer
     saved, working = _block_floats(config, batch_size, length)
-    some_logits, for_head, of_rows = LOGITS, min(head, PRODUCT), 2 * rows * c
+    some_logits, for_head, for_embedding = LOGITS, min(head, PRODUCT), 2 * rows * c
     if default_backend().launch is not None:
         saved = _kernel_floats(config, batch_size, length, block, is_half(POLICIES[precision].dtype))
-        some_logits, for_head, of_rows = DEVICE_LOGITS, v * c + head, head  # a padded copy of the head, a product
+        some_logits, for_head, for_embedding = DEVICE_LOGITS, v * c + head, head  # a padded copy of the head, a product
     kept = (saving * (rows * c if recompute else saved)  # by the blocks, the last norm and the head
             + (2 + bool(config.dropout) / FLOAT) * rows * c)
     earlier = trained if accumulate else 0  # gradients of earlier batches of the step
@@ -62,7 +62,7 @@ def memory_estimate(config: GPT2Config, batch_size: int, length: int, *, blocks:
     moments = (
         kept + loss + earlier,
         kept + (saved if recompute else 0) + working + head + earlier if saving else 0,  # backward of the last block
-        trained + of_rows + 2 * rows * c,  # the last gradients: that of the embedding is added, sorted by token
+        trained + for_embedding + 2 * rows * c,  # the last gradients: that of the embedding is added, sorted by token
         # a checkpoint, while the gradients are there
         trained + turned + weights + (2 * trained if saves_state else 0) if default_backend().on_host else 0,
     )
