@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from tinygrad_gpt import ops
-from tinygrad_gpt.autograd import no_grad
+from tinygrad_gpt.book.initial_values import initial_values
+from tinygrad_gpt.book.torch_dropout import use_torch_dropout
+from tinygrad_gpt.book.torch_stream import TorchStream
 from tinygrad_gpt.data.pretraining import token_windows
+from tinygrad_gpt.engine import no_grad
 from tinygrad_gpt.generate.decode import decode
 from tinygrad_gpt.generate.sampling import Sampling
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
-from tinygrad_gpt.nn import init
-from tinygrad_gpt.nn.torch_dropout import use_torch_dropout
-from tinygrad_gpt.nn.torch_stream import TorchStream
 from tinygrad_gpt.optim import AdamW, warmup_cosine
 from tinygrad_gpt.text import Tokenizer
 from tinygrad_gpt.train import train_step
@@ -120,7 +120,7 @@ def main() -> None:
     training, validation = (token_windows(np.array(tokenizer.encode(part)), 256) for part in (text[:cut], text[cut:]))
     stream = TorchStream(123)
     model = GPT2(GPT2Config(n_ctx=256, dropout=0.1, qkv_bias=False, tied_head=False), seed=None)
-    model.load_state_dict(init.book(stream, vocab_size=50257, n_ctx=256, n_embd=768, n_layer=12))
+    model.load_state_dict(initial_values(stream, vocab_size=50257, n_ctx=256, n_embd=768, n_layer=12))
     start = "Every effort moves you"
 
     def sample() -> str:

@@ -3,7 +3,7 @@
     python benchmarks/classify_step.py [--threads 1 2] [--write]
 
 Eight texts of 120 random tokens, read at the last one; forward, backward, AdamW. Nothing is cached from step to step:
-what that gives, and shorter texts, benchmarks/finetune_spam.py shows. torch: the model of tests/torch_gpt2.py
+what that gives, and shorter texts, benchmarks/finetune_spam.py shows. torch: the model of tests/helpers/torch_gpt2.py
 (SDPA); "as in the book": the model of torch_book.py. Limit: the matrix products of the linear layers that this
 package computes, alone.
 """
@@ -25,7 +25,7 @@ def our_block(batch, length, part, **sizes):
     from tinygrad_gpt.models.classifier import GPT2Classifier
     from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
     from tinygrad_gpt.optim import AdamW
-    from tinygrad_gpt.recipes.starting_model import set_trained
+    from tinygrad_gpt.recipes.classification.starting_model import set_trained
 
     model = GPT2Classifier(GPT2(GPT2Config(n_ctx=length, **sizes)), CLASSES)
     set_trained(model, part)

@@ -38,8 +38,9 @@ RUNS = {  # name -> what it is called in the tables
 
 def write_task(file, epochs, n_texts):
     """The book's split, its first texts, and the order in which its loop takes them, for processes of both kinds."""
-    from tinygrad_gpt.data.batches import book_batches, pad
-    from tinygrad_gpt.data.book_splits import book_split
+    from tinygrad_gpt.book.batches import book_batches
+    from tinygrad_gpt.book.splits import book_split
+    from tinygrad_gpt.data.batches import pad
     from tinygrad_gpt.data.classification import read_labelled
     from tinygrad_gpt.text import Tokenizer
 
@@ -109,13 +110,13 @@ class Ours:
 
     def __init__(self, texts, labels, longest, which, trained="last-block"):
         from tinygrad_gpt import ops
+        from tinygrad_gpt.book.initial_values import initial_values
+        from tinygrad_gpt.book.torch_stream import TorchStream
         from tinygrad_gpt.models.classifier import GPT2Classifier, Reading
         from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
-        from tinygrad_gpt.nn import init
-        from tinygrad_gpt.nn.torch_stream import TorchStream
         from tinygrad_gpt.optim import AdamW
-        from tinygrad_gpt.recipes.inputs import Texts, inputs_of
-        from tinygrad_gpt.recipes.starting_model import set_trained
+        from tinygrad_gpt.recipes.classification.inputs import Texts, inputs_of
+        from tinygrad_gpt.recipes.classification.starting_model import set_trained
 
         class Whole(Texts):
             """Every block at every position."""
@@ -127,7 +128,7 @@ class Ours:
 
         config = GPT2Config(**SIZES)
         base = GPT2(config, seed=None)
-        base.load_state_dict(init.book(TorchStream(SEED), vocab_size=config.vocab_size, n_ctx=config.n_ctx,
+        base.load_state_dict(initial_values(TorchStream(SEED), vocab_size=config.vocab_size, n_ctx=config.n_ctx,
                                        n_embd=config.n_embd, n_layer=config.n_layer, qkv_bias=True, tied_head=True))
         fixed = which == "engine"
         reading = Reading("last" if fixed else "last-real", context=longest, filled=fixed, pad_id=50256, start=False)

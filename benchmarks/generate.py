@@ -3,8 +3,8 @@
     python benchmarks/generate.py [--threads 1 2] [--write]
 
 Random weights, prompts of 64 tokens; a block is 8 tokens for every text (1 without the cache). torch: the model of
-tests/torch_gpt2.py with a preallocated cache, SDPA, inference mode. Limit: each weight times one vector, nothing else;
-the memory can deliver the weights no faster.
+tests/helpers/torch_gpt2.py with a preallocated cache, SDPA, inference mode. Limit: each weight times one vector,
+nothing else; the memory can deliver the weights no faster.
 """
 
 from common import GPT2_124M, Against, Benchmark, Case, tokens

@@ -40,7 +40,7 @@ VARIANTS = [  # side, precision
     *(("sdpa", precision) for precision in ("float32", "tf32", "bfloat16")), ("compiled", "bfloat16")]
 RIVALS = ("book", "sdpa", "compiled")  # torch, written as in the book; with SDPA; and that compiled: a process each
 TESTS = [  # run at the same time, a process each
-    ["tests/test_sweep.py"], ["tests/test_backend.py", "tests/test_halves.py", "tests/test_products.py", "tests/optim"],
+    ["tests/ops/test_sweep.py"], ["tests/backend", "tests/engine", "tests/optim"],
     ["tests/nn", "tests/models", "tests/generate"], ["tests/recipes", "tests/train", "tests/test_estimator.py"]]
 # Tokens of the book's spam texts at every twentieth quantile, for texts of the same lengths where the data is not here.
 LENGTHS = [2, 7, 8, 10, 11, 13, 16, 19, 23, 28, 32, 35, 38, 40, 42, 45, 47, 49, 51, 56, 120]
@@ -184,7 +184,8 @@ def _write_task(file: Path, dry: bool) -> str:
     if (shared / "spam" / "SMSSpamCollection").exists() and (shared / "gpt2").exists() and not dry:
         finetune_spam.write_task(file, epochs, train)
         return "the book's split of the SMS Spam Collection"
-    from tinygrad_gpt.data.batches import book_batches, pad
+    from tinygrad_gpt.book.batches import book_batches
+    from tinygrad_gpt.data.batches import pad
 
     r = np.random.default_rng(0)
     parts = [train, 8, 8] if dry else [1045, 149, 300]

@@ -8,11 +8,11 @@ from common import REPOSITORY, tokens
 sys.path.append(str(REPOSITORY / "tests"))
 from checks import Call, cast, error, is_float, samples
 
-from tinygrad_gpt.autograd import OPS
 from tinygrad_gpt.backend import default_backend, on_backend
+from tinygrad_gpt.backend.precision import POLICIES
+from tinygrad_gpt.backend.precision import precision as policy
+from tinygrad_gpt.engine import OPS
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
-from tinygrad_gpt.precision import POLICIES
-from tinygrad_gpt.precision import precision as policy
 from tinygrad_gpt.study.gradcheck import Draw
 
 __all__ = ["at_size", "ops", "whole_model"]

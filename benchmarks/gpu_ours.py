@@ -17,14 +17,14 @@ from gpu_ops import at_size, ops, whole_model
 from gpu_sides import serve
 
 from tinygrad_gpt.backend import default_backend, use_backend
+from tinygrad_gpt.backend.precision import precision as policy
+from tinygrad_gpt.engine.tape import observing
 from tinygrad_gpt.errors import BackendError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.optim import AdamW
-from tinygrad_gpt.precision import precision as policy
-from tinygrad_gpt.recipes.classify import classify
+from tinygrad_gpt.recipes.classification.classify import classify
 from tinygrad_gpt.recipes.generate import GenerateConfig, generate
-from tinygrad_gpt.recipes.saved import SHIPPED_BASE, SHIPPED_CLASSIFIER, load_model
-from tinygrad_gpt.tape import observing
+from tinygrad_gpt.runs.saved_model import SHIPPED_BASE, SHIPPED_CLASSIFIER, load_model
 
 
 def seconds_of(work: Callable[[], Any]) -> float:

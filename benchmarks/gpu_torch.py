@@ -39,7 +39,8 @@ def training_step(written, batch, length, **sizes):
     """A function that takes a precision, does one step on random tokens, and returns the loss.
 
     Args:
-        written: "book", in elementary operations; "sdpa", the model of tests/torch_gpt2.py; "compiled", that compiled.
+        written: "book", in elementary operations; "sdpa", the model of tests/helpers/torch_gpt2.py; "compiled", the
+            same compiled.
     """
     with torch.device(DEVICE):
         model = (torch_side.book(length, sizes["vocab_size"], **sizes).requires_grad_() if written == "book" else

@@ -2,8 +2,8 @@
 
     python benchmarks/inference.py [--threads 1 2] [--write]
 
-Random weights and tokens: 32 texts of 32 tokens, one of 1,024, one of 16. torch: the model of tests/torch_gpt2.py
-(SDPA). Limit: the matrix products of the linear layers alone.
+Random weights and tokens: 32 texts of 32 tokens, one of 1,024, one of 16. torch: the model of
+tests/helpers/torch_gpt2.py (SDPA). Limit: the matrix products of the linear layers alone.
 """
 
 from common import GPT2_124M, Against, Benchmark, Case, tokens

@@ -5,7 +5,7 @@
 Random weights are written once into a temporary folder, in float32 (as safetensors writes it today, and with the data
 on an odd address, as in the file that OpenAI's weights were published in) and in float16. Each run is a process of its
 own. It has loaded a tiny model before, so that imports do not count, except where the table says so. torch
-runs the model of tests/torch_gpt2.py, the weights being views of what was read.
+runs the model of tests/helpers/torch_gpt2.py, the weights being views of what was read.
 """
 
 import struct

@@ -68,8 +68,8 @@ def gradients_of(name: str, batch: int, length: int, steps: int, **sizes) -> Tri
     import numpy as np
     from threadpoolctl import ThreadpoolController
 
+    from tinygrad_gpt.engine.tape import Node, gradients
     from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
-    from tinygrad_gpt.tape import Node, gradients
 
     model = GPT2(GPT2Config(n_ctx=length, **sizes))
     rows = tokens(sizes["vocab_size"], batch, length + 1)

@@ -1,7 +1,7 @@
 """The book's GPT in plain torch, built of the same parts in the same order, and its finetuning procedure's steps.
 
 Three linear layers make queries, keys and values, the causal mask is filled in, layer norm and GELU are written in
-elementary operations. After `torch.manual_seed` it has the values of `tinygrad_gpt.nn.init.book`.
+elementary operations. After `torch.manual_seed` it has the values of `tinygrad_gpt.book.initial_values`.
 Source: S. Raschka, *Build a Large Language Model (From Scratch)*, chapters 3, 4 and 6.
 """
 

@@ -11,18 +11,18 @@ from types import SimpleNamespace
 import torch
 from torch.nn import functional as F
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
 import torch_gpt2
 from torch_book import BookClassifier
 
 
 def gpt2_config(n_ctx, **sizes):
-    """What the model of tests/torch_gpt2.py wants to know, in GPT-2's form."""
+    """What the model of tests/helpers/torch_gpt2.py wants to know, in GPT-2's form."""
     return SimpleNamespace(n_ctx=n_ctx, layer_norm_epsilon=1e-5, qkv_bias=True, tied_head=True, **sizes)
 
 
 def gpt2(n_ctx, **sizes):
-    """The model of tests/torch_gpt2.py."""
+    """The model of tests/helpers/torch_gpt2.py."""
     return _random(torch_gpt2.GPT2(gpt2_config(n_ctx, **sizes)))
 
 

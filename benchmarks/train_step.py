@@ -3,8 +3,8 @@
     python benchmarks/train_step.py [--threads 1 2] [--write]
 
 GPT-2 124M, nanoGPT's configuration for CPUs and a small one, on random tokens. torch: the model of
-tests/torch_gpt2.py (SDPA); "as in the book": the model of torch_book.py. Limit: the matrix products of the linear
-layers, forward and backward, alone.
+tests/helpers/torch_gpt2.py (SDPA); "as in the book": the model of torch_book.py. Limit: the matrix products of the
+linear layers, forward and backward, alone.
 """
 
 from common import GPT2_124M, Against, Benchmark, Case, tokens

@@ -238,7 +238,7 @@ def model(batch, length, width, vocabulary) -> Iterator[Trick]:
     import numpy as np
 
     from tinygrad_gpt import Tensor, no_grad, ops
-    from tinygrad_gpt.autograd import composed_ops
+    from tinygrad_gpt.engine import composed_ops
     from tinygrad_gpt.models.classifier import block_over
     from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 

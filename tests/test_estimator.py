@@ -14,8 +14,8 @@ from tinygrad_gpt import GPTClassifier
 from tinygrad_gpt.backend import backend_of, default_backend
 from tinygrad_gpt.cli import main
 from tinygrad_gpt.errors import BackendError, CheckpointError, DataError, UsageError
-from tinygrad_gpt.recipes.finetune_config import FinetuneConfig
-from tinygrad_gpt.recipes.saved import save_model
+from tinygrad_gpt.recipes.classification.config import FinetuneConfig
+from tinygrad_gpt.runs.saved_model import save_model
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEXTS, LABELS = (list(column) for column in zip(*tiny.texts(48), strict=True))

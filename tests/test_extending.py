@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from tinygrad_gpt import backend
-from tinygrad_gpt.autograd import OPS, Tensor
+from tinygrad_gpt.engine import OPS, Tensor
 from tinygrad_gpt.errors import TinygradError
 from tinygrad_gpt.study import Draw, check_op
 from tinygrad_gpt.study.derivatives import derivative

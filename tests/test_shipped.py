@@ -9,8 +9,8 @@ import pytest
 from tinygrad_gpt import no_grad, ops
 from tinygrad_gpt.cli import main
 from tinygrad_gpt.data.classification import read_labelled
-from tinygrad_gpt.recipes.evaluate import evaluate
-from tinygrad_gpt.recipes.saved import SHIPPED_CLASSIFIER, load_model, model_file
+from tinygrad_gpt.recipes.classification.evaluate import evaluate
+from tinygrad_gpt.runs.saved_model import SHIPPED_CLASSIFIER, load_model, model_file
 
 
 @pytest.fixture(scope="module")

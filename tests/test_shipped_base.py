@@ -6,10 +6,10 @@ import socket
 import pytest
 
 from tinygrad_gpt.cli import main
-from tinygrad_gpt.recipes.corpus import encode_documents
-from tinygrad_gpt.recipes.perplexity import perplexity
-from tinygrad_gpt.recipes.saved import SHIPPED_BASE, load_model, model_file
-from tinygrad_gpt.train import measure_perplexity
+from tinygrad_gpt.figures.perplexity import measure_perplexity
+from tinygrad_gpt.recipes.pretraining.corpus import encode_documents
+from tinygrad_gpt.recipes.pretraining.perplexity import perplexity
+from tinygrad_gpt.runs.saved_model import SHIPPED_BASE, load_model, model_file
 
 ENGLISH = ("The old man sat down by the fire and looked at his children. 'There was a time,' he said, 'when I could "
            "walk to the village and back before the sun was up.' They laughed, for they had heard it many times.")

@@ -14,13 +14,13 @@ _NAMES = {
     "GPT2": "tinygrad_gpt.models.gpt2",
     "GPT2Config": "tinygrad_gpt.models.gpt2",
     "GPTClassifier": "tinygrad_gpt.estimator",
-    "OPS": "tinygrad_gpt.autograd",
-    "Tensor": "tinygrad_gpt.autograd",
+    "OPS": "tinygrad_gpt.engine",
+    "Tensor": "tinygrad_gpt.engine",
     "TinygradError": "tinygrad_gpt.errors",
     "Tokenizer": "tinygrad_gpt.text",
-    "checking": "tinygrad_gpt.autograd",
-    "no_grad": "tinygrad_gpt.autograd",
-    "op": "tinygrad_gpt.autograd",
+    "checking": "tinygrad_gpt.engine",
+    "no_grad": "tinygrad_gpt.engine",
+    "op": "tinygrad_gpt.engine",
 }
 
 __all__ = ["__version__", *_MODULES, *_NAMES]
@@ -32,7 +32,7 @@ def __getattr__(name: str) -> Any:
         return import_module(f"{__name__}.{name}")
     if name not in _NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
-    if _NAMES[name] == f"{__name__}.autograd":
+    if _NAMES[name] == f"{__name__}.engine":
         import_module(f"{__name__}.ops")  # the operators of Tensor are looked up in OPS, which ops/ fills
     value = getattr(import_module(_NAMES[name]), name)
     globals()[name] = value

@@ -10,11 +10,11 @@ import numpy as np
 from tinygrad_gpt.backend import on_backend
 from tinygrad_gpt.data.batches import truncate
 from tinygrad_gpt.errors import DataError, UsageError
-from tinygrad_gpt.recipes.classify import encode_texts, predict
-from tinygrad_gpt.recipes.finetune_classifier import train_on_texts
-from tinygrad_gpt.recipes.finetune_config import FinetuneConfig
-from tinygrad_gpt.recipes.inputs import Texts
-from tinygrad_gpt.recipes.saved import SavedModel, load_model, model_file, origin, packed, save_model, unpacked
+from tinygrad_gpt.recipes.classification.classify import encode_texts, predict
+from tinygrad_gpt.recipes.classification.config import FinetuneConfig
+from tinygrad_gpt.recipes.classification.finetune import train_on_texts
+from tinygrad_gpt.recipes.classification.inputs import Texts
+from tinygrad_gpt.runs.saved_model import SavedModel, load_model, model_file, origin, packed, save_model, unpacked
 
 __all__ = ["GPTClassifier"]
 

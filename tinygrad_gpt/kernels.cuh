@@ -93,7 +93,7 @@ __device__ inline unsigned random_bits(unsigned place, unsigned seed, unsigned s
 //             right (16 × 8): rows 2c and 2c + 1, column r; rows 2c + 8 and 2c + 9, column r
 //   float     left (16 × 8): rows r and r + 8, column c; the same rows, column c + 4
 //             right (8 × 8): row c, column r; row c + 4, column r
-// (PTX manual, mma.m16n8k16 and mma.m16n8k8). The text of tests/cuda_on_cpu.h stands for them on a CPU.
+// (PTX manual, mma.m16n8k16 and mma.m16n8k8). The text of tests/helpers/cuda_on_cpu.h stands for them on a CPU.
 #ifndef CUDA_ON_CPU
 
 template <typename T>

@@ -6,9 +6,9 @@ notebooks (github.com/rasbt/LLMs-from-scratch) print, and get it from our code. 
 
 import pytest
 
+from tinygrad_gpt.book.initial_values import initial_values
+from tinygrad_gpt.book.torch_stream import TorchStream
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
-from tinygrad_gpt.nn import init
-from tinygrad_gpt.nn.torch_stream import TorchStream
 from tinygrad_gpt.text import Tokenizer
 
 
@@ -29,6 +29,6 @@ def untrained():
         config = GPT2Config(n_ctx=n_ctx, dropout=0.1, qkv_bias=False, tied_head=False)
         stream = TorchStream(123)
         model = GPT2(config, seed=None)
-        model.load_state_dict(init.book(stream, vocab_size=50257, n_ctx=n_ctx, n_embd=768, n_layer=12))
+        model.load_state_dict(initial_values(stream, vocab_size=50257, n_ctx=n_ctx, n_embd=768, n_layer=12))
         return model, stream
     return build

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tinygrad_gpt.book.initial_values import initial_values
+from tinygrad_gpt.book.torch_stream import TorchStream
 from tinygrad_gpt.data.pretraining import token_windows
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
-from tinygrad_gpt.nn import init
-from tinygrad_gpt.nn.torch_stream import TorchStream
 from tinygrad_gpt.optim import warmup_cosine
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
@@ -33,7 +33,7 @@ def losses(run):
     """What our run reports: training and validation loss after every fifth step."""
     stream = TorchStream(123)
     model = GPT2(GPT2Config(**SIZES, n_head=4, dropout=0.1, qkv_bias=False, tied_head=False), seed=None)
-    model.load_state_dict(init.book(stream, **SIZES))
+    model.load_state_dict(initial_values(stream, **SIZES))
     lines = list(book_training.train(model, run, stream, TRAINING, VALIDATION))
     return [[float(x) for x in re.findall(r"loss (\S+?)[, ]", line)] for line in lines if line]
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from printed import assert_prints
 
+from tinygrad_gpt.book.torch_stream import TorchStream
 from tinygrad_gpt.data.pretraining import token_windows
 from tinygrad_gpt.nn import Embedding
-from tinygrad_gpt.nn.torch_stream import TorchStream
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import pytest
 import tiny
 
-from tinygrad_gpt.recipes.saved import save_model
+from tinygrad_gpt.runs.saved_model import save_model
 
 
 @pytest.fixture(scope="session")

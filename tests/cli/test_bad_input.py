@@ -17,7 +17,7 @@ import tiny
 from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.cli import main
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
-from tinygrad_gpt.recipes.saved import SavedModel, save_model
+from tinygrad_gpt.runs.saved_model import SavedModel, save_model
 from tinygrad_gpt.text import Characters
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from tinygrad_gpt import errors
-from tinygrad_gpt.cli import COMMANDS, evaluate, finetune, main, run
+from tinygrad_gpt.cli import COMMANDS, main, run
+from tinygrad_gpt.cli.commands import evaluate, finetune
 from tinygrad_gpt.cli.failures import Terminated
 
 REPOSITORY = Path(__file__).resolve().parents[2]

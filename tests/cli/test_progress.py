@@ -7,7 +7,7 @@ import pytest
 from tinygrad_gpt.backend import on_backend
 from tinygrad_gpt.cli import progress
 from tinygrad_gpt.cli.progress import PreparationLines
-from tinygrad_gpt.train import Preparation
+from tinygrad_gpt.runs.progress import Preparation
 
 
 def test_preparation_is_silent_where_it_is_quick(capsys, monkeypatch):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tinygrad_gpt.data.batches import book_batches, length_batches, pad, truncate
+from tinygrad_gpt.book.batches import book_batches
+from tinygrad_gpt.data.batches import length_batches, pad, truncate
 from tinygrad_gpt.errors import DataError, UsageError
 
 LENGTHS = np.random.default_rng(0).geometric(0.05, size=1003)

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from tinygrad_gpt import no_grad, ops
-from tinygrad_gpt.autograd import composed_ops
 from tinygrad_gpt.backend import use_backend
+from tinygrad_gpt.engine import composed_ops
+from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import ShapeError, UsageError
 from tinygrad_gpt.models.classifier import READS, GPT2Classifier, Reading, block_at, block_over
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
 from tinygrad_gpt.models.lora import apply_lora
 from tinygrad_gpt.study import view_tape
-from tinygrad_gpt.tensor import Tensor
 
 CONFIG = GPT2Config(vocab_size=23, n_ctx=12, n_embd=16, n_layer=3, n_head=2)
 IDS, LENGTHS = np.random.default_rng(1).integers(0, 23, (4, 12)), np.array([3, 5, 8, 12])

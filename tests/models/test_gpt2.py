@@ -6,12 +6,12 @@ import pytest
 import strict
 
 from tinygrad_gpt import Tensor, no_grad, ops
+from tinygrad_gpt.engine.tape import Node, composed_ops, saved_arrays
 from tinygrad_gpt.errors import ShapeError, UsageError
 from tinygrad_gpt.models.classifier import GPT2Classifier, at_last
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
 from tinygrad_gpt.nn import init
 from tinygrad_gpt.optim import AdamW
-from tinygrad_gpt.tape import Node, composed_ops, saved_arrays
 from tinygrad_gpt.train import train_step
 
 SMALL = {"vocab_size": 23, "n_ctx": 12, "n_embd": 12, "n_layer": 3, "n_head": 3}

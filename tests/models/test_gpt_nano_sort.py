@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tinygrad_gpt import no_grad, ops
+from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.models.gpt2 import GPT2
-from tinygrad_gpt.tensor import Tensor
 
 BOUND = 1e-5
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tinygrad_gpt import no_grad, ops
-from tinygrad_gpt.autograd import composed_ops
 from tinygrad_gpt.backend import default_backend, use_backend
+from tinygrad_gpt.engine import composed_ops
 from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config

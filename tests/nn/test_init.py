@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from tinygrad_gpt.book.initial_values import initial_values
+from tinygrad_gpt.book.torch_stream import TorchStream
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.nn import init
-from tinygrad_gpt.nn.torch_stream import TorchStream
 
 SIZES = {"vocab_size": 11, "n_ctx": 6, "n_embd": 8, "n_layer": 2}
 
@@ -32,14 +33,14 @@ def test_zeros_and_ones_are_float32():
 @pytest.mark.parametrize("tied_head", [True, False])
 def test_book_fits_the_model(qkv_bias, tied_head):
     model = GPT2(GPT2Config(**SIZES, n_head=2, qkv_bias=qkv_bias, tied_head=tied_head), seed=None)
-    state = init.book(TorchStream(3), **SIZES, qkv_bias=qkv_bias, tied_head=tied_head)
+    state = initial_values(TorchStream(3), **SIZES, qkv_bias=qkv_bias, tied_head=tied_head)
     model.load_state_dict(state)
     assert all(value.dtype == np.float32 for value in state.values())
     assert np.array_equal(model.wte.weight.numpy(), TorchStream(3).normal(11, 8))
 
 
 def test_book_makes_the_layers_in_the_order_of_the_book():
-    stream, state = TorchStream(3), init.book(TorchStream(3), **SIZES, qkv_bias=True)
+    stream, state = TorchStream(3), initial_values(TorchStream(3), **SIZES, qkv_bias=True)
     assert np.array_equal(state["wte.weight"], stream.normal(11, 8))
     assert np.array_equal(state["wpe.weight"], stream.normal(6, 8))
     for i in range(2):
@@ -59,8 +60,8 @@ def test_book_makes_the_layers_in_the_order_of_the_book():
 
 def test_book_leaves_the_stream_where_the_model_ends():
     stream = TorchStream(3)
-    init.book(stream, **SIZES)
+    initial_values(stream, **SIZES)
     again = TorchStream(3)
-    init.book(again, **SIZES, tied_head=True)
+    initial_values(again, **SIZES, tied_head=True)
     again.linear(8, 11, bias=False)
     assert np.array_equal(stream.uniform(4), again.uniform(4))

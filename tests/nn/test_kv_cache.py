@@ -7,8 +7,8 @@ import pytest
 import strict
 
 from tinygrad_gpt import no_grad
-from tinygrad_gpt.autograd import composed_ops
 from tinygrad_gpt.backend import get_backend, use_backend
+from tinygrad_gpt.engine import composed_ops
 from tinygrad_gpt.errors import ShapeError, TapeError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.nn import KVCache

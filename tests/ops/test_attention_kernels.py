@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from checks import Call, assert_close, error
 
-from tinygrad_gpt.autograd import OPS
 from tinygrad_gpt.backend import get_backend, use_backend
+from tinygrad_gpt.backend.precision import precision
+from tinygrad_gpt.engine import OPS
 from tinygrad_gpt.ops.attention import attend, split_heads
-from tinygrad_gpt.precision import precision
 from tinygrad_gpt.study.gradcheck import Draw
 
 pytestmark = pytest.mark.skipif(cuda_on_cpu.COMPILER is None, reason="g++ is not installed")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tinygrad_gpt.autograd import OPS, op
+from tinygrad_gpt.engine import OPS, op
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.study import derivatives
 from tinygrad_gpt.study.derivatives import FIELDS, derivative, lecture, page

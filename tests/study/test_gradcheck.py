@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tinygrad_gpt.autograd import OPS, op
+from tinygrad_gpt.engine import OPS, op
 from tinygrad_gpt.errors import ShapeError
 from tinygrad_gpt.study import Check, Draw, check_op
 from tinygrad_gpt.study.gradcheck import LIMIT, check_table, split_sample, summary

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tinygrad_gpt import ops
-from tinygrad_gpt.autograd import Tensor, composed_ops
 from tinygrad_gpt.backend import default_backend, use_backend
+from tinygrad_gpt.engine import Tensor, composed_ops
 from tinygrad_gpt.errors import TapeError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.study import view_tape

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from tinygrad_gpt import Tensor, ops
+from tinygrad_gpt.backend.precision import precision
 from tinygrad_gpt.errors import CheckpointError, NonFiniteError
 from tinygrad_gpt.optim import AdamW
-from tinygrad_gpt.precision import precision
 from tinygrad_gpt.train import LossScale, loss_scale, train_step
 
 

@@ -16,9 +16,9 @@ import pytest
 
 import tinygrad_gpt
 from tinygrad_gpt.backend import get_backend, on_backend
+from tinygrad_gpt.backend.precision import precision
 from tinygrad_gpt.errors import ResourceError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
-from tinygrad_gpt.precision import precision
 from tinygrad_gpt.study import view_tape
 from tinygrad_gpt.train import memory
 from tinygrad_gpt.train.memory import check_memory, memory_estimate, memory_is_enough, peak_memory

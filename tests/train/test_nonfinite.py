@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tinygrad_gpt import ops
-from tinygrad_gpt.autograd import Op, Tensor, no_grad
 from tinygrad_gpt.backend import default_backend
+from tinygrad_gpt.engine import Op, Tensor, no_grad
 from tinygrad_gpt.errors import NonFiniteError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
 from tinygrad_gpt.nn import layers

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from tinygrad_gpt import Tensor, ops
+from tinygrad_gpt.engine.tape import Node
 from tinygrad_gpt.errors import NonFiniteError, ResourceError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.optim import AdamW
-from tinygrad_gpt.tape import Node
 from tinygrad_gpt.train import train_step
 
 

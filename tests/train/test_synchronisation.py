@@ -5,12 +5,12 @@ import pytest
 import strict
 
 from tinygrad_gpt.backend import on_backend
+from tinygrad_gpt.backend.precision import POLICIES, precision
 from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
 from tinygrad_gpt.models.lora import apply_lora
 from tinygrad_gpt.ops import cross_entropy
 from tinygrad_gpt.optim import AdamW
-from tinygrad_gpt.precision import POLICIES, precision
 from tinygrad_gpt.train import LossScale, train_step
 
 SIZES = GPT2Config(vocab_size=17, n_ctx=8, n_embd=8, n_layer=2, n_head=2, dropout=0.1)

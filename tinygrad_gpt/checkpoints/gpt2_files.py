@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_gpt.checkpoints.gpt2_config import from_published, shapes_of, to_published
+from tinygrad_gpt.checkpoints.hdf5_guard import HDF5_SIGNATURE, explained, first_bytes, parse_json, refuse_foreign
 from tinygrad_gpt.checkpoints.keras_files import read_keras
-from tinygrad_gpt.checkpoints.opening import HDF5_SIGNATURE, explained, first_bytes, parse_json, refuse_foreign
+from tinygrad_gpt.checkpoints.mapped_tensor import StoredTensor
 from tinygrad_gpt.checkpoints.safetensors_files import read_header, read_index, read_small
-from tinygrad_gpt.checkpoints.stored import StoredTensor
 from tinygrad_gpt.errors import CheckpointError
 from tinygrad_gpt.files import write_atomic
 

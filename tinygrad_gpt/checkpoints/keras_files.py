@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_gpt.checkpoints.opening import data_set, opened_hdf5
-from tinygrad_gpt.checkpoints.stored import StoredTensor
+from tinygrad_gpt.checkpoints.hdf5_guard import data_set, opened_hdf5
+from tinygrad_gpt.checkpoints.mapped_tensor import StoredTensor
 from tinygrad_gpt.errors import CheckpointError
 
 __all__ = ["read_keras"]

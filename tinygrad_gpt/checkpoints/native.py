@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_gpt.checkpoints.opening import (
+from tinygrad_gpt.checkpoints.hdf5_guard import (
     HDF5_SIGNATURE,
     data_set,
     explained,

@@ -13,8 +13,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from tinygrad_gpt.checkpoints.opening import parse_json
-from tinygrad_gpt.checkpoints.stored import StoredTensor
+from tinygrad_gpt.checkpoints.hdf5_guard import parse_json
+from tinygrad_gpt.checkpoints.mapped_tensor import StoredTensor
 from tinygrad_gpt.errors import CheckpointError
 
 __all__ = ["read_header", "read_index", "read_small"]

@@ -13,20 +13,20 @@ from tinygrad_gpt.cli.options import Settings, settings_options
 __all__ = ["COMMANDS", "group", "main"]
 
 COMMANDS = {
-    "classify": ("tinygrad_gpt.cli.classify", "Say which class a text belongs to."),
-    "evaluate": ("tinygrad_gpt.cli.evaluate", "Measure a finetuned model."),
-    "finetune": ("tinygrad_gpt.cli.finetune", "Train a pretrained model for a task."),
-    "experiments": ("tinygrad_gpt.cli.experiments", "Repeat the book author's experiments on finetuning."),
-    "respond": ("tinygrad_gpt.cli.respond", "Answer an instruction."),
-    "chat": ("tinygrad_gpt.cli.chat", "Talk with a model, a line at a time."),
-    "generate": ("tinygrad_gpt.cli.generate", "Continue a text."),
-    "perplexity": ("tinygrad_gpt.cli.perplexity", "Measure how well a language model predicts a text."),
-    "pretrain": ("tinygrad_gpt.cli.pretrain", "Train a language model on plain text."),
-    "download": ("tinygrad_gpt.cli.download", "Fetch GPT-2 as OpenAI trained it."),
-    "export": ("tinygrad_gpt.cli.export", "Write a language model as Hugging Face's transformers reads it."),
-    "gradcheck": ("tinygrad_gpt.cli.gradcheck", "Compare gradients with central differences."),
-    "derivatives": ("tinygrad_gpt.cli.derivatives", "Show the derivative of every op."),
-    "tape": ("tinygrad_gpt.cli.tape", "Show what one training step records."),
+    "classify": ("tinygrad_gpt.cli.commands.classify", "Say which class a text belongs to."),
+    "evaluate": ("tinygrad_gpt.cli.commands.evaluate", "Measure a finetuned model."),
+    "finetune": ("tinygrad_gpt.cli.commands.finetune", "Train a pretrained model for a task."),
+    "experiments": ("tinygrad_gpt.cli.commands.experiments", "Repeat the book author's experiments on finetuning."),
+    "respond": ("tinygrad_gpt.cli.commands.respond", "Answer an instruction."),
+    "chat": ("tinygrad_gpt.cli.commands.chat", "Talk with a model, a line at a time."),
+    "generate": ("tinygrad_gpt.cli.commands.generate", "Continue a text."),
+    "perplexity": ("tinygrad_gpt.cli.commands.perplexity", "Measure how well a language model predicts a text."),
+    "pretrain": ("tinygrad_gpt.cli.commands.pretrain", "Train a language model on plain text."),
+    "download": ("tinygrad_gpt.cli.commands.download", "Fetch GPT-2 as OpenAI trained it."),
+    "export": ("tinygrad_gpt.cli.commands.export", "Write a language model as Hugging Face's transformers reads it."),
+    "gradcheck": ("tinygrad_gpt.cli.commands.gradcheck", "Compare gradients with central differences."),
+    "derivatives": ("tinygrad_gpt.cli.commands.derivatives", "Show the derivative of every op."),
+    "tape": ("tinygrad_gpt.cli.commands.tape", "Show what one training step records."),
 }
 
 

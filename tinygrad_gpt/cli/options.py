@@ -125,7 +125,7 @@ class Settings:
 
                 taken = stack.enter_context(on_backend(self.backend)).name
             if self.composed:
-                from tinygrad_gpt.autograd import composed_ops
+                from tinygrad_gpt.engine import composed_ops
 
                 stack.enter_context(composed_ops())
             yield

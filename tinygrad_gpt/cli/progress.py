@@ -10,7 +10,7 @@ from tinygrad_gpt.cli.options import one_line
 from tinygrad_gpt.cli.show import note
 
 if TYPE_CHECKING:
-    from tinygrad_gpt.train import Preparation, Progress
+    from tinygrad_gpt.runs.progress import Preparation, Progress
 
 __all__ = ["PreparationLines", "progress_shown"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tinygrad_gpt.cli.options import one_line
 
 if TYPE_CHECKING:
-    from tinygrad_gpt.train import Report
+    from tinygrad_gpt.figures.classification import Report
 
 __all__ = ["columns", "note", "note_half_precision", "report_text", "shortened"]
 

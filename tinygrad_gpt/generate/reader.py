@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tinygrad_gpt.autograd import no_grad
 from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.engine import no_grad
 from tinygrad_gpt.models.gpt2 import GPT2
 
 __all__ = ["Reader"]

@@ -7,12 +7,12 @@ import numpy as np
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.engine.tensor import Tensor, raw
 from tinygrad_gpt.errors import ShapeError, UsageError
 from tinygrad_gpt.models.gpt2 import GPT2
 from tinygrad_gpt.nn import Block, Linear, Module
-from tinygrad_gpt.nn.casts import lowered, raised
+from tinygrad_gpt.nn.precision_casts import lowered, raised
 from tinygrad_gpt.nn.recompute import recomputed
-from tinygrad_gpt.tensor import Tensor, raw
 
 __all__ = ["READS", "GPT2Classifier", "Reading", "at_last", "block_over"]
 

@@ -16,10 +16,10 @@ import numpy as np
 from tinygrad_gpt import ops
 from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.checkpoints import native
+from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.nn import Linear, Module, Parameter
-from tinygrad_gpt.nn.casts import lowered
-from tinygrad_gpt.tensor import Tensor
+from tinygrad_gpt.nn.precision_casts import lowered
 
 __all__ = [
     "BLOCK_LAYERS", "LoRALinear", "LowRank", "apply_lora", "load_adapter", "merge_lora", "save_adapter",

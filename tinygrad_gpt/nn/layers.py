@@ -8,13 +8,13 @@ import numpy as np
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.nn import init
-from tinygrad_gpt.nn.casts import lowered, raised
 from tinygrad_gpt.nn.kv_cache import LayerCache
 from tinygrad_gpt.nn.module import Module, Parameter
+from tinygrad_gpt.nn.precision_casts import lowered, raised
 from tinygrad_gpt.ops.attention import attend, merge_heads, split_heads
-from tinygrad_gpt.tensor import Tensor
 
 __all__ = ["MLP", "Block", "CausalSelfAttention", "Dropout", "Embedding", "LayerNorm", "Linear"]
 

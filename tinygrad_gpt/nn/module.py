@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from tinygrad_gpt.backend import backend_of, default_backend
+from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import CheckpointError
-from tinygrad_gpt.tensor import Tensor
 
 __all__ = ["Module", "Parameter"]
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
+from tinygrad_gpt.engine.recompute import recompute
+from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.nn.layers import Dropout
 from tinygrad_gpt.nn.module import Module
-from tinygrad_gpt.recompute import recompute
-from tinygrad_gpt.tensor import Tensor
 
 __all__ = ["dropout_state", "recomputed"]
 

@@ -2,8 +2,8 @@
 
 import math
 
-from tinygrad_gpt.autograd import op
-from tinygrad_gpt.backend import backend_of, cached_blocks
+from tinygrad_gpt.backend import backend_of, cached_slices
+from tinygrad_gpt.engine import op
 from tinygrad_gpt.errors import ShapeError
 from tinygrad_gpt.ops.elementwise import tanh
 from tinygrad_gpt.ops.kernels import CHUNK, THREADS, Kernels
@@ -89,7 +89,7 @@ def gelu(xp, x, *, needs_input_grad=(True,)):
     # The slope is made on the way forward, where h is at hand: one array is kept in place of x and h.
     y, slope = xp.empty(x.shape, dtype=x.dtype), xp.empty(x.shape, dtype=x.dtype) if needs_input_grad[0] else None
     flat = [array.reshape(-1) for array in (x, y, slope) if array is not None]  # views, but of x if not C-ordered
-    for part in cached_blocks(flat[0], CACHED):
+    for part in cached_slices(flat[0], CACHED):
         _gelu_and_slope(xp, *(array[part] for array in flat))
 
     def grad_x(g):
@@ -162,7 +162,7 @@ def bias_gelu(xp, x, bias, *, needs_input_grad=(True, True)):
     x = x.reshape(flat)
     y, slope = xp.empty(flat, dtype=x.dtype), xp.empty(flat, dtype=x.dtype) if any(needs_input_grad) else None
     made = [array for array in (y, slope) if array is not None]
-    for rows in cached_blocks(x, CACHED):
+    for rows in cached_slices(x, CACHED):
         _gelu_and_slope(xp, x[rows] + bias, *(array[rows] for array in made))
 
     def grads(g):

@@ -4,8 +4,9 @@ import functools
 import itertools
 import math
 
-from tinygrad_gpt.autograd import op, raw
 from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.backend.precision import is_half, wide
+from tinygrad_gpt.engine import op, raw
 from tinygrad_gpt.errors import ShapeError
 from tinygrad_gpt.ops.attention_kernels import has_kernels, launch_attend, launch_attend_grads
 from tinygrad_gpt.ops.dropout import dropout
@@ -13,7 +14,6 @@ from tinygrad_gpt.ops.elementwise import where
 from tinygrad_gpt.ops.matmul import matmul
 from tinygrad_gpt.ops.shape import reshape, transpose
 from tinygrad_gpt.ops.softmax import softmax
-from tinygrad_gpt.precision import is_half, wide
 
 __all__ = ["attend", "attention", "merge_heads", "self_attention", "split_heads"]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.backend.precision import current_precision
 from tinygrad_gpt.ops.kernels import SCALARS, accumulator
-from tinygrad_gpt.precision import current_precision
 
 __all__ = ["has_kernels", "launch_attend", "launch_attend_grads"]
 

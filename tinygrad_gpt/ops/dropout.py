@@ -2,8 +2,8 @@
 
 import math
 
-from tinygrad_gpt.autograd import op
-from tinygrad_gpt.backend import backend_of, cached_blocks
+from tinygrad_gpt.backend import backend_of, cached_slices
+from tinygrad_gpt.engine import op
 from tinygrad_gpt.errors import ShapeError
 from tinygrad_gpt.ops.elementwise import mul
 from tinygrad_gpt.ops.kernels import Kernels
@@ -71,7 +71,7 @@ def keep_mask(xp, seed, shape, p):
     if backend_of(keep).launch is not None:
         KERNELS.elementwise("keep_mask", keep, keep, *_halves(seed), least)
         return keep.reshape(shape)
-    for part in cached_blocks(keep, CACHED):
+    for part in cached_slices(keep, CACHED):
         bits = xp.arange(part.start, min(part.stop, len(keep)), dtype=xp.uint32)
         for key, shift, factor in zip(_halves(seed), (16, 15), (0x21F0AAAD, 0xD35A2D97), strict=True):
             bits ^= xp.uint32(key)

@@ -1,6 +1,6 @@
 """Elementwise arithmetic and functions. Two-argument ops broadcast; the engine sums their gradients down."""
 
-from tinygrad_gpt.autograd import op
+from tinygrad_gpt.engine import op
 
 __all__ = [
     "abs_", "add", "astype", "div", "exp", "log", "maximum", "mul", "neg", "pow_", "sqrt", "sub", "tanh", "where",

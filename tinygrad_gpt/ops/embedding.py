@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from tinygrad_gpt.autograd import op, values_are_checked
 from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.engine import op, values_are_checked
+from tinygrad_gpt.engine.tape import RowGradient
 from tinygrad_gpt.errors import DTypeError, ShapeError
 from tinygrad_gpt.ops.kernels import THREADS, Kernels, accumulator
-from tinygrad_gpt.tape import RowGradient
 
 __all__ = ["embedding"]
 

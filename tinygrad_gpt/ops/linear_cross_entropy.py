@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tinygrad_gpt.autograd import op
-from tinygrad_gpt.backend import backend_of, blocks, cached_blocks
+from tinygrad_gpt.backend import backend_of, cached_slices, equal_slices
+from tinygrad_gpt.engine import op
 from tinygrad_gpt.errors import ShapeError
 from tinygrad_gpt.ops.kernels import Kernels, accumulator
 from tinygrad_gpt.ops.matmul import linear
@@ -67,7 +67,7 @@ def _cuda_passes(xp, x, weight, targets, ignore_index, needs_input_grad):
     losses = xp.empty(len(x), dtype=accumulator(x.dtype))
     x_grad = xp.empty(x.shape, dtype=x.dtype) if needs_input_grad[0] else None
     weight_grad = xp.zeros(padded.shape, dtype=accumulator(x.dtype)) if needs_input_grad[1] else None  # a sum
-    for rows in blocks(len(x), -(-len(x) * width // DEVICE_LOGITS)):
+    for rows in equal_slices(len(x), -(-len(x) * width // DEVICE_LOGITS)):
         z = product(x[rows], padded.T)  # (n, width)
         KERNELS.launch("softmax_minus_target", z, len(z), z, targets[rows], losses[rows], n_classes, width,
                        ignore_index)
@@ -123,7 +123,7 @@ def _both_passes(xp, x, weight, targets, share, needs_input_grad):
     losses = xp.empty(len(x), dtype=x.dtype)
     x_grad = xp.empty(x.shape, dtype=x.dtype) if needs_input_grad[0] else None
     weight_grad = xp.zeros(weight.shape, dtype=x.dtype) if needs_input_grad[1] and not len(x) else None
-    for rows in blocks(len(x), -(-len(x) * len(weight) // LOGITS)):
+    for rows in equal_slices(len(x), -(-len(x) * len(weight) // LOGITS)):
         z = x[rows] @ weight.T  # (n, V)
         losses[rows] = _softmax_minus_target(xp, z, targets[rows], share[rows])
         if x_grad is not None:
@@ -138,7 +138,7 @@ def _plus_product(total, z, x):
     """zᵀ x (V, C), added to the total in place, if there is one: some rows at a time, without a second table."""
     if total is None:
         return z.T @ x
-    for some in cached_blocks(total, PRODUCT):
+    for some in cached_slices(total, PRODUCT):
         total[some] += z[:, some].T @ x
     return total
 
@@ -146,7 +146,7 @@ def _plus_product(total, z, x):
 def _softmax_minus_target(xp, z, targets, share):
     """Turn logits z (n, V) in place into their gradient, share · (softmax(z) − [v = target]); the losses (n)."""
     losses = xp.empty(len(z), dtype=z.dtype)
-    for rows in cached_blocks(z, CACHED):
+    for rows in cached_slices(z, CACHED):
         p, s = z[rows], share[rows]
         picked = xp.arange(len(p)), targets[rows]
         p -= p.max(axis=-1, keepdims=True)

@@ -2,8 +2,8 @@
 
 import math
 
-from tinygrad_gpt.autograd import op
 from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.engine import op
 from tinygrad_gpt.errors import ShapeError
 from tinygrad_gpt.ops.kernels import Kernels
 

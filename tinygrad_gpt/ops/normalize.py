@@ -2,7 +2,7 @@
 
 import math
 
-from tinygrad_gpt.autograd import op
+from tinygrad_gpt.engine import op
 from tinygrad_gpt.errors import ShapeError
 from tinygrad_gpt.ops.elementwise import sqrt
 from tinygrad_gpt.ops.kernels import CHUNK, THREADS, Kernels, accumulator

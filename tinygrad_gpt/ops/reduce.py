@@ -2,7 +2,7 @@
 
 import math
 
-from tinygrad_gpt.autograd import op
+from tinygrad_gpt.engine import op
 from tinygrad_gpt.ops.elementwise import exp, log
 
 __all__ = ["logsumexp", "max_", "mean", "sum_"]

@@ -1,8 +1,8 @@
 """Ops that move values and change none: reshape, transpose, slice, concat, stack, broadcast_to."""
 
-from tinygrad_gpt.autograd import op
 from tinygrad_gpt.backend import backend_of
-from tinygrad_gpt.precision import wide
+from tinygrad_gpt.backend.precision import wide
+from tinygrad_gpt.engine import op
 
 __all__ = ["broadcast_to", "concat", "reshape", "slice_", "stack", "transpose"]
 

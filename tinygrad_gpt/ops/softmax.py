@@ -5,8 +5,8 @@ import warnings
 
 import numpy as np
 
-from tinygrad_gpt.autograd import op, raw, values_are_checked
 from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.engine import op, raw, values_are_checked
 from tinygrad_gpt.errors import DTypeError, ShapeError
 from tinygrad_gpt.ops.elementwise import exp
 from tinygrad_gpt.ops.kernels import Kernels, accumulator

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.ops.kernels import Kernels
-from tinygrad_gpt.optim.together import one_launch, spans
-from tinygrad_gpt.tensor import Tensor
+from tinygrad_gpt.optim.many_arrays import one_launch, spans
 
 __all__ = ["AdamW"]
 

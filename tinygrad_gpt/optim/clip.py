@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable
 
 from tinygrad_gpt.backend import Array, backend_of
+from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.ops.kernels import Kernels, accumulator
-from tinygrad_gpt.optim.together import one_launch, spans
-from tinygrad_gpt.tensor import Tensor
+from tinygrad_gpt.optim.many_arrays import one_launch, spans
 
 __all__ = ["clip_grad_norm", "grad_norm", "grad_squares", "scale_gradients"]
 

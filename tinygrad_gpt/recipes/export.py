@@ -5,7 +5,7 @@ from pathlib import Path
 from tinygrad_gpt.checkpoints.gpt2_files import write_gpt2
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.models.gpt2 import GPT2
-from tinygrad_gpt.recipes.saved import SavedModel
+from tinygrad_gpt.runs.saved_model import SavedModel
 from tinygrad_gpt.text import Characters
 
 __all__ = ["export"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.generate.decode import Drawn, decode
 from tinygrad_gpt.generate.sampling import Sampling
-from tinygrad_gpt.recipes.saved import SavedModel
+from tinygrad_gpt.runs.saved_model import SavedModel
 
 __all__ = ["Completion", "GenerateConfig", "Piece", "completions", "generate", "stream"]
 

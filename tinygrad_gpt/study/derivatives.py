@@ -5,7 +5,7 @@ import re
 import sys
 from dataclasses import dataclass
 
-from tinygrad_gpt.autograd import OPS, Op
+from tinygrad_gpt.engine import OPS, Op
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.study.show import called_functions, numbered_source, place
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_gpt.autograd import OPS, Op, Tensor
 from tinygrad_gpt.backend import default_backend, is_integer
+from tinygrad_gpt.engine import OPS, Op, Tensor
 from tinygrad_gpt.study.show import columns
 
 __all__ = ["LIMIT", "Check", "Draw", "check_op", "check_table", "split_sample", "summary"]

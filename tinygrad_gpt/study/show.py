@@ -10,7 +10,7 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
-from tinygrad_gpt.autograd import OPS, Op
+from tinygrad_gpt.engine import OPS, Op
 from tinygrad_gpt.errors import UsageError
 
 __all__ = ["called_functions", "columns", "numbered_source", "place", "select_ops"]

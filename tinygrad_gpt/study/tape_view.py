@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from tinygrad_gpt.backend import Array
+from tinygrad_gpt.engine.tape import Node, saved_arrays
+from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import TapeError
 from tinygrad_gpt.study.show import columns, place
-from tinygrad_gpt.tape import Node, saved_arrays
-from tinygrad_gpt.tensor import Tensor
 
 __all__ = ["NodeView", "Saved", "TapeView", "view_tape"]
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tinygrad_gpt.backend import default_backend, out_of_memory
+from tinygrad_gpt.backend.precision import POLICIES, is_half
 from tinygrad_gpt.errors import ResourceError
 from tinygrad_gpt.models.gpt2 import GPT2Config
 from tinygrad_gpt.ops.attention import QUERIES
 from tinygrad_gpt.ops.linear_cross_entropy import DEVICE_LOGITS, LOGITS, PRODUCT
-from tinygrad_gpt.precision import POLICIES, is_half
 
 __all__ = ["check_memory", "memory_estimate", "memory_is_enough", "peak_memory"]
 

@@ -8,10 +8,10 @@ from types import FrameType
 import numpy as np
 
 from tinygrad_gpt.backend import Array, backend_of, is_integer
+from tinygrad_gpt.engine.tape import dense, observing
+from tinygrad_gpt.engine.tensor import Tensor, raw
 from tinygrad_gpt.nn import Module
 from tinygrad_gpt.optim import grad_norm
-from tinygrad_gpt.tape import dense, observing
-from tinygrad_gpt.tensor import Tensor, raw
 
 __all__ = ["find_non_finite"]
 

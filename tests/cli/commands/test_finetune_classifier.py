@@ -1,0 +1,125 @@
+"""`finetune classifier`: options, progress, the summary, and stopping."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tiny
+
+from tinygrad_gpt.cli import main
+from tinygrad_gpt.cli.commands.finetune_classifier import command
+from tinygrad_gpt.cli.options import Settings
+from tinygrad_gpt.recipes.classification.config import CHOICES, FinetuneConfig
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def args(models, tmp_path):
+    data = tiny.labelled_file(tmp_path / "three.csv")
+    return ["finetune", "classifier", "--data", str(data), "--base", str(models / "language.h5"), "--epochs", "2",
+            "--lr", "0.01", "--batch-size", "16", "--out", str(tmp_path / "run")]
+
+
+def test_every_field_of_the_config_is_an_option_with_its_default():
+    common = {field.name for field in dataclasses.fields(Settings)}
+    options = {param.name: param for param in command.params if param.name not in common | {"out"}}
+    fields = {field.name: field for field in dataclasses.fields(FinetuneConfig)}
+    assert set(options) == set(fields)
+    for name, field in fields.items():
+        if field.default is not dataclasses.MISSING:
+            assert options[name].to_info_dict()["default"] == field.default, name
+    for name, choices in CHOICES.items():
+        assert tuple(options[name].type.choices) == choices, name
+
+
+def test_a_run_says_what_it_did_and_how_to_use_it(args, tmp_path, capsys):
+    assert main(args, program="python cli.py") == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    run = tmp_path / "run"
+    report = json.loads((run / "report.json").read_text())
+    assert lines[0] == report["counts"]
+    assert lines[1] == f"{report['truncated']} texts truncated to 15 tokens"
+    assert lines.index("Validation") < lines.index("Test")
+    assert f"accuracy {report['test']['accuracy']:.4f}" in lines[lines.index("Test") + 1]
+    assert any(line.startswith("A bag of words with logistic regression on the same test texts: accuracy ")
+               for line in lines)
+    assert lines[-2] == f"Written to {run}: model.h5, report.json, log.jsonl, curves.png, confusion.png"
+    assert lines[-1] == f"Use it: python cli.py classify --model {run} TEXT"
+    assert all((run / name).is_file() for name in lines[-2].split(": ")[1].split(", "))
+    epochs = err.splitlines()  # not a terminal: a line per epoch
+    assert [line.split(":")[0] for line in epochs] == ["step 3 of 6", "step 6 of 6"]
+    assert all(part in epochs[0] for part in ("loss ", "validation accuracy ", " tokens/s", " s left"))
+    assert main(["classify", "--model", str(run), "ski"]) == 0
+    assert main(args) == 2
+    assert "a finished run is there" in capsys.readouterr().err
+
+
+def test_options_reach_the_run(args, tmp_path, capsys):
+    assert main([*args, "--float16", "--train", "head", "--dropout", "0", "--lm-weight", "0", "--epochs", "1"]) == 0
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    config = report["provenance"]["config"]
+    assert (config["float16"], config["train"], config["dropout"], config["lm_weight"], config["lr"]) == (
+        True, "head", 0, 0, 0.01)
+
+
+def test_what_flatters_the_model_is_a_note(args, tmp_path, capsys):
+    rows = [f"{label}\t{text}\n" for text, label in tiny.texts(30, ("snow", "sun"))]
+    (tmp_path / "three.tsv").write_text("".join(rows * 2))
+    assert main([*args, "--data", str(tmp_path / "three.tsv"), "--split", "book", "--epochs", "1"]) == 0
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-1].startswith("new texts will fare worse than the test texts: ")
+    assert "new texts" not in out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_leaves_nothing_but_its_log(number, code, args, tmp_path):
+    process = subprocess.Popen([sys.executable, "cli.py", *args, "--epochs", "9999"], cwd=REPOSITORY,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_for(tmp_path / "run" / "log.jsonl", process)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (code, b"")
+    assert err.splitlines()[-1].startswith(b"error: ")
+    assert b"Traceback" not in err
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"log.jsonl"}
+    assert main([*args, "--epochs", "1"]) == 0
+
+
+def wait_for(path, process):
+    """Until the file has a line in it."""
+    while not (path.is_file() and path.stat().st_size):
+        assert process.poll() is None
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals")
+def test_a_terminal_sees_a_bar(args):
+    import pty
+    import termios
+
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 150))
+    process = subprocess.Popen([sys.executable, "cli.py", *args], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    try:
+        while data := os.read(ours, 65536):
+            seen += data
+    except OSError:  # Linux's way to say that the other end is closed
+        pass
+    finally:
+        os.close(ours)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert b"6/6" in seen
+    assert b"validation accuracy" in seen
+    assert b"Use it: " in out

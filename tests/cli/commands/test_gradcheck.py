@@ -1,0 +1,106 @@
+"""The command `gradcheck`: table, JSON, exit codes."""
+
+import json
+
+import pytest
+
+from tinygrad_gpt.cli import main
+from tinygrad_gpt.engine import OPS, op
+from tinygrad_gpt.study import check_op
+
+
+@pytest.fixture
+def wrong():
+    """An op with a wrong gradient, registered for one test."""
+
+    @op(samples=lambda r: [(r.normal(2, 3),)])
+    def wrong(xp, x):
+        def grad_x(g):
+            return 2 * g
+
+        return 3 * x, (grad_x,)
+
+    yield wrong
+    OPS.pop("wrong")
+
+
+@pytest.fixture
+def infinite():
+    """An op whose gradient is infinite, registered for one test."""
+
+    @op(samples=lambda r: [(r.positive(2),)])
+    def infinite(xp, x):
+        def grad_x(g):
+            return g * g * float("inf")
+
+        return 3 * x, (grad_x,)
+
+    yield infinite
+    OPS.pop("infinite")
+
+
+def test_the_table_has_a_line_per_check_and_a_verdict(capsys):
+    assert main(["gradcheck", "layer_norm", "exp"]) == 0
+    captured = capsys.readouterr()
+    head, *rows, empty, verdict = captured.out.splitlines()
+    assert head.split() == ["op", "sample", "argument", "shape", "analytic", "numeric", "rel.", "error"]
+    assert [row.split()[:3] for row in rows] == [
+        [c.op, str(c.sample), c.argument] for name in ("layer_norm", "exp") for c in check_op(name)]
+    assert empty == ""
+    assert verdict.startswith("2 ops, 4 arguments, 11 checks, worst relative error ")
+    assert verdict.endswith("limit 1e-07: all passed")
+    assert captured.err == ""
+
+
+def test_without_names_every_op_is_checked(capsys):
+    assert main(["gradcheck"]) == 0
+    out = capsys.readouterr().out
+    assert {line.split()[0] for line in out.splitlines()[1:-2]} == set(OPS)
+    assert out.splitlines()[-1].startswith(f"{len(OPS)} ops, ")
+
+
+def test_a_wrong_op_fails_and_is_marked(wrong, capsys):
+    assert main(["gradcheck", "exp", "wrong"]) == 1
+    captured = capsys.readouterr()
+    marked = [line for line in captured.out.splitlines()[:-1] if "FAILED" in line]
+    assert [line.split()[0] for line in marked] == ["wrong"]
+    assert "(op wrong, argument x)" in captured.out
+    assert captured.out.endswith("limit 1e-07: 1 FAILED (wrong)\n")
+
+
+def test_json_is_one_object_per_check(wrong, capsys):
+    assert main(["gradcheck", "--json", "exp", "wrong"]) == 1
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["op"], row["passed"]) for row in rows] == [("exp", True), ("exp", True), ("wrong", False)]
+    assert set(rows[0]) == {"op", "sample", "argument", "shape", "analytic", "numeric", "error", "passed"}
+    assert rows[0]["shape"] == [2, 3]
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+def test_a_gradient_that_is_not_finite_fails_and_stays_json(infinite, capsys):
+    assert main(["gradcheck", "--json", "infinite"]) == 1
+    row = json.loads(capsys.readouterr().out)
+    assert (row["analytic"], row["error"], row["passed"]) == (None, None, False)
+
+
+def test_the_seed_changes_the_numbers(capsys):
+    outputs = []
+    for seed in ("1", "1", "2"):
+        assert main(["gradcheck", "exp", "--seed", seed]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1] != outputs[2]
+
+
+@pytest.mark.parametrize(("name", "hint"), [
+    ("geluu", f"not one of the {len(OPS)} ops; did you mean gelu, "),
+    ("soft_max", "did you mean softmax"),
+    ("zzz", "choose from abs, add, "),
+])
+@pytest.mark.parametrize("command", ["gradcheck", "derivatives"])
+def test_an_unknown_op_gets_the_nearest_names(command, name, hint, capsys):
+    assert main([command, name]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"error: unknown op ({name}): ")
+    assert hint in captured.err
+    assert captured.err.count("\n") == 1

@@ -1,0 +1,57 @@
+"""A language model leaves in the files of a published GPT-2; what has no place there is refused."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny
+
+from tinygrad_gpt import no_grad
+from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+from tinygrad_gpt.recipes.export import export
+from tinygrad_gpt.runs.saved_model import SavedModel, load_model
+from tinygrad_gpt.text import Characters
+
+
+def test_the_files_that_are_named_are_there(tmp_path):
+    names = export(tiny.language_model(), tmp_path / "a" / "b")
+    assert sorted(names) == sorted(path.name for path in (tmp_path / "a" / "b").iterdir())
+
+
+def test_transformers_reads_the_same_text_and_computes_the_same(tmp_path):
+    torch = pytest.importorskip("torch", reason="torch, the oracle, is not installed")
+    transformers = pytest.importorskip("transformers", reason="transformers, the oracle, is not installed")
+    transformers.utils.logging.disable_progress_bar()
+    original = tiny.language_model()
+    export(original, tmp_path)
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    ids = original.tokenizer.encode("ski and swim in a loop")
+    assert tokenizer("ski and swim in a loop")["input_ids"] == ids
+    assert tokenizer.eos_token_id == model.config.eos_token_id == original.tokenizer.eot_id
+    with torch.no_grad(), no_grad():
+        np.testing.assert_allclose(original.model(np.array([ids])).numpy(), model(torch.tensor([ids])).logits.numpy(),
+                                   rtol=0, atol=2e-6)
+
+
+def test_the_end_of_text_is_the_vocabularys_also_in_a_larger_model(tmp_path):
+    small = tiny.language_model()
+    wide = GPT2(GPT2Config(small.tokenizer.vocab_size + 12, n_ctx=16, n_embd=16, n_layer=2, n_head=2))
+    export(SavedModel(wide, small.tokenizer, (), {}), tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["eos_token_id"] == small.tokenizer.eot_id
+    assert load_model(tmp_path).model.config.vocab_size == small.tokenizer.vocab_size + 12
+
+
+def test_a_classifier_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="cannot export a classifier"):
+        export(tiny.classifier(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_characters_is_refused(tmp_path):
+    characters = Characters.train(["abc"])
+    model = GPT2(GPT2Config(characters.vocab_size, n_ctx=4, n_embd=4, n_layer=1, n_head=1))
+    with pytest.raises(UsageError, match="cannot export a model of characters"):
+        export(SavedModel(model, characters, (), {}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,23 @@
+"""The seam between NumPy and CuPy.
+
+An op receives ``xp``, the functions of the array package of its arguments, and is written once. What the two packages
+spell differently is a field of `Backend`. A backend is found by the type of the arrays; CuPy is imported only when it
+is asked for.
+"""
+
+from tinygrad_gpt.backend.cupy import KERNEL_HEADER, out_of_memory
+from tinygrad_gpt.backend.loading import (
+    backend_of,
+    default_backend,
+    get_backend,
+    on_backend,
+    register_backend,
+    use_backend,
+)
+from tinygrad_gpt.backend.record import Array, Backend, is_integer
+from tinygrad_gpt.backend.slices import cached_slices, equal_slices
+
+__all__ = [
+    "KERNEL_HEADER", "Array", "Backend", "backend_of", "cached_slices", "default_backend", "equal_slices",
+    "get_backend", "is_integer", "on_backend", "out_of_memory", "register_backend", "use_backend",
+]

@@ -1,0 +1,1 @@
+"""What reproduces the printed numbers of Raschka's book: PyTorch's random numbers, the book's splits and batches."""

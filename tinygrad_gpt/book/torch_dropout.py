@@ -1,0 +1,43 @@
+"""Dropout with PyTorch's masks, to follow a run that somebody printed."""
+
+from typing import Any
+
+from tinygrad_gpt.book.torch_stream import TorchStream
+from tinygrad_gpt.engine.tensor import Tensor
+from tinygrad_gpt.nn.layers import Dropout
+from tinygrad_gpt.nn.module import Module
+
+__all__ = ["use_torch_dropout"]
+
+
+class TorchDropout(Dropout):
+    """Dropout that takes its masks from a stream which other draws of the run share."""
+
+    def __init__(self, like: Dropout, torch_stream: TorchStream):
+        super().__init__(like.p)
+        self.training = like.training
+        self.torch_stream = torch_stream
+
+    def state(self) -> dict[str, Any]:
+        """As in `Dropout`, with the place in the stream, which all layers share."""
+        return super().state() | {"place": self.torch_stream.place()}
+
+    def turn_back(self, state: dict[str, Any]) -> None:
+        """As in `Dropout`; where all layers are turned back, they go back to the same place."""
+        super().turn_back({name: value for name, value in state.items() if name != "place"})
+        self.torch_stream.go_to(state["place"])
+
+    def mask(self, like: Tensor, shape: tuple[int, ...]):
+        """The next mask (shape), bool; None when not active, and then nothing is drawn."""
+        return self.torch_stream.keep(self.p, *shape) if self.active else None
+
+
+def use_torch_dropout(model: Module, stream: TorchStream) -> None:
+    """Let every dropout of ``model`` draw from ``stream``, in the order in which the forward pass meets them.
+
+    On the NumPy backend only; the masks are those of `TorchStream.keep`.
+    """
+    for _, module in list(model.named_modules()):
+        for name, child in vars(module).copy().items():
+            if isinstance(child, Dropout):
+                setattr(module, name, TorchDropout(child, stream))

@@ -1,0 +1,106 @@
+"""`respond`: a model answers an instruction."""
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tinygrad_gpt.cli.options import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    UnitInterval,
+    common_options,
+    echo,
+    print_json,
+)
+from tinygrad_gpt.cli.show import note
+from tinygrad_gpt.errors import UsageError
+
+if TYPE_CHECKING:
+    from tinygrad_gpt.data.prompt_styles import Style
+    from tinygrad_gpt.recipes.generate import Completion, Piece
+    from tinygrad_gpt.runs.saved_model import SavedModel
+
+__all__ = ["answering_options", "command", "load", "spoken"]
+
+
+def answering_options(function: Callable) -> Callable:
+    """Add what `respond` and `chat` share: `--model`, `--style`, and how a token is chosen."""
+    for option in reversed((
+        click.option("--model", default=None, metavar="PATH|NAME",
+                     help="A checkpoint, a run folder, or a shipped model.  [default: the shipped storyteller]"),
+        click.option("--style", type=click.Choice(["alpaca", "phi3", "chat"]), default=None,
+                     help="Marks around instruction and response.  [default: those that the model was tuned with]"),
+        click.option("--max-new-tokens", type=PositiveInt(1_000_000), default=100, show_default=True,
+                     help="Longest response, in tokens."),
+        click.option("--temperature", type=NonNegativeFloat(), default=0.0, show_default=True,
+                     help="0 always takes the likeliest token."),
+        click.option("--top-p", type=UnitInterval(), default=0.95, show_default=True,
+                     help="Draw from the likeliest tokens that together have probability P."),
+        click.option("--seed", type=NonNegativeInt(), default=0, show_default=True, help="Seed of the draws."),
+    )):
+        function = option(function)
+    return function
+
+
+@click.command(name="respond")
+@click.argument("instruction", metavar="INSTRUCTION")
+@click.option("--input", "input_", default="", metavar="TEXT", help="What the instruction is about.")
+@answering_options
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
+@common_options
+def command(instruction: str, input_: str, model: str | None, style: str | None, as_json: bool,
+            **sampling: Any) -> None:
+    """Answer an instruction."""
+    if not instruction.strip():
+        raise UsageError("empty instruction (arguments): there is nothing to answer; write what is to be done")
+    from tinygrad_gpt.recipes.generate import GenerateConfig, completions
+    from tinygrad_gpt.recipes.instructions.respond import respond
+
+    config = GenerateConfig(**sampling)
+    saved, marks = load(model, style)
+    pieces = respond(saved, marks.prompt([marks.request(instruction, input_)]), marks, config)
+    if as_json:
+        print_json(asdict(next(completions(pieces))))
+        return
+    if spoken(pieces).truncated:
+        note(f"the prompt is longer than the {saved.n_ctx} tokens that the model reads; its beginning was not read")
+
+
+def load(model: str | None, style: str | None) -> "tuple[SavedModel, Style]":
+    """A model, and the style to speak with it."""
+    from tinygrad_gpt.data.prompt_styles import find_style
+    from tinygrad_gpt.recipes.instructions.respond import settled_style, style_name
+    from tinygrad_gpt.runs.saved_model import SHIPPED_BASE, load_model
+
+    saved = load_model(SHIPPED_BASE if model is None else model)
+    own = style_name(saved)
+    if own is None:
+        note("the model was not tuned on instructions; it may not answer them")
+    elif style not in (None, own):
+        note(f"the model was tuned with the style {own}")
+    return saved, find_style(settled_style(saved, style))
+
+
+def spoken(pieces: "Iterable[Piece]") -> "Completion":
+    """Print a response as it comes, without the white space around it; returns the whole."""
+    held, completion = "", None
+    started = False
+    try:
+        for piece in pieces:
+            completion = piece.completion
+            text = held + piece.text
+            text = text if started else text.lstrip()
+            shown = text.rstrip()
+            held = text[len(shown):]
+            if shown:
+                echo(shown, end="")
+                started = True
+    finally:
+        if started or sys.exc_info()[0] is None:  # what is said about an interruption stands on a line of its own
+            echo()
+    assert completion is not None
+    return completion

@@ -1,0 +1,336 @@
+"""Tensor: an array that can take part in a tape. Names and behaviour follow PyTorch, axes follow NumPy."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_gpt.backend import Array, backend_of, default_backend, get_backend, is_integer
+from tinygrad_gpt.engine.tape import Lock, Node, Version, backward, current_mode
+from tinygrad_gpt.errors import DTypeError, ShapeError, TapeError
+
+__all__ = ["OPS", "Tensor", "host_array", "raw", "wrapped"]
+
+OPS: dict[str, Any] = {}  # the registry, filled by `autograd.op`; operators look their op up by name
+
+
+def host_array(data, dtype=np.float32) -> np.ndarray:
+    """``data`` as a NumPy array of numbers: Python floats make float32, as in PyTorch, or another dtype."""
+    try:
+        array = np.asarray(data)
+    except (ValueError, TypeError) as error:
+        raise ShapeError(f"Tensor: {error}") from error
+    if array.dtype == np.float64 and not hasattr(data, "dtype"):
+        array = array.astype(dtype)
+    if array.dtype.kind not in "biufcV":
+        raise DTypeError(f"Tensor: cannot hold {array.dtype} ({type(data).__name__}); give numbers")
+    return array
+
+
+def _binary(name):
+    return lambda self, other: OPS[name](self, other)
+
+
+def _reflected(name):
+    return lambda self, other: OPS[name](other, self)
+
+
+def _comparison(name):
+    def compare(self, other):
+        try:
+            return Tensor(getattr(self._data, name)(raw(other)))
+        except (ValueError, TypeError) as error:
+            raise ShapeError(f"comparison: {error} (this tensor is {self.shape} {self.dtype})") from error
+
+    return compare
+
+
+class Tensor:
+    """An array that can take part in a tape.
+
+    Args:
+        data: numbers, nested lists, or an array. Lists of floats become float32, lists of ints int64;
+            arrays keep their dtype and are not copied.
+        requires_grad: make this a leaf whose ``grad`` is filled by ``backward``.
+        backend: name of the backend to put it on; None keeps an array where it is and puts lists on the default one.
+
+    Raises:
+        DTypeError: the data are not numbers, or ``requires_grad`` with integers:
+            "Tensor: only floating-point tensors can require gradients, this one is int64".
+    """
+
+    __slots__ = ("__weakref__", "_data", "_node", "_version")
+    __array_ufunc__ = None  # array * Tensor calls Tensor.__rmul__
+
+    def __init__(self, data, requires_grad: bool = False, backend: str | None = None):
+        version = None
+        if isinstance(data, Tensor):
+            data, version = data._data, data._version
+        if not hasattr(data, "dtype") or isinstance(data, np.generic):
+            data = default_backend().from_numpy(host_array(data))
+        if backend is not None and backend_of(data) is not get_backend(backend):
+            data, version = get_backend(backend).from_numpy(backend_of(data).to_numpy(data)), None
+        self._data: Array = data
+        self._version = version or Version()  # one for each piece of memory
+        self._node: Node | None = None
+        if requires_grad:
+            self.requires_grad = True
+
+    # -- what it is
+
+    @property
+    def data(self) -> Array:
+        """The raw array. Assigning to ``data`` counts as an in-place change; writing into the array does not."""
+        return self._data
+
+    @data.setter
+    def data(self, array):
+        self._version.bump()
+        self._data = raw(array)
+        if isinstance(array, Tensor):
+            self._version = array._version
+        if self._node is not None:
+            self._node.shape = self._data.shape
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._data.shape
+
+    @property
+    def ndim(self) -> int:
+        return self._data.ndim
+
+    @property
+    def size(self) -> int:
+        return self._data.size
+
+    @property
+    def dtype(self):
+        return self._data.dtype
+
+    @property
+    def requires_grad(self) -> bool:
+        return self._node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool):
+        if not value:
+            self._node = None
+        elif is_integer(self.dtype):
+            raise DTypeError(f"Tensor: only floating-point tensors can require gradients, this one is {self.dtype}")
+        elif self._node is None:
+            self._node = Node(shape=self.shape)
+
+    @property
+    def is_leaf(self) -> bool:
+        """True unless an op on the tape made it."""
+        return self._node is None or self._node.op is None
+
+    @property
+    def node(self) -> Node | None:
+        """Its place on the tape."""
+        return self._node
+
+    @property
+    def grad(self) -> "Tensor | None":
+        """The gradient accumulated by ``backward``; None before, and on tensors that keep none."""
+        if self._node is None or self._node.grad is None:
+            return None
+        return wrapped(self._node.grad, self._node.grad_version, None)
+
+    @grad.setter
+    def grad(self, value):
+        if self._node is None:
+            raise TapeError("grad: this tensor does not require gradients; set requires_grad=True first")
+        if value is not None and value.shape != self.shape:
+            raise ShapeError(f"grad: shape is {value.shape} but the tensor is {self.shape}")
+        if value is not None:  # a copy: a gradient shares no memory
+            value = Tensor(value, backend=backend_of(self._data).name)._data.astype(self.dtype)
+        self._node.grad, self._node.grad_version = value, Version()
+
+    # -- the tape
+
+    def backward(self, grad=None, retain_graph: bool = False) -> None:
+        """Add to each leaf's ``grad`` the gradient of this tensor with respect to it.
+
+        Args:
+            grad: gradient of the final quantity with respect to this tensor, of its shape; 1 for a scalar.
+            retain_graph: keep what the graph saved, so that backward can run again.
+
+        Raises:
+            TapeError: "backward: this tensor is on no tape…"; "backward: the tensor has shape (2,), not one value…";
+                the graph was freed; a saved value was changed in place.
+        """
+        if self._node is None:
+            raise TapeError("backward: this tensor is on no tape; compute it from a tensor with requires_grad=True, "
+                            "outside no_grad and without detach")
+        if grad is None:
+            if self.size != 1:
+                raise TapeError(f"backward: the tensor has shape {self.shape}, not one value; reduce it, "
+                                "or pass a gradient of that shape")
+            grad = backend_of(self._data).xp.asarray(1, dtype=self.dtype).reshape(self.shape)
+        else:
+            grad = Tensor(grad, backend=backend_of(self._data).name)._data.astype(self.dtype)
+            if grad.shape != self.shape:
+                raise ShapeError(f"backward: the gradient is {grad.shape} but the tensor is {self.shape}")
+        backward(self._node, grad, retain_graph)
+
+    def detach(self) -> "Tensor":
+        """The same memory, off the tape."""
+        return Tensor(self)
+
+    def retain_grad(self) -> "Tensor":
+        """Keep the gradient of this non-leaf, too, at the next backward."""
+        if self._node is None:
+            raise TapeError("retain_grad: this tensor is on no tape")
+        self._node.keeps_grad = True
+        return self
+
+    def register_hook(self, hook: Callable[["Tensor"], "Tensor | None"]) -> Callable[[], None]:
+        """Call ``hook(gradient)`` when backward has this tensor's whole gradient; what it returns replaces it.
+
+        Returns:
+            A function that removes the hook.
+        """
+        if self._node is None:
+            raise TapeError("register_hook: this tensor is on no tape")
+        hooks = self._node.hooks = self._node.hooks or []
+
+        def on_array(g):
+            replaced = hook(Tensor(g))
+            return replaced if replaced is None else replaced._data
+
+        hooks.append(on_array)
+        return lambda: hooks.remove(on_array)
+
+    def zero_grad(self) -> None:
+        """Forget the gradient."""
+        if self._node is not None:
+            self._node.grad = None
+
+    def mark_changed(self) -> None:
+        """Say that the memory was written to: graphs that saved it will refuse to run backward."""
+        self._version.bump()
+
+    def copy_(self, values) -> "Tensor":
+        """Overwrite the values in place (allowed on leaves, under ``no_grad``)."""
+        self[...] = values
+        return self
+
+    def __setitem__(self, index, values):
+        if self._node is not None and current_mode().recording:
+            raise TapeError("in-place write: this tensor is on the tape, which does not record writes; "
+                            "use `with no_grad():`, or compute a new tensor")
+        values, backend = raw(values), backend_of(self._data)
+        if not isinstance(values, backend.array_type):
+            values = backend.from_numpy(host_array(values, self.dtype))
+        try:
+            self._data[raw(index)] = values
+        except (ValueError, IndexError, TypeError) as error:
+            if saver := Lock.holder(self._data):
+                raise TapeError(f"in-place write: op '{saver.name}' saved this array for backward; "
+                                "use a copy, or write after backward") from error
+            raise ShapeError(f"in-place write: {error} (the tensor is {self.shape})") from error
+        self._version.bump()
+
+    # -- out of it
+
+    def numpy(self) -> np.ndarray:
+        """The values on the host; on the NumPy backend the very memory."""
+        return backend_of(self._data).to_numpy(self._data)
+
+    def item(self) -> float | int | bool:
+        """The one value as a Python number."""
+        if self.size != 1:
+            raise ShapeError(f"item: the tensor has shape {self.shape}, not one value")
+        return self.numpy().reshape(()).item()
+
+    def tolist(self):
+        return self.numpy().tolist()
+
+    def astype(self, dtype) -> "Tensor":
+        """A copy in another dtype, on the tape if this one is and ``dtype`` is a float."""
+        try:
+            dtype = np.dtype(dtype)
+        except TypeError as error:
+            raise DTypeError(f"astype: {error}") from error
+        if self._node is None or is_integer(dtype):
+            return Tensor(self._data.astype(dtype))
+        return OPS["astype"](self, dtype=dtype)
+
+    def __len__(self):
+        if not self.ndim:
+            raise DTypeError("len: a 0-d tensor has no length")
+        return self.shape[0]
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self):
+        return bool(self.item())
+
+    def __float__(self):
+        return float(self.item())
+
+    def __repr__(self):
+        text = np.array2string(self.numpy(), separator=", ", prefix="Tensor(")
+        if self.dtype not in (np.float32, np.int64, np.bool_):
+            text += f", dtype={self.dtype}"
+        if self._node is not None:
+            text += ", requires_grad=True" if self._node.op is None else f", op={self._node.op.name!r}"
+        return f"Tensor({text})"
+
+    # -- operators: looked up by name in the registry
+
+    __add__, __radd__ = _binary("add"), _reflected("add")
+    __sub__, __rsub__ = _binary("sub"), _reflected("sub")
+    __mul__, __rmul__ = _binary("mul"), _reflected("mul")
+    __truediv__, __rtruediv__ = _binary("div"), _reflected("div")
+    __pow__, __rpow__ = _binary("pow"), _reflected("pow")
+    __matmul__, __rmatmul__ = _binary("matmul"), _reflected("matmul")
+    __lt__, __le__ = _comparison("__lt__"), _comparison("__le__")
+    __gt__, __ge__ = _comparison("__gt__"), _comparison("__ge__")
+
+    def __neg__(self):
+        return OPS["neg"](self)
+
+    def __abs__(self):
+        return OPS["abs"](self)
+
+    def __getitem__(self, index):
+        return OPS["slice"](self, index=raw(index))
+
+    def __getattr__(self, name):
+        if name in _METHODS:
+            return lambda *args, **settings: OPS[name](self, *args, **settings)
+        raise AttributeError(f"Tensor has no attribute {name!r}")
+
+    def reshape(self, *shape):
+        return OPS["reshape"](self, shape=shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
+
+    def transpose(self, *axes):
+        """Permute the axes (PyTorch's ``permute``); without arguments reverse them."""
+        return OPS["transpose"](self, axes=axes or None)
+
+    @property
+    def T(self):
+        return OPS["transpose"](self, axes=None)
+
+
+# Ops that can also be called as methods: x.exp(), x.sum(axis=0).
+_METHODS = frozenset({"abs", "exp", "log", "sqrt", "tanh", "sigmoid", "relu", "gelu", "sum", "mean", "max", "logsumexp",
+                      "softmax", "log_softmax", "broadcast_to"})
+
+
+def raw(value):
+    """The array of a Tensor, also inside a tuple; anything else as it is."""
+    if isinstance(value, tuple):
+        return tuple(raw(v) for v in value)
+    return value._data if isinstance(value, Tensor) else value
+
+
+def wrapped(array: Array, version: Version | None, node: Node | None) -> Tensor:
+    """A Tensor of these parts: what ``Tensor(array)`` would look at is known."""
+    result = Tensor.__new__(Tensor)
+    result._data, result._version, result._node = array, version, node
+    return result

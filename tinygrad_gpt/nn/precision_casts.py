@@ -1,0 +1,31 @@
+"""The seams of mixed precision: where an array goes from float32 to the dtype that layers compute in, and back.
+
+Both are the op `astype`, whose gradient is cast the other way; in float32 and TF32 neither does anything.
+"""
+
+from typing import overload
+
+import numpy as np
+
+from tinygrad_gpt.backend.precision import current_precision, is_half
+from tinygrad_gpt.engine.tensor import Tensor
+
+__all__ = ["lowered", "raised"]
+
+
+@overload
+def lowered(x: Tensor) -> Tensor: ...
+@overload
+def lowered(x: None) -> None: ...
+
+
+def lowered(x: Tensor | None) -> Tensor | None:
+    """A float32 tensor in the dtype of the policy in force, for a layer to compute with; any other as it is."""
+    if x is None or not is_half(dtype := current_precision().dtype) or x.dtype != np.float32:
+        return x
+    return x.astype(dtype)
+
+
+def raised(x: Tensor) -> Tensor:
+    """What a layer computed in half precision, in float32: for the residual stream, scores and losses."""
+    return x.astype(np.float32) if is_half(x.dtype) else x

@@ -1,0 +1,126 @@
+"""What a finetuning run depends on."""
+
+from dataclasses import dataclass
+
+from tinygrad_gpt.backend.precision import POLICIES
+from tinygrad_gpt.book.splits import SPLITS
+from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.models.classifier import READS
+from tinygrad_gpt.models.lora import BLOCK_LAYERS
+from tinygrad_gpt.runs.saved_model import SHIPPED_BASE
+
+__all__ = ["CHOICES", "TRAINED", "FinetuneConfig"]
+
+TRAINED = {"head": 0, "last-block": 1, "last-two-blocks": 2, "all": None}  # how many blocks; the head always
+CHOICES = {
+    "split": tuple(SPLITS), "train": (*TRAINED, "lora"), "read": READS, "padding": ("none", "dynamic", "fixed"),
+    "class_weights": ("none", "balanced"), "init": ("gpt2", "book"), "order": ("length", "book"),
+    "schedule": ("cosine", "constant"), "decay": ("matrices", "all"), "precision": tuple(POLICIES),
+}
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Everything a run depends on.
+
+    Args:
+        data, text_column, label_column, encoding, skip_malformed: the labelled texts, as in `read_labelled`.
+        test: texts to judge on, in a file of their own that is read alike; 90 % of the others are trained on, 10 %
+            validate, as in `split_for_test`. None: a part of ``data``.
+        split: "by-text" shares no text between the parts; "book" and "book-experiments" are those of the reference.
+        split_seed: of the division by text, without a test file into 70 % training, 10 % validation, 20 % test texts.
+        base: any model that `load_model` takes, or "random" for a new one.
+        vocabulary, vocab_size, n_ctx, n_embd, n_layer, n_head: of a new model: a vocabulary as in `load_vocabulary`, or
+            the tokens of one to train on the training texts, and sizes.
+        init: "gpt2" or "book", the initial values of the head, of a new model, and of LoRA's A.
+        train: what is trained besides the head: "head" (nothing), "last-block", "last-two-blocks", "all", or "lora".
+        rank, alpha, targets: of LoRA, as in `apply_lora`, the targets with commas between. With "score" among them the
+            head is adapted, too; else it is trained as a whole.
+        read: where the scores come from, as in `Reading`.
+        no_causal_mask: let tokens see what stands behind them.
+        no_start: leave out the end-of-text token with which texts begin.
+        context: tokens of a text that are read: "longest" (as many as the longest training text has), "model" (as many
+            as the model takes), or a number.
+        padding: "dynamic" (to the longest text of a batch), "none" (a text a batch), or "fixed" (to the context, with
+            end-of-text tokens, which are read as if they were text).
+        epochs: passes over the training texts.
+        batch_size, accumulate: texts computed together, and how many times that in an optimiser step.
+        order: texts of like "length" share a batch, or the order of the "book"'s data loader.
+        lr, schedule: AdamW's peak rate, and its course: "cosine" (a tenth of the run is warm-up, then down to 0) or
+            "constant".
+        weight_decay, max_norm: AdamW's decay, and the global norm to which gradients are clipped.
+        decay: what decays: "matrices", or "all", biases and norms too, as in the book.
+        dropout: of the model while it is finetuned.
+        precision: in which layers compute while it is, one of `POLICIES`; it is judged in float32.
+        lm_weight: weight of the language-model loss on the training texts, added to the classification loss
+            (Radford et al. 2018, section 3.2).
+        class_weights: "balanced" weighs every class alike, however many texts it has.
+        seed: of the head's initial values, the order of the texts and the dropout masks.
+        float16: store the weights in half precision.
+    """
+
+    data: str
+    text_column: str | None = None
+    label_column: str | None = None
+    encoding: str = "utf-8"
+    skip_malformed: bool = False
+    test: str | None = None
+    split: str = "by-text"
+    split_seed: int = 123
+    base: str = SHIPPED_BASE
+    vocabulary: str | None = None
+    vocab_size: int = 2048
+    n_ctx: int = 256
+    n_embd: int = 192
+    n_layer: int = 4
+    n_head: int = 4
+    init: str = "gpt2"
+    train: str = "all"
+    rank: int = 16
+    alpha: float = 16.0
+    targets: str = ",".join(BLOCK_LAYERS)
+    read: str = "last-real"
+    no_causal_mask: bool = False
+    no_start: bool = False
+    context: str = "model"
+    padding: str = "dynamic"
+    epochs: int = 6
+    batch_size: int = 16
+    accumulate: int = 1
+    order: str = "length"
+    lr: float = 5e-4
+    schedule: str = "cosine"
+    weight_decay: float = 0.1
+    decay: str = "matrices"
+    max_norm: float = 1.0
+    dropout: float = 0.2
+    precision: str = "float32"
+    lm_weight: float = 1.0
+    class_weights: str = "none"
+    seed: int = 123
+    float16: bool = False
+
+    def __post_init__(self):
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise UsageError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}")
+        if self.test is not None and self.split != "by-text":
+            raise UsageError(f"split {self.split!r} makes its own test part; give it no test file")
+        for name in ("epochs", "batch_size", "accumulate"):
+            if not (isinstance(getattr(self, name), int) and getattr(self, name) > 0):
+                raise UsageError(f"{name} is {getattr(self, name)!r}; give a whole number from 1 on")
+        if not 0 < self.lr < float("inf"):
+            raise UsageError(f"lr is {self.lr!r}; give a number above 0")
+        if self.context not in ("longest", "model") and not (self.context.isascii() and self.context.isdecimal()
+                                                             and int(self.context) > 0):
+            raise UsageError(f"context is {self.context!r}; choose longest, model, or a number of tokens")
+        if self.padding == "none" and self.batch_size > 1:
+            raise UsageError(f"without padding a batch holds one text, not {self.batch_size}; use batch_size 1 and "
+                             f"accumulate {self.batch_size}")
+        if self.no_causal_mask and self.lm_weight:
+            raise UsageError("without the causal mask a token sees the one that it should predict; set lm_weight to 0")
+
+    @property
+    def trains_language(self) -> float:
+        """The weight of the language-model loss; 0 where nothing that is trained would change it."""
+        return 0.0 if self.train == "head" else self.lm_weight

@@ -1,0 +1,280 @@
+"""Finetune a GPT-2 to classify texts: read, split, encode, train, judge, save."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from tinygrad_gpt import ops
+from tinygrad_gpt.backend import default_backend
+from tinygrad_gpt.backend.precision import precision
+from tinygrad_gpt.book.batches import book_batches
+from tinygrad_gpt.book.splits import divide
+from tinygrad_gpt.data.batches import length_batches
+from tinygrad_gpt.data.classification import LabelledTexts, Split, read_labelled, split_for_test
+from tinygrad_gpt.engine.tensor import Tensor
+from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.figures.classification import Report, judge
+from tinygrad_gpt.figures.pictures import draw_confusion, draw_curves
+from tinygrad_gpt.files import append_line, run_lock, write_atomic
+from tinygrad_gpt.models.classifier import GPT2Classifier
+from tinygrad_gpt.models.gpt2 import seed_dropout
+from tinygrad_gpt.models.lora import merge_lora, save_adapter
+from tinygrad_gpt.nn.precision_casts import raised
+from tinygrad_gpt.optim import AdamW, warmup_cosine
+from tinygrad_gpt.recipes.classification.baselines import bag_of_words
+from tinygrad_gpt.recipes.classification.classify import predict
+from tinygrad_gpt.recipes.classification.config import TRAINED, FinetuneConfig
+from tinygrad_gpt.recipes.classification.inputs import Texts, inputs_of, memory_kept
+from tinygrad_gpt.recipes.classification.starting_model import base_has_seen_test, load_base, with_head
+from tinygrad_gpt.runs.progress import Preparation, Progress
+from tinygrad_gpt.runs.saved_model import SavedModel, model_file, origin, save_model
+from tinygrad_gpt.text import Tokenizer
+from tinygrad_gpt.train import LossScale, train_step
+from tinygrad_gpt.train.memory import check_memory, memory_estimate
+
+__all__ = ["FinetuneConfig", "FinetuneResult", "finetune_classifier", "memory_needed", "train_on_texts"]
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """The finished run.
+
+    Args:
+        saved: the model.
+        counts: one line that reconciles the rows of the data file, the split and what was left out.
+        trained: how many numbers were trained.
+        training, validation, test: figures on the three parts.
+        baseline: figures of a bag of words on the test part, None without scikit-learn.
+        truncated: texts of the file whose end was not read.
+        caution: why new texts will fare worse than the test texts, in one line; empty if nothing speaks for it.
+    """
+
+    saved: SavedModel
+    counts: str
+    trained: int
+    training: Report
+    validation: Report
+    test: Report
+    baseline: Report | None
+    truncated: int
+    caution: str
+
+
+def finetune_classifier(config: FinetuneConfig, out: str | Path,
+                        report: Callable[[Progress], None] = lambda progress: None,
+                        prepare: Callable[[Preparation], None] = lambda preparation: None) -> FinetuneResult:
+    """Run the recipe; writes log.jsonl, model.h5, report.json, curves.png, confusion.png and, of LoRA, adapter.h5.
+
+    Args:
+        config: the run. Same config, machine and thread count: the same result, bit for bit.
+        out: a folder, made if absent; a finished run in it is not overwritten.
+        report: called after each step; the last step of an epoch carries the validation scores.
+        prepare: called while the texts go through the frozen blocks.
+
+    Raises:
+        DataError, UsageError, CheckpointError, NonFiniteError, ResourceError: one line that says what to do.
+    """
+    out = Path(out)
+    if (out / "model.h5").exists():
+        raise UsageError(f"cannot start ({out}): a finished run is there; choose another folder")
+    data, split = _read(config)
+    base, tokenizer = load_base(config, [data.texts[i] for i in split.train])
+    model, tokens, truncated = with_head(base, tokenizer, data.texts, split.train, len(data.classes), config)
+    trained = sum(parameter.size for parameter in model.trainable())
+    check_memory(memory_needed(model, tokens, config, split), "train fewer blocks")
+    inputs = inputs_of(model, tokens, split.rows)
+    out.mkdir(parents=True, exist_ok=True)
+    with run_lock(out):
+        write_atomic(out / "log.jsonl", b"")  # an interrupted run may have left one
+        log = []
+        with precision(config.precision):
+            for progress in _train(model, inputs, data.labels, split, config, prepare):
+                log.append(progress)
+                append_line(out / "log.jsonl", json.dumps(asdict(progress)))
+                report(progress)
+        inputs = _as_saved(inputs, config, out)
+        training, validation, test = (judge(predict(inputs, part), data.labels[part], data.classes)
+                                      for part in (split.train, split.validation, split.test))
+        saved = SavedModel(model, tokenizer, tuple(data.classes), _provenance(config, tokenizer, test))
+        result = FinetuneResult(saved, f"{data.counts}; {split}", trained, training, validation, test,
+                                bag_of_words(data, split), truncated, _caution(config, split))
+        _write(out, result, log)
+        save_model(out / "model.h5", saved, np.float16 if config.float16 else np.float32)
+        return result
+
+
+def _read(config: FinetuneConfig) -> tuple[LabelledTexts, Split]:
+    """All texts of the run, and their parts."""
+    read = partial(read_labelled, text_column=config.text_column, label_column=config.label_column,
+                   encoding=config.encoding, skip_malformed=config.skip_malformed, quotes=config.split != "by-text")
+    data = read(config.data)
+    if config.test is None:
+        return data, divide(data, config.split, config.split_seed)
+    return split_for_test(data, read(config.test), seed=config.split_seed)
+
+
+def train_on_texts(texts: Sequence[str], labels: np.ndarray, config: FinetuneConfig,
+                   report: Callable[[Progress], None] = lambda progress: None) -> tuple[GPT2Classifier, Tokenizer]:
+    """Train on all of some texts; nothing is read but the base, nothing is written.
+
+    Args:
+        texts: N of them.
+        labels: (N,) integers, the class of each from 0 on.
+        config: the run; what it says of data, split and storage does not count.
+        report: called after each step.
+
+    Returns:
+        The model, LoRA's updates merged, and its vocabulary.
+
+    Raises:
+        UsageError, CheckpointError, NonFiniteError, ResourceError: one line that says what to do.
+    """
+    everything = Split(np.arange(len(texts)), np.arange(0), np.arange(0))
+    base, tokenizer = load_base(config, list(texts))
+    model, tokens, _ = with_head(base, tokenizer, list(texts), everything.train, int(labels.max()) + 1, config)
+    check_memory(memory_needed(model, tokens, config, everything), "train fewer blocks")
+    with precision(config.precision):
+        for progress in _train(model, inputs_of(model, tokens, everything.rows), labels, everything, config):
+            report(progress)
+    if config.train == "lora":
+        merge_lora(model)
+    return model.eval(), tokenizer
+
+
+def memory_needed(model: GPT2Classifier, tokens: Sequence[list[int]], config: FinetuneConfig, split: Split) -> int:
+    """Bytes of the weights, of a step on the longest texts, and of what the frozen blocks make of all texts.
+
+    Args:
+        tokens: ids of all texts.
+        split: their parts.
+    """
+    sizes, trained = model.transformer.config, sum(parameter.size for parameter in model.trainable())
+    longest = model.context if model.reading.filled else max(len(tokens[row]) for row in split.train)
+    kept = memory_kept(model, tokens, split.rows) if default_backend().on_host else 0
+    return kept + memory_estimate(
+        sizes, min(config.batch_size, len(split.train)), longest, trained=trained,
+        blocks=TRAINED.get(config.train, sizes.n_layer), accumulate=config.accumulate > 1,
+        predicted=None if config.trains_language else 0, saves_state=False, precision=config.precision)
+
+
+def _as_saved(inputs: Texts, config: FinetuneConfig, out: Path) -> Texts:
+    """The texts for the model as it will be read back: LoRA's updates merged, half precision rounded, in float32."""
+    model = inputs.model
+    if config.train == "lora":
+        targets = config.targets.split(",")
+        save_adapter(out / "adapter.h5", model, rank=config.rank, alpha=config.alpha, targets=targets)
+        merge_lora(model)
+    if config.float16:
+        model.load_state_dict({name: array.astype(np.float16) for name, array in model.state_dict().items()})
+    same = config.train != "lora" and not config.float16 and config.precision == "float32"
+    return inputs if same else Texts(model, inputs.token_lists)
+
+
+def _caution(config: FinetuneConfig, split: Split) -> str:
+    """What is known to have been seen of the test texts, in one line."""
+    seen = []
+    if split.leaked:
+        seen.append(f"{split.leaked:,} of the {len(split.test):,} test texts stand in the training part, too")
+    if base_has_seen_test(config):
+        seen.append(f"the base was trained on texts of {Path(config.test or config.data).name} already")
+    return f"new texts will fare worse than the test texts: {'; '.join(seen)}" if seen else ""
+
+
+def _provenance(config, tokenizer, test):
+    files = [config.data, *([config.test] if config.test else [])]
+    files += [] if config.base == "random" else [str(model_file(config.base))]
+    return origin("finetune classifier", config, files) | {
+        "base_vocabulary": tokenizer.digest, "test_accuracy": test.accuracy, "test_f1": test.f1}
+
+
+def _train(model, inputs, labels, split, config, prepare=lambda preparation: None) -> Iterator[Progress]:
+    """Train, yielding after each step; the order of the texts is a function of (seed, epoch)."""
+    optimizer = AdamW(model.trainable(), config.lr, weight_decay=config.weight_decay,
+                      decayed_axes=2 if config.decay == "matrices" else 0)
+    fed = inputs if config.dropout == 0 else Texts(model, inputs.token_lists)  # what is random cannot be kept
+    epochs = [_steps(batches, config.accumulate) for batches in _epochs(inputs.lengths[split.train], config)]
+    total = sum(map(len, epochs))
+    scale = LossScale() if config.precision == "float16" else None
+    weights = _class_weights(labels[split.train], inputs) if config.class_weights == "balanced" else None
+    loss_of = partial(_loss, fed, labels, weights, config.trains_language)
+    computed = np.full_like(inputs.lengths, model.context) if model.reading.filled else inputs.lengths
+    started, seen, step = time.monotonic(), 0, 0
+    fed.prepare(split.train, lambda done, of: prepare(
+        Preparation("through the frozen blocks, once for all epochs", done, of, "texts")))
+    for steps in epochs:
+        for number, batches in enumerate(steps, start=1):
+            seed_dropout(model.train(), config.seed, step)
+            if config.schedule == "cosine":
+                optimizer.lr = warmup_cosine(step, total, peak=config.lr, warmup=total // 10)
+            loss, norm = train_step([partial(loss_of, split.train[positions]) for positions in batches],
+                                    optimizer, config.max_norm, f"step {step + 1}", model, scale)
+            step, seen = step + 1, seen + int(computed[split.train[np.concatenate(batches)]].sum())
+            scores = _scores(inputs, labels, split.validation) if number == len(steps) else {}
+            yield Progress(step, total, loss, norm, optimizer.lr, seen, time.monotonic() - started, scores)
+
+
+def _epochs(lengths, config) -> list[list[np.ndarray]]:
+    """The batches of each epoch, as positions in the training part."""
+    if config.order == "book":
+        return book_batches(len(lengths), config.batch_size, seed=config.seed, epochs=config.epochs)
+    return [length_batches(lengths, config.batch_size, seed=config.seed, epoch=e) for e in range(config.epochs)]
+
+
+def _steps(batches, accumulate):
+    return [batches[i:i + accumulate] for i in range(0, len(batches), accumulate)]
+
+
+def _class_weights(labels, inputs):
+    """(K) float32 on the model's backend: N / (K · texts of the class)."""
+    counts = np.bincount(labels)
+    return inputs.on_device((len(labels) / (len(counts) * counts)).astype(np.float32))
+
+
+def _loss(inputs: Texts, labels, class_weights, lm_weight: float, rows: np.ndarray) -> Tensor:
+    """Classification loss of some texts, plus ``lm_weight`` times that of predicting their own next tokens."""
+    model, targets = inputs.model, inputs.on_device(labels[rows])
+    if not lm_weight:
+        return ops.cross_entropy(inputs.logits(rows), targets, class_weights)
+    x, lengths = inputs.batch(rows)
+    h = model.transformer.ln_f(model.whole_blocks(x, lengths, inputs.start))  # (B, T, C): every position is needed
+    following = inputs.on_device(next_tokens(*inputs.ids(rows)))
+    loss = ops.cross_entropy(raised(model.score(model.pooled(h, lengths))), targets, class_weights)
+    return loss + model.transformer.head_loss(h, following) * lm_weight
+
+
+def next_tokens(ids, ends):
+    """Targets (B, T): the token after each position, −100 from the last token of a text on."""
+    return np.where(np.arange(ids.shape[1]) < ends[:, None] - 1, np.roll(ids, -1, axis=1), -100)
+
+
+def _scores(inputs, labels, part):
+    if not len(part):
+        return {}
+    probabilities = predict(inputs, part)
+    figures = judge(probabilities, labels[part], [str(k) for k in range(probabilities.shape[1])])
+    return {"validation_loss": figures.log_loss, "validation_accuracy": figures.accuracy, "validation_f1": figures.f1}
+
+
+def _write(out: Path, result: FinetuneResult, log: list[Progress]) -> None:
+    names = result.saved.labels
+    figures = {"counts": result.counts, "caution": result.caution, "classes": names,
+               "truncated": result.truncated, "trained": result.trained,
+               "training": result.training.to_dict(), "validation": result.validation.to_dict(),
+               "test": result.test.to_dict(),
+               "bag_of_words": result.baseline.to_dict() if result.baseline else None,
+               "provenance": result.saved.provenance}
+    write_atomic(out / "report.json", json.dumps(figures, indent=1).encode())
+    judged = [progress for progress in log if progress.scores]
+    steps = [progress.step for progress in judged]
+    draw_curves(out / "curves.png", {
+        "training loss": {"all that is minimised": ([p.step for p in log], [p.loss for p in log])},
+        "validation loss": {"classification": (steps, [p.scores["validation_loss"] for p in judged])},
+        "validation": {"accuracy": (steps, [p.scores["validation_accuracy"] for p in judged]),
+                       "F1": (steps, [p.scores["validation_f1"] for p in judged])},
+    }, x="step")
+    draw_confusion(out / "confusion.png", result.test.confusion, names)

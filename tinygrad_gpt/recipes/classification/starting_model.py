@@ -1,0 +1,114 @@
+"""The classifier that a finetuning run starts from."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from tinygrad_gpt.book.initial_values import initial_values
+from tinygrad_gpt.book.torch_stream import TorchStream
+from tinygrad_gpt.checkpoints import native
+from tinygrad_gpt.data.batches import truncate
+from tinygrad_gpt.models.classifier import GPT2Classifier, Reading
+from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+from tinygrad_gpt.models.lora import apply_lora, uniform_by_inputs
+from tinygrad_gpt.recipes.classification.classify import encode_texts
+from tinygrad_gpt.recipes.classification.config import TRAINED, FinetuneConfig
+from tinygrad_gpt.recipes.pretraining.corpus import load_vocabulary
+from tinygrad_gpt.runs.saved_model import file_digest, load_model, model_file
+from tinygrad_gpt.text import Tokenizer
+
+__all__ = ["base_has_seen_test", "load_base", "set_trained", "with_head"]
+
+
+def load_base(config: FinetuneConfig, train_texts: list[str]) -> tuple[GPT2, Tokenizer]:
+    """The language model to start from, with the run's dropout, and its vocabulary.
+
+    Weights of a mapped file are not copied. What is trained, is in place: the system then gives the process a page of
+    its own, and the file stays as it is.
+    """
+    if config.base != "random":
+        loaded = load_model(config.base)
+        base = GPT2(replace(loaded.transformer.config, dropout=config.dropout), seed=None)
+        base.adopt_state_dict(loaded.transformer.state_dict())
+        return base, loaded.tokenizer
+    tokenizer = load_vocabulary(config.vocabulary) if config.vocabulary else Tokenizer.train(train_texts,
+                                                                                             config.vocab_size)
+    sizes = GPT2Config(tokenizer.vocab_size, config.n_ctx, config.n_embd, config.n_layer, config.n_head, config.dropout)
+    if config.init == "gpt2":
+        return GPT2(sizes, config.seed), tokenizer
+    base = GPT2(sizes, seed=None)
+    kept = {name: value for name, value in asdict(sizes).items() if name in (
+        "vocab_size", "n_ctx", "n_embd", "n_layer", "qkv_bias", "tied_head")}
+    base.adopt_state_dict(initial_values(TorchStream(config.seed), **kept))
+    return base, tokenizer
+
+
+def base_has_seen_test(config: FinetuneConfig) -> bool:
+    """Was the base trained on the file that is judged on, and divided otherwise?
+
+    As far as its own file tells, which names what it was made of, but not what its base was made of.
+    """
+    if config.base == "random" or not native.is_native(file := model_file(config.base)):
+        return False
+    origin = native.load_metadata(file)["provenance"]
+    if file_digest(config.test or config.data) not in origin.get("sha256", {}).values():
+        return False
+
+    def division(settings):
+        test = settings.get("test")
+        return settings.get("split", "by-text"), settings.get("split_seed"), test and Path(test).name
+
+    return division(origin.get("config", {})) != division(asdict(config))
+
+
+def with_head(base: GPT2, tokenizer: Tokenizer, texts: list[str], train: np.ndarray, n_classes: int,
+              config: FinetuneConfig) -> tuple[GPT2Classifier, list[list[int]], int]:
+    """The classifier, ready to be trained, the ids of all texts, and how many of them lost their end.
+
+    Args:
+        train: rows of the training texts, the longest of which may decide how much is read.
+    """
+    start = not config.no_start
+    tokens, _ = encode_texts(tokenizer, texts, None, start)
+    contexts = {"model": base.config.n_ctx,
+                "longest": min(base.config.n_ctx, max(len(tokens[row]) for row in train))}
+    context = contexts.get(config.context) or int(config.context)
+    reading = Reading(config.read, not config.no_causal_mask, context, filled=config.padding == "fixed",
+                      pad_id=tokenizer.eot_id, start=start)
+    model = GPT2Classifier(base, n_classes, config.seed, reading)
+    _initialise(model, config)
+    return model, *truncate(tokens, context)
+
+
+def _initialise(model: GPT2Classifier, config: FinetuneConfig) -> None:
+    """The head's values and those of LoRA, by the rules of the run, and what is trained."""
+    draw = uniform_by_inputs(config.seed)
+    width, n_classes = model.score.weight.shape
+    if config.init == "book":
+        stream = TorchStream(config.seed)
+        weight, bias = stream.linear(width, n_classes)
+        model.score.load_state_dict({"weight": weight.T, "bias": np.asarray(bias)})
+
+        def draw(n_in: int, rank: int) -> np.ndarray:  # as the reference has it: by the rank, where n_in was meant
+            return stream.uniform(n_in, rank, low=-rank**-0.5, high=rank**-0.5)
+
+    if config.train == "lora":
+        targets = config.targets.split(",")
+        apply_lora(model, config.rank, config.alpha, targets, draw)
+        if "score" not in targets:
+            model.score.freeze(False)
+    else:
+        set_trained(model, config.train)
+
+
+def set_trained(model: GPT2Classifier, train: str) -> None:
+    """Freeze all but the head, the final norm and the last blocks; see `TRAINED`."""
+    blocks = TRAINED[train]
+    model.freeze(blocks is not None)
+    if blocks is not None:
+        model.score.freeze(False)
+        if blocks:
+            model.transformer.ln_f.freeze(False)
+            for block in model.transformer.h[-blocks:]:
+                block.freeze(False)

@@ -1,0 +1,1 @@
+"""The book author's experiments on finetuning."""

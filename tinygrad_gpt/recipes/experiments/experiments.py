@@ -1,0 +1,307 @@
+"""The reference's experiments on finetuning, on any model: each row of its table, each seed, one run in one folder."""
+
+import functools
+import json
+import math
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+
+from tinygrad_gpt.backend import default_backend
+from tinygrad_gpt.book.splits import divide
+from tinygrad_gpt.data.classification import Split, read_labelled
+from tinygrad_gpt.errors import CheckpointError, TinygradError, UsageError
+from tinygrad_gpt.files import run_lock, write_atomic
+from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+from tinygrad_gpt.recipes.classification.config import FinetuneConfig
+from tinygrad_gpt.recipes.classification.finetune import finetune_classifier, memory_needed
+from tinygrad_gpt.recipes.classification.starting_model import with_head
+from tinygrad_gpt.recipes.experiments.rows import BOOK, ROWS, SIZES, Row
+from tinygrad_gpt.recipes.pretraining.corpus import load_vocabulary
+from tinygrad_gpt.runs.progress import Progress
+from tinygrad_gpt.runs.saved_model import SHIPPED_BASE, file_digest, load_model, model_file
+from tinygrad_gpt.text import Tokenizer
+from tinygrad_gpt.train.memory import peak_memory
+
+__all__ = ["ExperimentsConfig", "Measured", "Planned", "Result", "experiments", "plan", "run_config"]
+
+RUN_FILE = "run.json"  # written last: a run that has it is finished
+
+
+@dataclass(frozen=True)
+class ExperimentsConfig:
+    """What a set of experiments depends on.
+
+    Args:
+        data: labelled texts of two classes; the reference's figures are of SMSSpamCollection.
+        base: the model that all rows start from but those of random weights, as in `load_model`.
+        vocabulary: GPT-2's, for rows of random weights, as in `load_vocabulary`.
+        rows: which experiments.
+        seeds: of each of them: of the head's initial values and of the order of the texts.
+        epochs, lr: of all rows.
+    """
+
+    data: str
+    base: str = SHIPPED_BASE
+    vocabulary: str = "gpt2"
+    rows: tuple[Row, ...] = ROWS
+    seeds: tuple[int, ...] = (BOOK.seed,)
+    epochs: int = BOOK.epochs
+    lr: float = BOOK.lr
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One finished run.
+
+    Args:
+        seed: of it.
+        train, validation, test: accuracies, 0 to 1.
+        interval: of the test accuracy, 95 % (Wilson).
+        seconds: of training, with the looks at the validation texts.
+        tokens: that were computed in training, padding included where the model reads it.
+        memory: the most that the process took, in bytes; on a device, that its pool took.
+        trained: how many numbers were trained.
+        bag_of_words: accuracy of a bag of words on the same test texts and its interval; None without scikit-learn.
+        machine: what computed it.
+        caution: why new texts will fare worse than the test texts, as in `FinetuneResult`.
+    """
+
+    seed: int
+    train: float
+    validation: float
+    test: float
+    interval: tuple[float, float]
+    seconds: float
+    tokens: int
+    memory: int
+    trained: int
+    bag_of_words: tuple[float, tuple[float, float]] | None
+    machine: str
+    caution: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A row and its runs, one for each seed that could be run.
+
+    Args:
+        row: of the reference's table.
+        first: the first row of the table that is the same run on this model; the row itself, if none before it is.
+        runs: the figures.
+        failures: why seeds could not be run.
+    """
+
+    row: Row
+    first: Row
+    runs: list[Measured]
+    failures: list[TinygradError]
+
+    def average(self, figure: str) -> float:
+        """The mean over the runs of a figure of `Measured`."""
+        return mean(getattr(run, figure) for run in self.runs)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the test accuracy: over the seeds (Student's t), or of one run over its texts (Wilson)."""
+        if len(self.runs) == 1:
+            return self.runs[0].interval
+        from scipy.stats import t
+
+        tests = [run.test for run in self.runs]
+        half = float(t.ppf(0.975, len(tests) - 1)) * stdev(tests) / math.sqrt(len(tests))
+        return max(0.0, mean(tests) - half), min(1.0, mean(tests) + half)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a row would take: numbers trained, bytes of memory and tokens of a text; or why it cannot be run."""
+
+    row: Row
+    model: str
+    trained: int = 0
+    memory: int = 0
+    context: int = 0
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One row with one seed: its settings, its folder, and what a finished run must have noted to be this one."""
+
+    row: Row
+    config: FinetuneConfig
+    folder: Path
+    notes: dict[str, Any]
+
+
+Shown = Callable[[str], AbstractContextManager[Callable[[Progress], None]]]
+
+
+@contextmanager
+def _unseen(title: str) -> Iterator[Callable[[Progress], None]]:
+    yield lambda progress: None
+
+
+def experiments(config: ExperimentsConfig, out: str | Path, *, resume: bool = False,
+                shown: Shown = _unseen) -> list[Result]:
+    """Run all rows with all seeds; what was finished before is not run again, what was interrupted begins anew.
+
+    Args:
+        config: which experiments.
+        out: a folder, made if absent. Each run leaves its log, report and pictures in a folder of its own, its
+            figures in run.json, and no weights.
+        resume: go on in a folder that has runs.
+        shown: gives, for the title of each run, what is called after each of its steps.
+
+    Returns:
+        A result for each row. A run that cannot be does not keep the others from being done.
+
+    Raises:
+        DataError: the data cannot be read or split.
+        UsageError: "cannot start (runs): experiments are already there; …", or runs there are of other settings.
+        CheckpointError, ResourceError: the base is not there, the disk is full.
+    """
+    out = Path(out)
+    divide(_read(config), BOOK.split, BOOK.split_seed)  # refuses what no run could be done on
+    results = {row.number: Result(row, _first(config, row), [], []) for row in config.rows}
+    runs = list(_runs(config, out, results))
+    if not resume and any(out.glob(f"*/{RUN_FILE}")):
+        raise UsageError(f"cannot start ({out}): experiments are already there; add --resume, or choose another folder")
+    for run in runs:
+        _finished(run)  # refuses to mix runs of other settings with these
+    out.mkdir(parents=True, exist_ok=True)
+    with run_lock(out):
+        for count, run in enumerate(runs, start=1):
+            result = results[run.row.number]
+            title = f"run {count} of {len(runs)}: row {run.row.number}, {run.row.title}, seed {run.config.seed}"
+            try:
+                result.runs.append(_finished(run) or _done(run, title, shown))
+            except TinygradError as error:
+                result.failures.append(error)
+    return list(results.values())
+
+
+def run_config(config: ExperimentsConfig, row: Row, seed: int) -> FinetuneConfig:
+    """The settings of one run."""
+    base = replace(BOOK, data=config.data, base=config.base, epochs=config.epochs, lr=config.lr, seed=seed)
+    if row.model == "random":
+        base = replace(base, vocabulary=config.vocabulary)
+    return replace(base, **row.change)
+
+
+def plan(config: ExperimentsConfig) -> list[Planned]:
+    """What each row would train and take, without a step of it.
+
+    Raises:
+        DataError: the data cannot be read or split.
+    """
+    data = _read(config)
+    split, base = divide(data, BOOK.split, BOOK.split_seed), functools.cache(_sizes)
+    return [_planned(row, run_config(config, row, config.seeds[0]), data.texts, split, base) for row in config.rows]
+
+
+def _planned(row: Row, run: FinetuneConfig, texts: list[str], split: Split,
+             base: Callable[[str, str | None], tuple[GPT2Config, Tokenizer]]) -> Planned:
+    try:
+        sizes, tokenizer = base(run.base, run.vocabulary)
+        model, tokens, _ = with_head(GPT2(sizes, seed=None), tokenizer, texts, split.train, 2, run)
+        trained = sum(parameter.size for parameter in model.trainable())
+        return Planned(row, run.base, trained, memory_needed(model, tokens, run, split), model.context)
+    except TinygradError as error:
+        return Planned(row, run.base, failure=str(error))
+
+
+def _sizes(base: str, vocabulary: str | None) -> tuple[GPT2Config, Tokenizer]:
+    """Shape and vocabulary of a model to start from, without its weights where they are random."""
+    if base != "random":
+        saved = load_model(base)
+        return saved.transformer.config, saved.tokenizer
+    tokenizer = load_vocabulary(str(vocabulary))
+    return GPT2Config(tokenizer.vocab_size, **SIZES), tokenizer
+
+
+def _read(config: ExperimentsConfig):
+    return read_labelled(config.data, quotes=True)  # as the reference does
+
+
+def _first(config: ExperimentsConfig, row: Row) -> Row:
+    """The first row that is the same run: on one base, the rows of larger models are those of the smallest."""
+    return next((other for other in ROWS if run_config(config, other, 0) == run_config(config, row, 0)), row)
+
+
+def _runs(config: ExperimentsConfig, out: Path, results: Mapping[int, Result]) -> Iterator[_Run]:
+    digest = functools.cache(_digest)
+    for result in results.values():
+        first = result.first
+        for seed in config.seeds:
+            run = run_config(config, result.row, seed)
+            names = {name: Path(str(getattr(run, name))).name for name in ("data", "base", "vocabulary")}
+            files = [run.data] if run.base == "random" else [run.data, model_file(run.base)]
+            notes = {"config": asdict(run) | names, "sha256": [digest(file) for file in files]}
+            yield _Run(result.row, run, out / f"{first.number:02d}-{first.name}-seed-{seed}", notes)
+
+
+def _digest(file: str | Path) -> str:
+    if not Path(file).is_file():
+        raise CheckpointError(f"cannot load ({file}): no such file; give a model, or the name of one")
+    return file_digest(file)
+
+
+def _done(run: _Run, title: str, shown: Shown) -> Measured:
+    """Do a run, and leave its figures."""
+    folder = run.folder
+    (folder / "model.h5").unlink(missing_ok=True)  # of a run that was killed before its figures were written
+    with shown(title) as report, peak_memory() as memory:
+        result = finetune_classifier(run.config, folder, report)
+        peak = memory()
+    last = json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
+    words = result.baseline
+    measured = Measured(
+        run.config.seed, result.training.accuracy, result.validation.accuracy, result.test.accuracy,
+        result.test.accuracy_interval, last["seconds"], last["tokens"], peak, result.trained,
+        (words.accuracy, words.accuracy_interval) if words else None, _machine(), result.caution)
+    write_atomic(folder / RUN_FILE, json.dumps({"run": run.notes, "measured": asdict(measured)}, indent=1).encode())
+    for name in ("model.h5", "adapter.h5"):
+        (folder / name).unlink(missing_ok=True)
+    return measured
+
+
+def _finished(run: _Run) -> Measured | None:
+    """The figures of a run, if it is finished.
+
+    Raises:
+        CheckpointError: "cannot read (out/01-last-block-seed-123/run.json): the file is damaged; …".
+        UsageError: "cannot resume (out/01-last-block-seed-123): epochs changed since it was run; …".
+    """
+    file = run.folder / RUN_FILE
+    if not file.exists():
+        return None
+    try:
+        content = json.loads(file.read_bytes())
+        found, figures = content["run"], content["measured"]
+        settings = found["config"].items()
+        words = figures["bag_of_words"]
+        measured = Measured(**figures | {"interval": tuple(figures["interval"]),
+                                         "bag_of_words": words and (words[0], tuple(words[1]))})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"cannot read ({file}): the file is damaged; remove it, and the run is done "
+                              "again") from error
+    if found != run.notes:
+        names = [name for name, value in settings if run.notes["config"].get(name) != value]
+        raise UsageError(f"cannot resume ({run.folder}): {', '.join(names) or 'the data or the base'} changed since it "
+                         "was run; choose another folder")
+    return measured
+
+
+def _machine() -> str:
+    backend = default_backend()
+    cpu = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, NumPy {np.__version__}"
+    return f"{cpu}, backend {backend.name}"
+

@@ -1,0 +1,186 @@
+"""Direct preference optimisation: make preferred responses likelier, measured against the model as it was.
+
+    loss = −ln σ(β · margin),   margin = (p(chosen) − p₀(chosen)) − (p(rejected) − p₀(rejected))
+
+with p the log-probability of a response under the model, and p₀ under the model before. Its gradient is composed of
+that of the ops below.
+
+Source: Rafailov et al. 2023, arXiv:2305.18290, equation 7.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_gpt import ops
+from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.data.batches import length_batches
+from tinygrad_gpt.data.instructions import IGNORED, collate, split_in_order
+from tinygrad_gpt.data.preferences import Preference, read_preferences
+from tinygrad_gpt.data.prompt_styles import find_style
+from tinygrad_gpt.engine import no_grad
+from tinygrad_gpt.engine.tensor import Tensor
+from tinygrad_gpt.errors import DataError, UsageError
+from tinygrad_gpt.models.gpt2 import GPT2
+from tinygrad_gpt.recipes.instructions.config import TuningConfig, check_choices
+from tinygrad_gpt.recipes.instructions.instruct import (
+    EVALUATED,
+    EVALUATION_BATCH,
+    answer_samples,
+    counted_activations,
+    encode,
+)
+from tinygrad_gpt.recipes.instructions.tuning import nothing, resume, start
+from tinygrad_gpt.runs.progress import Progress
+from tinygrad_gpt.runs.saved_model import SavedModel
+from tinygrad_gpt.text import Tokenizer
+
+__all__ = ["PREFERENCE_CHOICES", "PreferenceConfig", "dpo_loss", "finetune_preferences", "log_probabilities",
+           "resume_preferences"]
+
+PREFERENCE_CHOICES = {"log_probability": ("mean", "sum")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreferenceConfig(TuningConfig):
+    """Everything a run depends on; the other fields are those of `TuningConfig`.
+
+    Args:
+        beta: how dearly the model pays for going away from what it was.
+        log_probability: of a response, the "mean" over its tokens, as in the notebook of the book's author, so that
+            length does not matter, or the "sum", as in the article. The end-of-text token is not among them.
+    """
+
+    epochs: int = 1
+    lr: float = 5e-5
+    beta: float = 0.1
+    log_probability: str = "mean"
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_choices(self, PREFERENCE_CHOICES)
+        if not self.beta > 0:
+            raise UsageError(f"beta is {self.beta}, expected above 0")
+
+
+def finetune_preferences(config: PreferenceConfig, out: str | Path, *, report: Callable[[Progress], None] = nothing,
+                         ready: Callable[[], None] = nothing) -> SavedModel:
+    """Run the recipe; arguments, result and errors as in `tuning.start`."""
+    return start(PreferenceTask, config, out, report=report, ready=ready)
+
+
+def resume_preferences(out: str | Path, given: Mapping[str, Any] | None = None, *,
+                       report: Callable[[Progress], None] = nothing,
+                       ready: Callable[[], None] = nothing) -> SavedModel:
+    """Go on with a run that was stopped; as `tuning.resume`."""
+    return resume(PreferenceTask, PreferenceConfig, out, given, report=report, ready=ready)
+
+
+def log_probabilities(model: GPT2, ids: np.ndarray, targets: np.ndarray, *, mean: bool) -> Tensor:
+    """Log-probability (B) of the targets that count, summed up in each row, or their mean.
+
+    Args:
+        ids, targets: (B, T), as `collate` makes them; each row has a target that counts.
+    """
+    x, picked, rows = counted_activations(model, ids, targets)
+    device = backend_of(x.data)
+    each = ops.log_softmax(model.head(x))[device.xp.arange(len(rows)), picked]  # (N,)
+    adding = (rows == np.arange(len(ids))[:, None]).astype(str(each.dtype))  # (B, N), 1 where the row is the token's
+    if mean:
+        adding /= adding.sum(axis=1, keepdims=True)
+    return ops.matmul(device.from_numpy(adding), each.reshape(-1, 1)).reshape(-1)
+
+
+def dpo_loss(chosen: Tensor, rejected: Tensor, chosen_before: Tensor, rejected_before: Tensor, beta: float) -> Tensor:
+    """The loss (), mean over pairs, of the log-probabilities (B) of both responses, now and before."""
+    margin = (chosen - chosen_before) - (rejected - rejected_before)
+    z = margin * -beta
+    return ops.logsumexp(ops.stack(z, z * 0.0), axis=0).mean()  # −ln σ(−z) = ln(1 + eᶻ), without overflow
+
+
+class _Pairs:
+    """Tokens of prompts with both responses, and the log-probabilities (N, 2) of those before training."""
+
+    def __init__(self, task: "PreferenceTask", entries: Sequence[Preference]):
+        n_ctx = task.model.config.n_ctx
+        self.chosen, self.rejected = (
+            encode(task.tokenizer, task.style, entries, [getattr(entry, kind) for entry in entries], n_ctx)
+            for kind in ("chosen", "rejected"))
+        self.lengths = np.array([min(max(map(len, both)), n_ctx)
+                                 for both in zip(self.chosen.tokens, self.rejected.tokens, strict=True)])
+        self.truncated = self.chosen.truncated + self.rejected.truncated
+        self.before = np.zeros((len(self.lengths), 2), np.float32)
+
+
+class PreferenceTask:
+    """Prefer the chosen response to the rejected one; see `tuning.Task`."""
+
+    recipe = "finetune preferences"
+    texts = 2
+
+    def __init__(self, config: PreferenceConfig, model: GPT2, tokenizer: Tokenizer):
+        self.config, self.model, self.tokenizer = config, model, tokenizer
+        assert config.style is not None  # `tuning.start` has chosen one
+        self.style, n_ctx = find_style(config.style), model.config.n_ctx
+        parts = split_in_order(read_preferences(config.data), Path(config.data).name)
+        self.train, self.validation = _Pairs(self, parts.train), _Pairs(self, parts.validation)
+        if not len(self.train.lengths) or not len(self.validation.lengths):
+            raise DataError(f"prompts too long ({config.data}): they fill the model's context of {n_ctx} tokens; use "
+                            "a model that reads more, or shorter prompts")
+        self.asked = parts.validation[:config.samples]
+        self.lengths = self.train.lengths
+        left_out = self.train.chosen.left_out + self.validation.chosen.left_out
+        self.counts = (f"{parts}; {left_out:,} left out because their prompt fills the context, "
+                       f"{self.train.truncated + self.validation.truncated:,} responses truncated")
+        for pairs in (self.train, self.validation):
+            for part in (slice(EVALUATED), slice(EVALUATED, None)):  # the first in the batches of `scores`: then the
+                for rows, values in self._evaluated(pairs, part):  # margins before training are exactly 0
+                    pairs.before[rows] = values
+
+    def loss(self, rows: np.ndarray) -> Tensor:
+        """`dpo_loss` of some pairs."""
+        values = self._log_probabilities(self.train, rows)
+        chosen, rejected = (Tensor(backend_of(values.data).from_numpy(before))
+                            for before in self.train.before[rows].T.copy())
+        return dpo_loss(values[:len(rows)], values[len(rows):], chosen, rejected, self.config.beta)
+
+    def scores(self) -> dict[str, float]:
+        """Loss, margin in nats, and the share of pairs whose margin is above 0, on both parts.
+
+        The margin is that of the notebook: without the factor beta.
+        """
+        figures = {}
+        for name, pairs in (("training", self.train), ("validation", self.validation)):
+            gains = np.concatenate([values - pairs.before[rows]
+                                    for rows, values in self._evaluated(pairs, slice(EVALUATED))]).astype(np.float64)
+            margins = gains[:, 0] - gains[:, 1]
+            figures[f"{name}_loss"] = float(np.logaddexp(0, -self.config.beta * margins).mean())
+            figures[f"{name}_margin"] = float(margins.mean())
+            figures[f"{name}_preferred"] = float((margins > 0).mean())
+        return figures
+
+    def samples(self) -> list[str]:
+        """Answers to the first validation entries."""
+        saved = SavedModel(self.model.eval(), self.tokenizer, (), {})
+        return answer_samples(saved, self.style, self.asked)
+
+    def _log_probabilities(self, pairs: _Pairs, rows: np.ndarray) -> Tensor:
+        """(2 B): of all chosen, then of all rejected responses."""
+        tokens = [part.tokens[i] for part in (pairs.chosen, pairs.rejected) for i in rows]
+        prompts = [part.prompts[i] for part in (pairs.chosen, pairs.rejected) for i in rows]
+        ids, targets = collate(tokens, self.tokenizer.eot_id, self.model.config.n_ctx, prompts)
+        targets[targets == self.tokenizer.eot_id] = IGNORED
+        return log_probabilities(self.model, ids, targets, mean=self.config.log_probability == "mean")
+
+    def _evaluated(self, pairs: _Pairs, part: slice) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Rows of a part of the pairs, batch by batch, with the log-probabilities (B, 2) of their responses now."""
+        self.model.eval()
+        numbers = np.arange(len(pairs.lengths))[part]
+        for batch in length_batches(pairs.lengths[part], EVALUATION_BATCH, seed=0, epoch=0, shuffle=False):
+            rows = numbers[batch]
+            with no_grad():
+                values = self._log_probabilities(pairs, rows).numpy()
+            yield rows, values.reshape(2, -1).T

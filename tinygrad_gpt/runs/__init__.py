@@ -1,0 +1,1 @@
+"""Runs: their folder, their log, and the models that they save."""

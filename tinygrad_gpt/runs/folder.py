@@ -1,0 +1,154 @@
+"""The folder of a training run: its settings, the states it can be resumed from, and its log."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_gpt.checkpoints import native
+from tinygrad_gpt.errors import CheckpointError, UsageError
+from tinygrad_gpt.files import append_line, write_atomic
+from tinygrad_gpt.runs.progress import Progress
+
+__all__ = ["Log", "States", "holds_run", "read_run", "run_digest", "write_run"]
+
+RUN_FILE = "config.json"
+STATE_FILES = ("state-a.h5", "state-b.h5")
+
+
+def holds_run(folder: str | Path) -> bool:
+    """Was a run started in this folder, and got so far that it can be resumed?"""
+    return (Path(folder) / RUN_FILE).exists()
+
+
+def write_run(folder: str | Path, run: Mapping[str, Any]) -> None:
+    """Note what a run is: from here on it can be resumed. All else that resuming needs must be there by then.
+
+    Args:
+        run: JSON values.
+    """
+    text = json.dumps({"run": run, "digest": run_digest(run)}, indent=1, ensure_ascii=False)
+    write_atomic(Path(folder) / RUN_FILE, text.encode() + b"\n")
+
+
+def read_run(folder: str | Path) -> dict[str, Any]:
+    """Read what `write_run` wrote.
+
+    Raises:
+        UsageError: `cannot resume (run): no run was started there; …`
+        CheckpointError: `cannot resume (run/config.json): the file is damaged; …`
+    """
+    path = Path(folder) / RUN_FILE
+    if not path.is_file():
+        raise UsageError(f"cannot resume ({folder}): no run was started there; check the folder, or leave --resume out")
+    try:
+        content = json.loads(path.read_bytes())
+        run, digest = content["run"], content["digest"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        run, digest = None, None
+    if not isinstance(run, dict) or run_digest(run) != digest:
+        raise CheckpointError(f"cannot resume ({path}): the file is damaged or was edited; put the original back, or "
+                              "start a new run in another folder")
+    return run
+
+
+def run_digest(run: Mapping[str, Any]) -> str:
+    """Two runs with the same digest are the same run."""
+    return hashlib.blake2b(json.dumps(run, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+class States:
+    """The two newest states of a run, in two files that are written in turn.
+
+    Args:
+        folder: of the run.
+        run: its digest; the states of another run are refused.
+    """
+
+    def __init__(self, folder: str | Path, run: str) -> None:
+        self.folder, self.run = Path(folder), run
+        self.newest: Path | None = None
+        self.step: int | None = None
+
+    def save(self, step: int, tensors: dict[str, np.ndarray]) -> None:
+        """Write the state after ``step`` steps over the older one, unless it is saved already.
+
+        Raises:
+            CheckpointError, ResourceError, TinygradError: as `native.save`; both older states are then as they were.
+        """
+        if step == self.step:
+            return
+        path = next(path for path in self._paths() if path != self.newest)
+        native.save(path, tensors, {"kind": "training state", "run": self.run, "step": step})
+        self.newest, self.step = path, step
+
+    def load(self) -> dict[str, np.ndarray]:
+        """Read the newest state that is whole.
+
+        Raises:
+            CheckpointError: no file of the two can be used; says why.
+        """
+        refusals = []
+        for path in sorted(filter(Path.exists, self._paths()), key=_step, reverse=True):
+            try:
+                state = native.load(path)
+            except CheckpointError as error:
+                refusals.append(error)
+                continue
+            if state.metadata.get("run") != self.run:
+                refusals.append(CheckpointError(f"cannot resume ({path}): it belongs to another run; put the "
+                                                "right file back, or start a new run in another folder"))
+                continue
+            self.newest, self.step = path, state.metadata["step"]
+            return state.tensors
+        raise refusals[0] if refusals else CheckpointError(
+            f"cannot resume ({self.folder}): {' and '.join(STATE_FILES)} are missing; start a new run elsewhere")
+
+    def _paths(self):
+        return [self.folder / name for name in STATE_FILES]
+
+
+def _step(path: Path) -> int:
+    """The step of a state, −1 if its file is damaged."""
+    with contextlib.suppress(CheckpointError):
+        return native.load_metadata(path).get("step", -1)
+    return -1
+
+
+class Log:
+    """log.jsonl: a line for every step that was done.
+
+    Args:
+        path: the file.
+        steps: how many steps are done; lines of later ones are dropped, for these steps will be done again.
+    """
+
+    def __init__(self, path: str | Path, steps: int = 0) -> None:
+        self.path = Path(path)
+        self.entries: list[Progress] = []
+        if steps:
+            lines = self.path.read_bytes().splitlines() if self.path.exists() else []
+            self.entries = [entry for line in lines if (entry := _entry(line)) and entry.step <= steps]
+        write_atomic(self.path, b"".join(_line(entry).encode() + b"\n" for entry in self.entries))
+
+    def append(self, entry: Progress) -> None:
+        """Add a step."""
+        append_line(self.path, _line(entry))
+        self.entries.append(entry)
+
+
+def _line(entry: Progress) -> str:
+    return json.dumps(asdict(entry), ensure_ascii=False)
+
+
+def _entry(line: bytes) -> Progress | None:
+    """The entry in a line of the log, None for a line that a power cut tore."""
+    try:
+        return Progress(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
