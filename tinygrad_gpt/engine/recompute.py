@@ -8,8 +8,10 @@ Source: Chen et al. 2016, arXiv:1604.06174
 
 from collections.abc import Callable
 
-from tinygrad_gpt.engine import Op
-from tinygrad_gpt.engine.tape import Node, current_mode, gradients, no_grad, switched
+from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.engine.mode import current_mode, no_grad, switched
+from tinygrad_gpt.engine.registry import Op
+from tinygrad_gpt.engine.tape import Node, walk
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import TapeError
 
@@ -42,9 +44,9 @@ def recompute(function: Callable[[Tensor], Tensor], x: Tensor, *parameters: Tens
             same_x = Tensor(arrays[0])
             same_x._node = nodes[0]  # what is recorded now hangs on the tape where the first run did
             begin = Node().order
-            with switched(recording=True, composed=mode.composed):
+            with switched(recording=True, ops=mode.ops):
                 root = (again or function)(same_x)._node
-            found = gradients(root, g, since=begin) if root else {}
+            found = _gradients_at(root, g, begin) if root else {}
             result = [node and found.pop(node, None) for node in nodes]
             if found:
                 raise TapeError(f"recompute: the function uses {len(found)} tensor(s) with a gradient that were not "
@@ -53,4 +55,10 @@ def recompute(function: Callable[[Tensor], Tensor], x: Tensor, *parameters: Tens
 
         return y._data, grads
 
-    return Op(recompute_, samples=None, errors=None, composed=None, broadcasts=False)(x, *parameters)
+    return Op(recompute_)(x, *parameters)
+
+
+def _gradients_at(root, g, since):
+    """The gradients of the nodes below the root that are older than number ``since``; the arrays are nobody else's."""
+    return {node: grad if own else backend_of(grad).xp.array(grad)
+            for node, grad, own in walk([(root, g)], since=since) if node.order < since or node.keeps_grad}

@@ -1,69 +1,106 @@
-"""The engine: ops and their registry.
+"""Ops, their forms, and the registry `OPS`.
 
-An op is one function on raw arrays that returns its result and one *pullback* per argument: the
-function that maps the gradient of the result to the gradient of that argument. Calling an op on
-Tensors records a `Node` that keeps the pullbacks.
+An op is one function on raw arrays that returns its result and one *pullback* for each argument: the function that
+maps the gradient of the result to the gradient of that argument. Calling an op on Tensors records a `Node` that keeps
+the pullbacks.
 
     >>> from tinygrad_gpt import Tensor
     >>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
     >>> (x * x).sum().backward()
     >>> x.grad
     Tensor([2., 4., 6.])
+
+The function with which an op is registered is its *plain* form: pure, in operators and functions of the array
+namespace ``xp`` alone. A tuned form for the host (`fast`) and one with CUDA kernels (`cuda`) may be registered for it.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
 from tinygrad_gpt.backend import backend_of, default_backend, is_integer
-from tinygrad_gpt.backend.precision import is_half
-from tinygrad_gpt.engine.tape import (
-    Lock,
-    Node,
-    Version,
-    checking,
-    composed_ops,
-    current_mode,
-    dense,
-    no_grad,
-    saved_arrays,
-)
-from tinygrad_gpt.engine.tensor import OPS, Tensor, host_array, raw, wrapped
+from tinygrad_gpt.engine.checking import Lock, Version, saved_arrays
+from tinygrad_gpt.engine.halves import any_half, in_float32
+from tinygrad_gpt.engine.mode import current_mode
+from tinygrad_gpt.engine.tape import Node
+from tinygrad_gpt.engine.tensor import OPS, Tensor, host_array, wrapped
 from tinygrad_gpt.errors import BackendError, DTypeError, ShapeError, TinygradError
 
-__all__ = ["OPS", "Op", "Tensor", "checking", "composed_ops", "no_grad", "op", "raw", "values_are_checked"]
+__all__ = ["FUNCTIONS", "OPS", "Form", "Function", "Op", "cuda", "fast", "forms", "op", "values_are_checked"]
+
+FUNCTIONS: dict[str, "Function"] = {}  # those that have several forms and are no ops, by name
 
 
-class Op:
-    """A differentiable function in the registry `OPS`; call it on Tensors, arrays and numbers."""
+class Form:
+    """One way to compute an op: ``function(xp, *arrays, **settings) -> (y, pullbacks)``.
 
-    def __init__(self, function, samples, errors, composed, broadcasts, takes_halves=False, cuda=None):
+    Args:
+        function: all forms of an op have the same signature. One with a setting ``needs_input_grad`` is told there,
+            for each argument, whether its gradient will be asked for.
+        takes_halves: it takes float16 and bfloat16 arrays as they are; another is given float32 copies, and what it
+            returns is rounded.
+    """
+
+    def __init__(self, function: Callable, takes_halves: bool = False):
+        self.function, self.takes_halves = function, takes_halves
+        self.asks_for_needs = "needs_input_grad" in function.__code__.co_varnames
+
+    def body(self, arrays) -> Callable:
+        """The function for these arrays."""
+        return self.function if self.takes_halves or not any_half(arrays) else in_float32(self.function)
+
+
+class Forms:
+    """A function of ``xp`` that may have a faster form on the host, and one on a GPU.
+
+    Attributes:
+        plain, fast, cuda: its forms; the last two may be None.
+    """
+
+    def __init__(self, function: Callable, takes_halves: bool = False):
         self.name = function.__name__.rstrip("_")
-        self.function = function
-        self.cuda = cuda
-        self.samples = samples
-        self.errors = errors
-        self.composed = composed
-        self.broadcasts = broadcasts
-        self.takes_halves = takes_halves
+        self.plain = Form(function, takes_halves)
+        self.fast: Form | None = None
+        self.cuda: Form | None = None
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
+
+    @property
+    def function(self) -> Callable:
+        """The plain form's function."""
+        return self.plain.function
+
+    def form(self, backend, ops: str = "fast") -> Form:
+        """The form that runs on a backend, where ``ops`` are wanted: the one place that chooses."""
+        if ops == "plain":
+            return self.plain
+        return (self.cuda if backend.launch is not None else None) or self.fast or self.plain
+
+
+class Op(Forms):
+    """A differentiable function in the registry `OPS`; call it on Tensors, arrays and numbers."""
+
+    def __init__(self, function, *, samples=None, errors=None, check=None, composed=None, broadcasts=False,
+                 takes_halves=False):
+        super().__init__(function, takes_halves)
+        self.samples = samples
+        self.errors = errors
+        self.check = check
+        self.composed = composed
+        self.broadcasts = broadcasts
         code = function.__code__
         self.arguments = code.co_varnames[1:code.co_argcount] or ("arrays",)
-        self.asks_for_needs = "needs_input_grad" in code.co_varnames
 
     def argument(self, i: int) -> str:
         """Name of the i-th array argument."""
         return self.arguments[i] if i < len(self.arguments) else f"{self.arguments[-1]}[{i}]"
-
-    def body(self, arrays):
-        """The readable function for these arrays: for halves, unless it takes them, one that calculates in float32."""
-        return self.function if self.takes_halves or not _any_half(arrays) else _in_float32(self.function)
 
     def __repr__(self):
         return f"<op {self.name}>"
 
     def __call__(self, *args, **settings) -> Tensor:
         mode = current_mode()
-        if mode.composed and self.composed is not None:
+        if mode.ops == "composed" and self.composed is not None:
             return self.composed(*[Tensor(a) if hasattr(a, "strides") else a for a in args], **settings)
         arrays, inputs, versions = [], [], []
         for a in args:
@@ -78,30 +115,50 @@ class Op:
         backend = _common_backend(arrays) or self._made_alike(arrays)
         if settings:
             settings = {key: self._setting(key, value) for key, value in settings.items()}
-        if self.asks_for_needs:
-            settings["needs_input_grad"] = [mode.recording and node is not None for node in inputs]
-        function = self.body(arrays) if backend.launch is None or self.cuda is None else self.cuda
+        needed = mode.recording and any(inputs)
+        form = self.form(backend, mode.ops)
+        needs = [needed and node is not None for node in inputs] if form.asks_for_needs else None
+        y, pullbacks = self._computed(form, backend, arrays, settings, needs)
+        versions.append(_version(y, arrays, versions))
+        node = self._node(y, inputs, pullbacks, versions) if needed else None
+        result = wrapped(y, versions[-1], node)
+        if node is not None:
+            node.known = [a if source is None or source.op is None else None
+                          for a, source in zip(arrays, node.inputs, strict=True)]
+            node.settings = settings
+            if mode.checking:
+                node.lock = Lock(self, saved_arrays(node.pullbacks))
+        if mode.observer is not None:
+            mode.observer(self, args, result)
+        return result
+
+    def on_arrays(self, *arrays, **settings):
+        """The result for raw arrays of one backend, off the tape."""
+        backend = backend_of(arrays[0])
+        form = self.form(backend, current_mode().ops)
+        needs = [False] * len(arrays) if form.asks_for_needs else None
+        return self._computed(form, backend, arrays, settings, needs)[0]
+
+    def _computed(self, form, backend, arrays, settings, needs):
+        """What a form returns for these arrays, or one of our errors."""
         try:
-            y, pullbacks = function(backend.xp, *arrays, **settings)
+            if self.check is not None:
+                self.check(*arrays, **settings)
+            if needs is not None:
+                settings = {**settings, "needs_input_grad": needs}
+            y, pullbacks = form.body(arrays)(backend.namespace, *arrays, **settings)
         except TinygradError:
             raise
         except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
             raise self._explained(error, arrays) from error
         if not isinstance(y, backend.array_type):
             y = backend.xp.asarray(y)  # NumPy's arithmetic on 0-d arrays gives scalars
-        versions.append(_version(y, arrays, versions))
-        node = self._node(y, inputs, pullbacks, versions) if mode.recording and any(inputs) else None
-        result = wrapped(y, versions[-1], node)
-        if node is not None and mode.checking:
-            node.lock = Lock(self, saved_arrays(node.pullbacks))
-        if mode.observer is not None:
-            mode.observer(self, args, result)
-        return result
+        return y, pullbacks
 
     def _made_alike(self, arrays):
         """The backend of the arrays. In place, what is no array becomes one, all have one floating dtype."""
         backend = dtype = None
-        others = []  # places of numbers, lists and integers
+        others = []  # positions of numbers, lists and integers
         for i, a in enumerate(arrays):
             if a is None:
                 continue
@@ -123,14 +180,17 @@ class Op:
                                  f"{dtype}; convert one with astype")
         backend = backend or default_backend()
         for i in others:
-            a = arrays[i]
-            if not _is_array(a):
-                a = host_array(a, dtype or np.float32)
-            # Numbers and integers take the dtype of the tensors: a NumPy float64 would turn float32 work into float64.
-            if self.broadcasts and dtype is not None and a.dtype != dtype and a.dtype.kind != "b":
-                a = a.astype(dtype)
-            arrays[i] = a if isinstance(a, backend.array_type) else backend.from_numpy(a)
+            arrays[i] = self._converted(arrays[i], backend, dtype)
         return backend
+
+    def _converted(self, a, backend, dtype):
+        """A number, list or array of integers as an array of the backend beside arrays of ``dtype``."""
+        if not _is_array(a):
+            a = host_array(a, dtype or np.float32)
+        # Numbers and integers take the dtype of the tensors: a NumPy float64 would turn float32 work into float64.
+        if self.broadcasts and dtype is not None and a.dtype != dtype and a.dtype.kind != "b":
+            a = a.astype(dtype)
+        return a if isinstance(a, backend.array_type) else backend.from_numpy(a)
 
     def _explained(self, error, arrays):
         got = ", ".join(f"{self.argument(i)} is {a.shape} {a.dtype}" for i, a in enumerate(arrays) if a is not None)
@@ -140,8 +200,11 @@ class Op:
     def _setting(self, key, value):
         if key in self.arguments:
             raise DTypeError(f"op '{self.name}': '{key}' is an array argument; give it by position, not by name")
-        # A NumPy float64 would turn float32 work into float64.
-        return value.item() if isinstance(value, np.generic) else value
+        if isinstance(value, np.generic):
+            return value.item()  # a NumPy float64 would turn float32 work into float64
+        if isinstance(value, tuple):
+            return tuple([part.copy() if _is_array(part) else part for part in value])
+        return value.copy() if _is_array(value) else value  # the tape does not see a later change of a setting
 
     def _node(self, y, inputs, pullbacks, versions):
         """The Node of a call; None if no argument with a pullback is on the tape."""
@@ -160,28 +223,56 @@ class Op:
         return Node(self, y.shape, inputs, pullbacks, versions)
 
 
-def op(*, samples, errors=lambda r: [], composed=None, broadcasts=False, takes_halves=False, cuda=None):
-    """Register a function ``f(xp, *arrays, **settings) -> (y, pullbacks)`` as an op of its name in `OPS`.
+class Function(Forms):
+    """A function with several forms that is no op: it makes arrays, and nothing is differentiated."""
 
-    A function with a setting ``needs_input_grad`` is told there, for each argument, whether its gradient will be asked
-    for; so an op may compute gradients on the way forward.
+    def __call__(self, backend, *args, **settings):
+        return self.form(backend, current_mode().ops).function(backend.namespace, *args, **settings)
+
+
+def op(*, samples, errors=lambda r: [], check=None, composed=None, broadcasts=False, takes_halves=False):
+    """Register a function ``f(xp, *arrays, **settings) -> (y, pullbacks)`` as an op of its name in `OPS`.
 
     Args:
         samples: ``samples(r)`` lists argument tuples to check the op on, drawn from ``r``; a dict at the end
             of a tuple holds the settings.
         errors: ``errors(r)`` lists pairs (arguments, text): called so, the op must raise an error with that text.
+        check: ``check(*arrays, **settings)`` refuses arguments, before any form runs.
         composed: the same function written in simpler ops, if the op is a fused one.
         broadcasts: the engine sums gradients down to the shapes of the arguments.
-        takes_halves: the function takes float16 and bfloat16 arrays as they are; others are given float32 copies, and
-            what they return is rounded.
-        cuda: the same function with CUDA kernels, for a backend that launches them.
+        takes_halves: see `Form`.
     """
     def register(function) -> Op:
-        registered = Op(function, samples, errors, composed, broadcasts, takes_halves, cuda)
+        registered = Op(function, samples=samples, errors=errors, check=check, composed=composed,
+                        broadcasts=broadcasts, takes_halves=takes_halves)
         if registered.name in OPS:
             raise ValueError(f"op {registered.name!r} is registered twice")
         OPS[registered.name] = registered
         return registered
+
+    return register
+
+
+def forms(function) -> "Function":
+    """Let a function ``f(backend's xp, …)`` that is no op have other forms too; it is then called with a backend."""
+    FUNCTIONS[function.__name__] = Function(function)
+    return FUNCTIONS[function.__name__]
+
+
+def fast(name: str, takes_halves: bool = False):
+    """Register a function as the tuned form, for arrays on the host, of the op or function of that name."""
+    def register(function):
+        (OPS.get(name) or FUNCTIONS[name]).fast = Form(function, takes_halves)
+        return function
+
+    return register
+
+
+def cuda(name: str):
+    """Register a function as the form with CUDA kernels of the op or function of that name. It takes halves."""
+    def register(function):
+        (OPS.get(name) or FUNCTIONS[name]).cuda = Form(function, takes_halves=True)
+        return function
 
     return register
 
@@ -201,44 +292,6 @@ def _common_backend(arrays):
     return backend_of(arrays[0])
 
 
-def _any_half(arrays) -> bool:
-    for a in arrays:  # noqa: SIM110 - a generator would cost half a microsecond for every op
-        if a is not None and a.dtype.itemsize == 2 and is_half(a.dtype):
-            return True
-    return False
-
-
-def _in_float32(function):
-    """The body of an op, for halves: it works on float32 copies, and its result and gradients are rounded.
-
-    What is reduced to () stays in float32: it is a loss, or a sum on the way to one, and halves have 3 digits.
-    """
-    def on_halves(xp, *arrays, **settings):
-        dtypes = [a.dtype if a is not None and is_half(a.dtype) else None for a in arrays]
-        halves = [a for a, dtype in zip(arrays, dtypes, strict=True) if dtype is not None]
-        copies = [a if dtype is None else a.astype(np.float32) for a, dtype in zip(arrays, dtypes, strict=True)]
-        y, pullbacks = function(xp, *copies, **settings)
-        if y.dtype == np.float32 and (y.ndim or not any(a.ndim for a in halves)):
-            y = y.astype(halves[0].dtype)
-        if callable(pullbacks):
-            return y, _rounded(pullbacks, dtypes)
-        return y, [pullback and _rounded(pullback, dtype) for pullback, dtype in zip(pullbacks, dtypes, strict=False)]
-
-    return on_halves
-
-
-def _rounded(pullback, dtype):
-    """The pullback, of one argument or (with a list of dtypes) of all, given float32 and rounded to dtype, if any."""
-    def rounded(grad, dtype):
-        return grad if grad is None or dtype is None else dense(grad).astype(dtype)
-
-    def on_halves(g):
-        grad = pullback(g.astype(np.float32))
-        return list(map(rounded, grad, dtype)) if isinstance(dtype, list) else rounded(grad, dtype)
-
-    return on_halves
-
-
 def _version(y, arrays, versions):
     """A new Version for the result of an op; that of an argument, if the result shows its memory."""
     base = y.base
@@ -249,5 +302,5 @@ def _version(y, arrays, versions):
 
 
 def values_are_checked(array) -> bool:
-    """May an op look at values to refuse bad ones? On a device that would wait for it, so only in checking mode."""
+    """Whether an op looks at values to refuse bad ones. On a device that would wait for it: only in checking mode."""
     return backend_of(array).on_host or current_mode().checking

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 
 from tinygrad_gpt.backend import Array, backend_of, default_backend, get_backend, is_integer
-from tinygrad_gpt.engine.tape import Lock, Node, Version, backward, current_mode
+from tinygrad_gpt.engine.checking import Lock, Version
+from tinygrad_gpt.engine.mode import current_mode
+from tinygrad_gpt.engine.tape import Node, walk
 from tinygrad_gpt.errors import DTypeError, ShapeError, TapeError
 
 __all__ = ["OPS", "Tensor", "host_array", "raw", "wrapped"]
 
-OPS: dict[str, Any] = {}  # the registry, filled by `autograd.op`; operators look their op up by name
+OPS: dict[str, Any] = {}  # the registry, filled by `registry.op`; operators look their op up by name
 
 
 def host_array(data, dtype=np.float32) -> np.ndarray:
@@ -134,9 +136,7 @@ class Tensor:
     @property
     def grad(self) -> "Tensor | None":
         """The gradient accumulated by ``backward``; None before, and on tensors that keep none."""
-        if self._node is None or self._node.grad is None:
-            return None
-        return wrapped(self._node.grad, self._node.grad_version, None)
+        return None if self._node is None else self._node.grad
 
     @grad.setter
     def grad(self, value):
@@ -145,35 +145,59 @@ class Tensor:
         if value is not None and value.shape != self.shape:
             raise ShapeError(f"grad: shape is {value.shape} but the tensor is {self.shape}")
         if value is not None:  # a copy: a gradient shares no memory
-            value = Tensor(value, backend=backend_of(self._data).name)._data.astype(self.dtype)
-        self._node.grad, self._node.grad_version = value, Version()
+            value = Tensor(Tensor(value, backend=backend_of(self._data).name)._data.astype(self.dtype))
+        self._node.grad = value
 
     # -- the tape
 
-    def backward(self, grad=None, retain_graph: bool = False) -> None:
+    def backward(self, grad=None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
         """Add to each leaf's ``grad`` the gradient of this tensor with respect to it.
+
+        No ``grad`` changes before the whole pass has succeeded.
 
         Args:
             grad: gradient of the final quantity with respect to this tensor, of its shape; 1 for a scalar.
-            retain_graph: keep what the graph saved, so that backward can run again.
+            retain_graph: keep what the graph saved, so that backward can run again; None: as ``create_graph``.
+            create_graph: record the backward pass too, so that the gradients can be differentiated.
 
         Raises:
             TapeError: "backward: this tensor is on no tape…"; "backward: the tensor has shape (2,), not one value…";
                 the graph was freed; a saved value was changed in place.
         """
+        root = (self, self.as_cotangent(grad, "backward"))
+        if create_graph:
+            from tinygrad_gpt.engine.higher_order import walk_on_tensors
+
+            pairs = [(node, g) for node, g in walk_on_tensors([root]) if node.keeps_grad]
+            for node, g in pairs:
+                node.grad = _copy(g) if node.grad is None else node.grad + g
+            return
+        played = walk([(self._node, root[1]._data)], retain_graph=bool(retain_graph))
+        for node, g, own in [step for step in played if step[0].keeps_grad]:
+            _accumulate(node, g, own)
+
+    def as_cotangent(self, grad, where: str) -> "Tensor":
+        """The gradient with respect to this tensor that a backward pass starts from: 1, or what was given.
+
+        Args:
+            grad: as in `backward`.
+            where: the function that error messages name.
+        """
         if self._node is None:
-            raise TapeError("backward: this tensor is on no tape; compute it from a tensor with requires_grad=True, "
+            raise TapeError(f"{where}: this tensor is on no tape; compute it from a tensor with requires_grad=True, "
                             "outside no_grad and without detach")
         if grad is None:
             if self.size != 1:
-                raise TapeError(f"backward: the tensor has shape {self.shape}, not one value; reduce it, "
+                raise TapeError(f"{where}: the tensor has shape {self.shape}, not one value; reduce it, "
                                 "or pass a gradient of that shape")
-            grad = backend_of(self._data).xp.asarray(1, dtype=self.dtype).reshape(self.shape)
-        else:
-            grad = Tensor(grad, backend=backend_of(self._data).name)._data.astype(self.dtype)
-            if grad.shape != self.shape:
-                raise ShapeError(f"backward: the gradient is {grad.shape} but the tensor is {self.shape}")
-        backward(self._node, grad, retain_graph)
+            return Tensor(backend_of(self._data).xp.asarray(1, dtype=self.dtype).reshape(self.shape))
+        if not isinstance(grad, Tensor) or grad.dtype != self.dtype:
+            grad = Tensor(Tensor(grad, backend=backend_of(self._data).name)._data.astype(self.dtype))
+        elif backend_of(grad._data) is not backend_of(self._data):
+            grad = Tensor(grad, backend=backend_of(self._data).name)
+        if grad.shape != self.shape:
+            raise ShapeError(f"{where}: the gradient is {grad.shape} but the tensor is {self.shape}")
+        return grad
 
     def detach(self) -> "Tensor":
         """The same memory, off the tape."""
@@ -196,12 +220,12 @@ class Tensor:
             raise TapeError("register_hook: this tensor is on no tape")
         hooks = self._node.hooks = self._node.hooks or []
 
-        def on_array(g):
-            replaced = hook(Tensor(g))
-            return replaced if replaced is None else replaced._data
+        def on_gradient(g):  # an array; where the pass is recorded, a Tensor
+            replaced = hook(g if isinstance(g, Tensor) else Tensor(g))
+            return replaced if replaced is None or isinstance(g, Tensor) else replaced._data
 
-        hooks.append(on_array)
-        return lambda: hooks.remove(on_array)
+        hooks.append(on_gradient)
+        return lambda: hooks.remove(on_gradient)
 
     def zero_grad(self) -> None:
         """Forget the gradient."""
@@ -310,7 +334,13 @@ class Tensor:
 
     def transpose(self, *axes):
         """Permute the axes (PyTorch's ``permute``); without arguments reverse them."""
-        return OPS["transpose"](self, axes=axes or None)
+        return OPS["transpose"](self, axes=axes[0] if len(axes) == 1 and isinstance(axes[0], tuple) else axes or None)
+
+    def swapaxes(self, a: int, b: int) -> "Tensor":
+        """Exchange two axes."""
+        axes = list(range(self.ndim))
+        axes[a], axes[b] = axes[b], axes[a]
+        return OPS["transpose"](self, axes=tuple(axes))
 
     @property
     def T(self):
@@ -334,3 +364,19 @@ def wrapped(array: Array, version: Version | None, node: Node | None) -> Tensor:
     result = Tensor.__new__(Tensor)
     result._data, result._version, result._node = array, version, node
     return result
+
+
+def _copy(g: Tensor) -> Tensor:
+    """The same value and node in memory of its own."""
+    return wrapped(backend_of(g._data).xp.array(g._data), Version(), g._node)
+
+
+def _accumulate(node: Node, g: Array, own: bool) -> None:
+    """Add an array to the gradient of a node; ``own``: nobody else has it."""
+    if node.grad is not None:
+        node.grad._data += g
+        node.grad._version.bump()
+    else:
+        # A pullback may return g itself, a view, or an array it saved: a stored gradient shares nothing.
+        xp = backend_of(g).xp
+        node.grad = wrapped(xp.asarray(g) if own else xp.array(g), Version(), None)

@@ -10,7 +10,7 @@ from tinygrad_gpt import ops
 from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.checkpoints.gpt2_files import read_gpt2, weights_file, write_gpt2
 from tinygrad_gpt.checkpoints.hdf5_guard import explained
-from tinygrad_gpt.engine.tape import current_mode
+from tinygrad_gpt.engine.mode import current_mode
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import ShapeError, TapeError, UsageError
 from tinygrad_gpt.nn import Block, Dropout, Embedding, KVCache, LayerNorm, Linear, Module

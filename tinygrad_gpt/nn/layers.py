@@ -14,7 +14,7 @@ from tinygrad_gpt.nn import init
 from tinygrad_gpt.nn.kv_cache import LayerCache
 from tinygrad_gpt.nn.module import Module, Parameter
 from tinygrad_gpt.nn.precision_casts import lowered, raised
-from tinygrad_gpt.ops.attention import attend, merge_heads, split_heads
+from tinygrad_gpt.ops.attention import merge_heads, split_heads
 
 __all__ = ["MLP", "Block", "CausalSelfAttention", "Dropout", "Embedding", "LayerNorm", "Linear"]
 
@@ -105,7 +105,7 @@ class Dropout(Module):
             return None
         self.calls += 1
         digest = hashlib.blake2b(repr((*self.stream, self.calls)).encode(), digest_size=8).digest()
-        return ops.keep_mask(backend_of(like.data).xp, int.from_bytes(digest, "little"), shape, self.p)
+        return ops.keep_mask(backend_of(like.data), int.from_bytes(digest, "little"), shape, self.p)
 
     def forward(self, x: Tensor) -> Tensor:
         """(...) -> (...)"""
@@ -135,11 +135,8 @@ class CausalSelfAttention(Module):
         """qkv (B, n, 3C) of new tokens -> (B, n, C): they see themselves and what the cache holds. On no tape."""
         q, k, v = split_heads(qkv.data, self.n_head)  # (B, H, n, D) each
         keys, values = cache.extend(k, v)  # (B, H, m, D)
-        xp, allowed = backend_of(q).xp, cache.allowed
-        if allowed is not None:
-            allowed = xp.broadcast_to(allowed, (*q.shape[:3], keys.shape[2]))
-        y, *_ = attend(xp, q, keys, values, allowed, False, None, 0.0)
-        return Tensor(merge_heads(y))
+        allowed = None if cache.allowed is None else cache.allowed[:, 0]  # (B, n, m)
+        return Tensor(merge_heads(ops.attention.on_arrays(q, keys, values, allowed, causal=False)))
 
 
 class MLP(Module):

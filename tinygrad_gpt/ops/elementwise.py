@@ -1,9 +1,12 @@
 """Elementwise arithmetic and functions. Two-argument ops broadcast; the engine sums their gradients down."""
 
+import math
+
 from tinygrad_gpt.engine import op
 
 __all__ = [
-    "abs_", "add", "astype", "div", "exp", "log", "maximum", "mul", "neg", "pow_", "sqrt", "sub", "tanh", "where",
+    "abs_", "add", "astype", "div", "erf", "exp", "log", "maximum", "mul", "neg", "pow_", "sqrt", "sub", "tanh",
+    "where",
 ]
 
 
@@ -125,11 +128,10 @@ def pow_(xp, base, exponent):
 
     def grad_base(g):
         # At exponent 0 the power is constant, also where base ^ −1 is infinite.
-        return g * exponent * base ** xp.where(exponent == 0, 1.0, exponent - 1)
+        return g * exponent * base ** xp.where(xp.equal(exponent, 0), 1.0, exponent - 1)
 
     def grad_exponent(g):
-        is_zero = base == 0
-        return g * y * xp.log(xp.where(is_zero, 1.0, base))  # ln 1 = 0 stands for ln 0
+        return g * y * xp.log(xp.where(xp.equal(base, 0), 1.0, base))  # ln 1 = 0 stands for ln 0
 
     return y, (grad_base, grad_exponent)
 
@@ -204,6 +206,22 @@ def tanh(xp, x):
     return y, (grad_x,)
 
 
+@op(samples=lambda r: [(r.normal(2, 3),)], errors=lambda r: [(("text",), "give numbers")])
+def erf(xp, x):
+    """Error function.
+
+    Forward:  y = erf x = 2/√π ∫₀ˣ e^(−t²) dt
+    Gradient: x̄ = ȳ ⊙ 2/√π e^(−x²)
+    Shapes:   x (...) -> y (...)
+    Saves:    x
+    Source:   calculus
+    """
+    def grad_x(g):
+        return g * (2 / math.sqrt(math.pi)) * xp.exp(-x * x)
+
+    return xp.erf(x), (grad_x,)
+
+
 @op(samples=_pairs, errors=_misfit, broadcasts=True)
 def maximum(xp, a, b):
     """The larger of two values; where they are equal each gets half of the gradient, as in PyTorch.
@@ -215,10 +233,10 @@ def maximum(xp, a, b):
     Source:   sub-gradient, split evenly at ties
     """
     def grad_a(g):
-        return g * (a > b) + 0.5 * g * (a == b)
+        return g * (a > b) + 0.5 * g * xp.equal(a, b)
 
     def grad_b(g):
-        return g * (b > a) + 0.5 * g * (a == b)
+        return g * (b > a) + 0.5 * g * xp.equal(a, b)
 
     return xp.maximum(a, b), (grad_a, grad_b)
 

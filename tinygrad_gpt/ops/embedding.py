@@ -1,16 +1,9 @@
 """Embedding: rows of a table by id."""
 
-import numpy as np
-
-from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.engine import op, values_are_checked
-from tinygrad_gpt.engine.tape import RowGradient
 from tinygrad_gpt.errors import DTypeError, ShapeError
-from tinygrad_gpt.ops.kernels import THREADS, Kernels, accumulator
 
 __all__ = ["embedding"]
-
-KERNELS = Kernels(__file__)
 
 
 def _embedding_composed(weight, ids):
@@ -27,30 +20,12 @@ def _check(weight, ids):
                          f"(weight is {weight.shape})")
 
 
-def _embedding_cuda(xp, weight, ids):
-    _check(weight, ids)
-    shape, n = weight.shape, ids.size
-
-    def grad_weight(g):
-        g, flat = xp.ascontiguousarray(g), ids.reshape(n).astype(np.int64, copy=False)
-        grid = n, -(-shape[1] // THREADS)
-        if backend_of(g).deterministic:
-            order, grad = xp.argsort(flat), xp.zeros(shape, dtype=g.dtype)
-            KERNELS.launch("embedding_grad", g, grid, g, flat[order], order, grad, n, *shape)
-            return grad
-        grad = xp.zeros(shape, dtype=accumulator(g.dtype))
-        KERNELS.launch("embedding_grad_atomic", g, grid, g, xp.ascontiguousarray(flat), grad, *shape)
-        return grad.astype(g.dtype, copy=False)
-
-    return weight[ids], (grad_weight, None)
-
-
 @op(samples=lambda r: [(r.normal(5, 3), r.integers(5, 2, 4)), (r.normal(5, 3), r.integers(5, 6))],
     errors=lambda r: [((r.normal(5, 3), r.integers(5, 2) + 5), "outside 0 … 4"),
                       ((r.normal(5, 3), r.integers(5, 2) - 9), "outside 0 … 4"),
                       ((r.normal(5, 3), r.normal(2)), "ids are float64, expected integers"),
                       ((r.normal(5), r.integers(5, 2)), "weight is (5,), expected (V, C)")],
-    composed=_embedding_composed, cuda=_embedding_cuda)
+    check=_check, composed=_embedding_composed)
 def embedding(xp, weight, ids):
     """Rows of ``weight`` by id. Negative ids are refused: NumPy would silently read from the end.
 
@@ -60,10 +35,9 @@ def embedding(xp, weight, ids):
     Saves:    ids
     Source:   adjoint of selection
     """
-    _check(weight, ids)
     shape = weight.shape
 
     def grad_weight(g):
-        return RowGradient(shape, ids.reshape(ids.size), g.reshape(ids.size, shape[1]))
+        return xp.scatter(g, index=ids, shape=shape)  # y = weight[ids]
 
     return weight[ids], (grad_weight, None)

@@ -38,7 +38,7 @@ def sum_(xp, x, *, axis=None, keepdims=False):
     shape, kept = x.shape, _kept(x.shape, axis)
 
     def grad_x(g):
-        return xp.broadcast_to(g.reshape(kept), shape)
+        return xp.broadcast_to(g.reshape(kept), shape=shape)
 
     return x.sum(axis=axis, keepdims=keepdims), (grad_x,)
 
@@ -62,7 +62,7 @@ def mean(xp, x, *, axis=None, keepdims=False):
     n = max(1, math.prod(shape) // max(1, math.prod(kept)))
 
     def grad_x(g):
-        return xp.broadcast_to(g.reshape(kept) / n, shape)
+        return xp.broadcast_to(g.reshape(kept) / n, shape=shape)
 
     return x.sum(axis=axis, keepdims=keepdims) / n, (grad_x,)
 
@@ -81,7 +81,7 @@ def max_(xp, x, *, axis=None, keepdims=False):
     kept = _kept(x.shape, axis)
 
     def grad_x(g):
-        largest = (x == y.reshape(kept)).astype(g.dtype)
+        largest = xp.equal(x, y.reshape(kept)).astype(g.dtype)
         return g.reshape(kept) * largest / largest.sum(axis=axis, keepdims=True)
 
     return y, (grad_x,)

@@ -1,10 +1,8 @@
-"""Ops that move values and change none: reshape, transpose, slice, concat, stack, broadcast_to."""
+"""Ops that move values and change none: reshape, transpose, slice, scatter, concat, stack, broadcast_to."""
 
-from tinygrad_gpt.backend import backend_of
-from tinygrad_gpt.backend.precision import wide
 from tinygrad_gpt.engine import op
 
-__all__ = ["broadcast_to", "concat", "reshape", "slice_", "stack", "transpose"]
+__all__ = ["broadcast_to", "concat", "reshape", "scatter", "slice_", "stack", "transpose"]
 
 
 @op(samples=lambda r: [(r.normal(2, 6), {"shape": (3, 4)}), (r.normal(2, 3, 2), {"shape": (-1, 2)})],
@@ -65,22 +63,30 @@ def slice_(xp, x, *, index):
     Source:   adjoint of selection
     """
     shape = x.shape
-    parts = index if isinstance(index, tuple) else (index,)
-    is_basic = all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts)
-    y = x[index]
-    if not is_basic:  # a copy, because the tape does not see a later change of a setting
-        index = tuple(part.copy() if hasattr(part, "copy") else part for part in parts)
 
     def grad_x(g):
-        if is_basic:
-            selected = xp.zeros(shape, dtype=g.dtype)
-            selected[index] = g
-            return selected
-        selected = xp.zeros(shape, dtype=wide(g.dtype))
-        backend_of(g).index_add(selected, index, g.astype(selected.dtype))
-        return selected.astype(g.dtype)
+        return xp.scatter(g, index=index, shape=shape)  # y = x[index]
 
-    return y, (grad_x,)
+    return x[index], (grad_x,)
+
+
+@op(samples=lambda r: [(r.normal(3), {"index": r.integers(5, 3), "shape": (5,)}),
+                       (r.normal(2, 3), {"index": (slice(None), r.integers(4, 3)), "shape": (2, 4)}),
+                       (r.normal(2, 2), {"index": (slice(1, 3), slice(0, 4, 2)), "shape": (4, 5)})],
+    errors=lambda r: [((r.normal(2), {"index": (0, 0, 0), "shape": (2, 2)}), "too many indices")], takes_halves=True)
+def scatter(xp, values, *, index, shape):
+    """Add values into zeros: what `slice` does, in the other direction.
+
+    Forward:  y = 0 except y[index] += values; an element met twice gets both
+    Gradient: v̄ = ȳ[index]
+    Shapes:   values, of the shape of y[index] -> y shape
+    Saves:    index
+    Source:   adjoint of selection
+    """
+    def grad_values(g):
+        return g[index]  # y[index] += values
+
+    return xp.scatter(values, index=index, shape=shape), (grad_values,)
 
 
 @op(samples=lambda r: [(r.normal(2, 3), r.normal(1, 3), {"axis": 0}), (r.normal(2, 1), r.normal(2, 3), {"axis": -1})],
@@ -140,4 +146,4 @@ def broadcast_to(xp, x, *, shape):
     def grad_x(g):
         return g
 
-    return xp.broadcast_to(x, shape), (grad_x,)
+    return xp.broadcast_to(x, shape=shape), (grad_x,)

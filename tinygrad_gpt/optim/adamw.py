@@ -8,12 +8,12 @@ import numpy as np
 from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import CheckpointError, UsageError
-from tinygrad_gpt.ops.kernels import Kernels
+from tinygrad_gpt.ops.cuda.launch import Kernels
 from tinygrad_gpt.optim.many_arrays import one_launch, spans
 
 __all__ = ["AdamW"]
 
-KERNELS = Kernels(__file__)
+KERNELS = Kernels("adamw")
 CHUNK = 1 << 14  # elements: with their gradient and both moments they stay in a core's cache
 
 

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 
 from tinygrad_gpt.backend import Array, backend_of
 from tinygrad_gpt.engine.tensor import Tensor
-from tinygrad_gpt.ops.kernels import Kernels, accumulator
+from tinygrad_gpt.ops.cuda.launch import Kernels, accumulator
 from tinygrad_gpt.optim.many_arrays import one_launch, spans
 
 __all__ = ["clip_grad_norm", "grad_norm", "grad_squares", "scale_gradients"]
 
-KERNELS = Kernels(__file__)
+KERNELS = Kernels("clip")
 
 
 def _gradients(parameters):

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from tinygrad_gpt.backend import Array
-from tinygrad_gpt.engine.tape import Node, saved_arrays
+from tinygrad_gpt.engine.checking import saved_arrays
+from tinygrad_gpt.engine.tape import Node, nodes_below
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import TapeError
 from tinygrad_gpt.study.show import columns, place
@@ -131,22 +132,11 @@ def view_tape(result: Tensor, parameters: Iterable[tuple[str, Tensor]] = ()) -> 
     parameters = list(parameters)
     names = {tensor._node: name for name, tensor in parameters if tensor._node}
     owners = {id(_memory(tensor.data)): name for name, tensor in parameters}
-    nodes = _reachable(result._node)
+    nodes = nodes_below(result._node)
     numbers = {node: number for number, node in enumerate(nodes)}
     seen: set[int] = set()
     return TapeView(tuple(_view(node, names, numbers, tuple(_saved(node, owners, seen)))
                           for node in nodes))
-
-
-def _reachable(root: Node) -> list[Node]:
-    """The nodes below (and with) the root in the order of the tape."""
-    found, todo = {root}, [root]
-    while todo:
-        for source in todo.pop().inputs:
-            if source is not None and source not in found:
-                found.add(source)
-                todo.append(source)
-    return sorted(found, key=lambda node: node.order)
 
 
 def _view(node, names, numbers, saved):

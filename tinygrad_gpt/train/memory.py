@@ -9,8 +9,9 @@ from tinygrad_gpt.backend import default_backend, out_of_memory
 from tinygrad_gpt.backend.precision import POLICIES, is_half
 from tinygrad_gpt.errors import ResourceError
 from tinygrad_gpt.models.gpt2 import GPT2Config
-from tinygrad_gpt.ops.attention import QUERIES
-from tinygrad_gpt.ops.linear_cross_entropy import DEVICE_LOGITS, LOGITS, PRODUCT
+from tinygrad_gpt.ops.cuda.linear_cross_entropy import DEVICE_LOGITS
+from tinygrad_gpt.ops.fast.attention import QUERIES
+from tinygrad_gpt.ops.fast.linear_cross_entropy import LOGITS, PRODUCT
 
 __all__ = ["check_memory", "memory_estimate", "memory_is_enough", "peak_memory"]
 

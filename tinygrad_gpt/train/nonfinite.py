@@ -8,7 +8,8 @@ from types import FrameType
 import numpy as np
 
 from tinygrad_gpt.backend import Array, backend_of, is_integer
-from tinygrad_gpt.engine.tape import dense, observing
+from tinygrad_gpt.engine.mode import observing
+from tinygrad_gpt.engine.pending import dense
 from tinygrad_gpt.engine.tensor import Tensor, raw
 from tinygrad_gpt.nn import Module
 from tinygrad_gpt.optim import grad_norm
@@ -16,7 +17,7 @@ from tinygrad_gpt.optim import grad_norm
 __all__ = ["find_non_finite"]
 
 PACKAGE = Path(__file__).parents[1]
-ENGINE = tuple(str(PACKAGE / name) for name in ("autograd.py", "ops", "recompute.py", "tape.py", "tensor.py"))
+ENGINE = tuple(str(PACKAGE / name) for name in ("engine", "ops"))
 
 
 def find_non_finite(losses: Sequence[Callable[[], Tensor]], parameters: Sequence[Tensor], model: Module | None) -> str:

@@ -1,4 +1,4 @@
-"""Launching the CUDA kernels that stand in a .cu file beside a Python file."""
+"""Launching the CUDA kernels of a .cu file."""
 
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,14 @@ SCALARS = {"float32": "float", "float64": "double", "float16": "__half", "bfloat
 
 
 class Kernels:
-    """The kernels of the .cu file beside a Python file, which says ``KERNELS = Kernels(__file__)``."""
+    """The kernels of a .cu file of this folder.
 
-    def __init__(self, file: str):
-        self.source = Path(file).with_suffix(".cu")
+    Args:
+        name: of the file, without its suffix.
+    """
+
+    def __init__(self, name: str):
+        self.source = Path(__file__).with_name(f"{name}.cu")
 
     def launch(self, name: str, like: Array, blocks: int | tuple[int, ...], *args: Any,
                threads: tuple[int, ...] = (THREADS,), shared: int = 0) -> None:

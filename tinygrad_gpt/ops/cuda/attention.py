@@ -1,0 +1,141 @@
+"""Attention with tensor cores, on tiles in shared memory: the scores never exist whole."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tinygrad_gpt.backend import Array, backend_of
+from tinygrad_gpt.backend.precision import current_precision
+from tinygrad_gpt.engine import OPS, cuda
+from tinygrad_gpt.ops.attention import merge_heads, split_heads
+from tinygrad_gpt.ops.cuda.launch import SCALARS, accumulator
+from tinygrad_gpt.ops.fast.attention import Mask, masked
+
+__all__ = ["attend", "attend_grads", "attention", "has_kernels", "self_attention"]
+
+SOURCE = Path(__file__).with_name("attention.cu")
+WIDTHS = (16, 32, 64, 128)  # of a row in shared memory: head sizes up to the last
+ROWS, THREADS = 64, 128  # of a block, as in the kernels
+BLOCKS = 256  # that keep a GPU busy
+
+
+class Saved(NamedTuple):
+    """What the backward pass needs.
+
+    Args:
+        y: the result, (B, n, H, D).
+        log_sums: log₂ Σ 2^(S log₂ e) of each query, (B, H, n).
+    """
+
+    y: Array
+    log_sums: Array
+
+
+def has_kernels(q: Array) -> bool:
+    """Whether there are kernels for the type and the head size of q (B, H, n, D)."""
+    return q.shape[-1] <= WIDTHS[-1] and q.dtype.name in SCALARS
+
+
+@cuda("attention")
+def attention(xp, q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
+    """Op 'attention'; saves the result and one number a query."""
+    if not has_kernels(q):
+        return OPS["attention"].fast.body((q, k, v))(xp, q, k, v, padding, keep, causal=causal, p=p)
+    q, k, v = (xp.ascontiguousarray(a) for a in (q, k, v))
+    mask = masked(xp, padding, keep, causal, p, (*q.shape[:3], k.shape[2]))
+    y, saved = attend(xp, q, k, v, mask)
+
+    def grads(g):
+        qkv_grads = [xp.empty(a.shape, dtype=a.dtype) for a in (q, k, v)]
+        attend_grads(xp, (q, k, v), g, mask, saved, qkv_grads)
+        return *qkv_grads, None, None
+
+    return y, grads
+
+
+@cuda("self_attention")
+def self_attention(xp, qkv, padding=None, keep=None, *, n_head, causal=True, p=0.0):
+    """Op 'self_attention'; queries, keys and values are views of qkv, and so are their gradients."""
+    qkv = xp.ascontiguousarray(qkv)
+    q, k, v = split_heads(qkv, n_head)
+    if not has_kernels(q):
+        return OPS["self_attention"].fast.body((qkv,))(xp, qkv, padding, keep, n_head=n_head, causal=causal, p=p)
+    mask = masked(xp, padding, keep, causal, p, (*q.shape[:3], k.shape[2]))
+    y, saved = attend(xp, q, k, v, mask)
+
+    def grads(g):
+        qkv_grad = xp.empty(qkv.shape, dtype=qkv.dtype)
+        (g,) = split_heads(g, n_head, 1)
+        attend_grads(xp, split_heads(qkv, n_head), g, mask, saved, split_heads(qkv_grad, n_head))
+        return qkv_grad, None, None
+
+    return merge_heads(y), grads
+
+
+def attend(xp, q, k, v, mask: Mask) -> tuple[Array, Saved]:
+    """The result (B, H, n, D), heads side by side in memory, and what `attend_grads` needs."""
+    (batch, n_head, n, size), m = q.shape, k.shape[2]
+    tiles = -(-n // ROWS)
+    # Few queries, as in decoding: the keys of each are spread over several blocks, at least 128 to a block.
+    parts = max(1, min(-(-m // 128), BLOCKS // max(1, tiles * n_head * batch)))
+    y = xp.empty((parts, batch, n, n_head, size), dtype=q.dtype)
+    log_sums = xp.empty((parts, batch, n_head, n), dtype=accumulator(q.dtype))
+    _launch("attend", (q, k, v), mask, (tiles * parts, n_head, batch), parts, y, log_sums)
+    if parts == 1:
+        return y[0].transpose(0, 2, 1, 3), Saved(y[0], log_sums[0])
+    joined, joined_log_sums = xp.empty(y.shape[1:], dtype=y.dtype), xp.empty(log_sums.shape[1:], dtype=log_sums.dtype)
+    _launch_rows("combine", q, y, log_sums, parts, n, size, joined, joined_log_sums)
+    return joined.transpose(0, 2, 1, 3), Saved(joined, joined_log_sums)
+
+
+def attend_grads(xp, qkv, g, mask: Mask, saved: Saved, grads) -> None:
+    """Write the gradients of `attend`, given that of its result, to arrays with the strides of q, k and v."""
+    (q, k, _), (q_grad, k_grad, v_grad) = qkv, grads
+    _, n_head, n, size = q.shape
+    g = xp.ascontiguousarray(g.transpose(0, 2, 1, 3))  # (B, n, H, D)
+    delta = xp.empty(saved.log_sums.shape, dtype=saved.log_sums.dtype)
+    _launch_rows("attend_delta", q, saved.y, g, n, size, delta)
+    for kernel, rows, results in (("attend_grad_q", n, [q_grad]), ("attend_grad_kv", k.shape[2], [k_grad, v_grad])):
+        _launch(kernel, qkv, mask, (-(-rows // ROWS), n_head, len(q)), g, saved.log_sums, delta, *results)
+
+
+def _launch(kernel, qkv, mask, grid, *rest):
+    """Run a kernel that takes the common parameters, and the ``rest``."""
+    (q, k, v), visible, keep = qkv, mask.padding, mask.keep
+    xp, n, (m, size) = backend_of(q).xp, q.shape[2], k.shape[2:]
+    q, k, v, visible = (_with_rows(xp, a) for a in (q, k, v, visible))
+    if k.strides != v.strides:
+        k, v = xp.ascontiguousarray(k), xp.ascontiguousarray(v)
+    keep = None if keep is None else xp.ascontiguousarray(keep)
+    steps = [stride // a.itemsize for a in (q, k) for stride in a.strides[:3]]
+    steps += (0, 0, 0) if visible is None else visible.strides[:3]
+    cores = "TensorCores" if q.itemsize == 2 or (q.itemsize == 4 and current_precision().tf32) else "Plain"
+    width = next(width for width in WIDTHS if size <= width)
+    ahead = m - n if mask.causal else m  # query i sees the keys up to i + ahead
+    launch: Any = backend_of(q).launch
+    if all(grid):
+        launch(SOURCE, f"{kernel}<{cores}, {SCALARS[q.dtype.name]}, {width}>", grid, (THREADS,),
+               (q, k, v, visible, keep, n, m, size, ahead, 1 / (1 - mask.p), *steps, *rest),
+               _shared(kernel, width, q.itemsize))
+
+
+def _launch_rows(kernel, like, *args):
+    """Run a kernel of which each warp makes one row of (B, H, n), of the shapes of ``like`` (B, H, n, D)."""
+    batch, n_head, n, _ = like.shape
+    grid = -(-n * 32 // THREADS), n_head, batch
+    launch: Any = backend_of(like).launch
+    if all(grid):
+        launch(SOURCE, f"{kernel}<{SCALARS[like.dtype.name]}>", grid, (THREADS,), args)
+
+
+def _with_rows(xp, a):
+    """The array, its last axis side by side in memory."""
+    return a if a is None or a.strides[-1] == a.itemsize else xp.ascontiguousarray(a)
+
+
+def _shared(kernel, width, itemsize):
+    """Bytes of shared memory of a block: `Tiles`, `QueryTiles` or `KeyTiles` in the kernels."""
+    row = width * itemsize
+    others = 64 if row <= 256 else 32 if row <= 512 else 16
+    rows = (ROWS if kernel == "attend" else 2 * ROWS) + 2 * others
+    sums = 2 * others * max(4, itemsize) if kernel == "attend_grad_kv" else 0
+    return rows * (row + 16) + sums

@@ -1,0 +1,31 @@
+"""Dropout and its masks, a thread for each element."""
+
+import math
+
+from tinygrad_gpt.engine import cuda
+from tinygrad_gpt.ops.cuda.launch import Kernels
+
+__all__ = ["dropout", "keep_mask"]
+
+KERNELS = Kernels("dropout")
+
+
+@cuda("dropout")
+def dropout(xp, x, keep, *, p):
+    """Op 'dropout'; saves keep."""
+    keep = xp.ascontiguousarray(keep.astype(bool, copy=False))
+
+    def kept(x):
+        y = xp.empty(x.shape, dtype=x.dtype)
+        KERNELS.elementwise("dropout", x, xp.ascontiguousarray(x), keep, y, float(1 / (1 - p)))
+        return y
+
+    return kept(x), (kept, None)
+
+
+@cuda("keep_mask")
+def keep_mask(xp, seed, shape, p):
+    """Function 'keep_mask'."""
+    keep = xp.empty(math.prod(shape), dtype=bool)
+    KERNELS.elementwise("keep_mask", keep, keep, seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF, int(p * 2**32))
+    return keep.reshape(shape)

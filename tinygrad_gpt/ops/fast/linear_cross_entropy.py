@@ -1,0 +1,75 @@
+"""The loss over a vocabulary, of whose logits only some rows exist at a time."""
+
+from tinygrad_gpt.backend import cached_slices, equal_slices
+from tinygrad_gpt.engine import fast
+from tinygrad_gpt.ops.fast.softmax import row_weights
+
+__all__ = ["LOGITS", "PRODUCT", "linear_cross_entropy"]
+
+LOGITS = 1 << 24  # logits in memory at once
+PRODUCT = 1 << 22  # elements of the weight's gradient that are added at a time
+TILE = 1 << 18  # logits in a core's cache
+
+
+@fast("linear_cross_entropy")
+def linear_cross_entropy(xp, x, weight, targets, *, ignore_index=-100, needs_input_grad=(True, True, False)):
+    """Op 'linear_cross_entropy'; the gradients are made on the way forward, for ȳ = 1: the logits are overwritten."""
+    targets = targets.reshape(-1)
+    counts, safe = row_weights(xp, targets, None, ignore_index, x.dtype)
+    total = counts.sum()
+    share = counts / (total + (total == 0))  # all ignored: 0 / 1
+    y, *made = _both_passes(xp, x, weight, safe, share, needs_input_grad)
+
+    def grads(g):
+        nonlocal made
+        x_and_weight = made or _both_passes(xp, x, weight, safe, share, needs_input_grad)[1:]
+        made = None  # handed over, so that only one copy of the largest array exists; a second backward recomputes it
+        for grad in x_and_weight:
+            if grad is not None:
+                grad *= g
+        return *x_and_weight, None
+
+    return y, grads
+
+
+def _both_passes(xp, x, weight, targets, share, needs_input_grad):
+    """Loss (), gradient of x (..., C) and of weight (V, C), None where not needed."""
+    shape = x.shape
+    x = x.reshape(len(targets), shape[-1])  # (N, C)
+    losses = xp.empty(len(x), dtype=x.dtype)
+    x_grad = xp.empty(x.shape, dtype=x.dtype) if needs_input_grad[0] else None
+    weight_grad = xp.zeros(weight.shape, dtype=x.dtype) if needs_input_grad[1] and not len(x) else None
+    for rows in equal_slices(len(x), -(-len(x) * len(weight) // LOGITS)):
+        z = x[rows] @ weight.T  # (n, V)
+        losses[rows] = _softmax_minus_target(xp, z, targets[rows], share[rows])
+        if x_grad is not None:
+            x_grad[rows] = z @ weight
+        if needs_input_grad[1]:
+            weight_grad = _plus_product(weight_grad, z, x[rows])
+        del z  # before the next ones are made
+    return losses.sum(), None if x_grad is None else x_grad.reshape(shape), weight_grad
+
+
+def _plus_product(total, z, x):
+    """zᵀ x (V, C), added to the total in place, if there is one: some rows at a time, without a second table."""
+    if total is None:
+        return z.T @ x
+    for some in cached_slices(total, PRODUCT):
+        total[some] += z[:, some].T @ x
+    return total
+
+
+def _softmax_minus_target(xp, z, targets, share):
+    """Turn logits z (n, V) in place into their gradient, share · (softmax(z) − [v = target]); the losses (n)."""
+    losses = xp.empty(len(z), dtype=z.dtype)
+    for rows in cached_slices(z, TILE):
+        p, s = z[rows], share[rows]
+        picked = xp.arange(len(p)), targets[rows]
+        p -= p.max(axis=-1, keepdims=True)
+        shifted = p[picked]
+        xp.exp(p, out=p)
+        sums = p.sum(axis=-1)
+        losses[rows] = s * (xp.log(sums) - shifted)
+        p *= (s / sums)[:, None]
+        p[picked] -= s
+    return losses

@@ -1,0 +1,54 @@
+"""The cross-entropy loss, in place."""
+
+from tinygrad_gpt.engine import fast
+
+__all__ = ["cross_entropy", "row_weights"]
+
+
+def row_weights(xp, targets, class_weight, ignore_index, dtype):
+    """Weight of each row in the mean (0 where ignored), and targets that are safe to index with. Both (N,)."""
+    counts = targets != ignore_index
+    safe = xp.where(counts, targets, 0)
+    weights = counts.astype(dtype)
+    return weights if class_weight is None else weights * class_weight[safe], safe
+
+
+@fast("cross_entropy")
+def cross_entropy(xp, logits, targets, class_weight=None, *, ignore_index=-100, label_smoothing=0.0):
+    """Op 'cross_entropy'; saves the probabilities and the rows' weights in place of the (N, V) targets q."""
+    shape, n_classes = logits.shape, logits.shape[-1]
+    logits, targets = logits.reshape(-1, n_classes), targets.reshape(-1)
+    weights, safe = row_weights(xp, targets, class_weight, ignore_index, logits.dtype)
+    counts = (targets != ignore_index).astype(logits.dtype)
+    total = weights.sum()
+    total = total + (total == 0)  # all ignored: 0 / 1
+    rows = xp.arange(safe.shape[0])
+    share = label_smoothing / n_classes  # of every class in the smoothed target
+    c_sum = n_classes if class_weight is None else class_weight.sum()
+
+    # Less the row's largest, before anything is added up: large logits lose no digits.
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    picked = shifted[rows, safe]
+    if label_smoothing:
+        spread = shifted.sum(axis=-1) if class_weight is None else shifted @ class_weight
+    p = xp.exp(shifted, out=shifted)
+    sums = p.sum(axis=-1, keepdims=True)
+    p /= sums
+    lse = xp.log(sums)[:, 0]  # (N,) ln Σ e^shifted
+    loss = (1 - label_smoothing) * (weights * (lse - picked)).sum() / total
+    if label_smoothing:
+        loss = loss + share * (counts * (c_sum * lse - spread)).sum() / total
+
+    def grad_logits(g):
+        grad = xp.empty_like(p)  # allocated first: freeing the logits left a block of exactly this size
+        q_sum = (1 - label_smoothing) * weights
+        if label_smoothing:
+            q_sum = q_sum + share * counts * c_sum
+        scale = g / total
+        xp.multiply(p, (q_sum * scale)[:, None], out=grad)
+        grad[rows, safe] -= (1 - label_smoothing) * weights * scale
+        if label_smoothing:
+            grad -= (share * counts * scale)[:, None] * (1.0 if class_weight is None else class_weight)
+        return grad.reshape(shape)
+
+    return loss, (grad_logits, None, None)
