@@ -156,7 +156,7 @@ def test_every_command_runs_on_the_backend_that_is_asked_for(command, monkeypatc
 
 
 def test_composed_holds_while_the_command_runs():
-    from tinygrad_gpt.engine.tape import current_mode
+    from tinygrad_gpt.engine.mode import current_mode
 
     with Settings(composed=True).applied():
         assert current_mode().composed

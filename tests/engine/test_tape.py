@@ -12,7 +12,9 @@ import pytest
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.engine import OPS, Op, Tensor, checking, no_grad
-from tinygrad_gpt.engine.tape import Lock, current_mode, observing, saved_arrays, sum_to
+from tinygrad_gpt.engine.checking import Lock, saved_arrays
+from tinygrad_gpt.engine.mode import current_mode, observing
+from tinygrad_gpt.engine.pending import sum_to
 from tinygrad_gpt.errors import DTypeError, ShapeError, TapeError
 
 
