@@ -6,7 +6,7 @@ import pytest
 from checks import Call, cast, error, is_float, samples
 
 from tinygrad_gpt import OPS, Tensor, ops
-from tinygrad_gpt.engine.checking import saved_arrays
+from tinygrad_gpt.engine.guards import saved_arrays
 from tinygrad_gpt.engine.mode import composed_ops
 from tinygrad_gpt.engine.pending import sum_to
 

@@ -6,7 +6,7 @@ import pytest
 import strict
 
 from tinygrad_gpt import Tensor, no_grad, ops
-from tinygrad_gpt.engine.checking import saved_arrays
+from tinygrad_gpt.engine.guards import saved_arrays
 from tinygrad_gpt.engine.mode import composed_ops
 from tinygrad_gpt.engine.tape import Node
 from tinygrad_gpt.errors import ShapeError, UsageError

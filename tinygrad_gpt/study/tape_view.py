@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from tinygrad_gpt.backend import Array
-from tinygrad_gpt.engine.checking import saved_arrays
+from tinygrad_gpt.engine.guards import saved_arrays
 from tinygrad_gpt.engine.tape import Node, nodes_below
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import TapeError
