@@ -63,14 +63,13 @@ class Node:
         grad: the accumulated gradient, a Tensor, of a leaf and where ``keeps_grad``.
     """
 
-    op: Any
     grad: Any
     known: Any
     settings: Any
     __slots__ = ("grad", "hooks", "inputs", "keeps_grad", "known", "lock", "op", "order", "pullbacks", "settings",
                  "shape", "versions")
 
-    def __init__(self, op=None, shape=(), inputs=(), pullbacks=None, versions=()):
+    def __init__(self, op: Any = None, shape=(), inputs=(), pullbacks=None, versions=()):
         self.order = next_number()
         self.op = op
         self.shape = shape
