@@ -78,6 +78,10 @@ class Forms:
             return self.cuda
         return self.plain if self.fast is None else self.fast
 
+    def available(self, backend) -> tuple[str, ...]:
+        """The names, for `using_ops`, of the different forms that a backend can run."""
+        return ("plain",) if self.form(backend) is self.plain else ("plain", "fast")
+
 
 class Op(Forms):
     """A differentiable function in the registry `OPS`; call it on Tensors, arrays and numbers."""
