@@ -8,7 +8,7 @@ import pytest
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.engine import OPS, Tensor, composed_ops, no_grad, op, raw
-from tinygrad_gpt.engine.tensor import _METHODS
+from tinygrad_gpt.engine.operators import METHODS
 from tinygrad_gpt.errors import BackendError, DTypeError, ShapeError, TapeError
 
 
@@ -186,7 +186,7 @@ def test_writing(backend):
         x[5] = 1.0
 
 
-@pytest.mark.parametrize("method", sorted(_METHODS))
+@pytest.mark.parametrize("method", sorted(METHODS))
 def test_methods_are_ops(method, backend):
     x = Tensor(np.array([[1.0, 2.0], [3.0, 4.0]]), backend=backend.name)
     settings = {"shape": (3, 2, 2)} if method == "broadcast_to" else {}

@@ -8,8 +8,9 @@ import numpy as np
 
 from tinygrad_gpt.backend.precision import current_precision, is_half
 from tinygrad_gpt.backend.record import Backend
+from tinygrad_gpt.errors import DTypeError, ShapeError
 
-__all__ = ["load", "numpy_product", "tf32"]
+__all__ = ["host_array", "load", "numpy_product", "tf32"]
 
 
 def load() -> Backend:
@@ -20,6 +21,19 @@ def load() -> Backend:
         index_add=_index_add, bmm=numpy_product, erf=_erf, synchronize=lambda: None, memory=_peak_memory, on_host=True,
         free_memory=_free_memory, give_back=_give_back,
     )
+
+
+def host_array(data, dtype=np.float32) -> np.ndarray:
+    """``data`` as a NumPy array of numbers: Python floats make float32, as in PyTorch, or another dtype."""
+    try:
+        array = np.asarray(data)
+    except (ValueError, TypeError) as error:
+        raise ShapeError(f"Tensor: {error}") from error
+    if array.dtype == np.float64 and not hasattr(data, "dtype"):
+        array = array.astype(dtype)
+    if array.dtype.kind not in "biufcV":
+        raise DTypeError(f"Tensor: cannot hold {array.dtype} ({type(data).__name__}); give numbers")
+    return array
 
 
 def numpy_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -14,10 +14,11 @@ from typing import Any
 
 from tinygrad_gpt.backend import Array, backend_of
 from tinygrad_gpt.engine.mode import no_grad, switched
+from tinygrad_gpt.engine.operators import raw
 from tinygrad_gpt.engine.pending import Pending
 from tinygrad_gpt.engine.registry import OPS
 from tinygrad_gpt.engine.tape import Node, changed_in_place, nodes_below, walk
-from tinygrad_gpt.engine.tensor import Tensor, raw, wrapped
+from tinygrad_gpt.engine.tensor import Tensor, wrapped
 from tinygrad_gpt.errors import ShapeError, TapeError
 
 __all__ = ["OnTensors", "walk_on_tensors"]
@@ -39,7 +40,7 @@ def walk_on_tensors(roots: Iterable[tuple[Tensor, Tensor]],
     Raises:
         TapeError: the graph was freed, a value was changed in place, or an op has no second derivative.
     """
-    nodes: list[Any] = [(tensor._node, g) for tensor, g in roots]
+    nodes: Any = [(tensor._node, g) for tensor, g in roots]
     values = _values([node for node, _ in nodes])
     with switched(recording=True):
         return [(node, g) for node, g, _ in walk(PendingTensors(nodes), wanted=wanted, retain_graph=True,

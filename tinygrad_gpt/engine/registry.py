@@ -19,11 +19,13 @@ from collections.abc import Callable
 import numpy as np
 
 from tinygrad_gpt.backend import backend_of, default_backend, is_integer
+from tinygrad_gpt.backend.numpy import host_array
 from tinygrad_gpt.engine.guards import Lock, Version, saved_arrays
 from tinygrad_gpt.engine.halves import any_half, in_float32
 from tinygrad_gpt.engine.mode import current_mode
+from tinygrad_gpt.engine.operators import OPS
 from tinygrad_gpt.engine.tape import Node
-from tinygrad_gpt.engine.tensor import OPS, Tensor, host_array, wrapped
+from tinygrad_gpt.engine.tensor import Tensor, wrapped
 from tinygrad_gpt.errors import BackendError, DTypeError, ShapeError, TinygradError
 
 __all__ = ["FUNCTIONS", "OPS", "Form", "Function", "Op", "cuda", "fast", "forms", "op", "values_are_checked"]

@@ -69,9 +69,9 @@ class Node:
     __slots__ = ("grad", "hooks", "inputs", "keeps_grad", "known", "lock", "op", "order", "pullbacks", "settings",
                  "shape", "versions")
 
-    def __init__(self, op: Any = None, shape=(), inputs=(), pullbacks=None, versions=()):
+    def __init__(self, op=None, shape=(), inputs=(), pullbacks=None, versions=()):
         self.order = next_number()
-        self.op = op
+        self.op: Any = op
         self.shape = shape
         self.inputs = inputs
         self.pullbacks = pullbacks

@@ -1,54 +1,23 @@
 """Tensor: an array that can take part in a tape. Names and behaviour follow PyTorch, axes follow NumPy."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from tinygrad_gpt.backend import Array, backend_of, default_backend, get_backend, is_integer
+from tinygrad_gpt.backend.numpy import host_array
 from tinygrad_gpt.engine.guards import Lock, Version
 from tinygrad_gpt.engine.mode import current_mode
+from tinygrad_gpt.engine.operators import OPS, Operators, raw
 from tinygrad_gpt.engine.pending import Pending
 from tinygrad_gpt.engine.tape import Node, walk
 from tinygrad_gpt.errors import DTypeError, ShapeError, TapeError
 
-__all__ = ["OPS", "Tensor", "host_array", "raw", "wrapped"]
-
-OPS: dict[str, Any] = {}  # the registry, filled by `registry.op`; operators look their op up by name
+__all__ = ["Tensor", "wrapped"]
 
 
-def host_array(data, dtype=np.float32) -> np.ndarray:
-    """``data`` as a NumPy array of numbers: Python floats make float32, as in PyTorch, or another dtype."""
-    try:
-        array = np.asarray(data)
-    except (ValueError, TypeError) as error:
-        raise ShapeError(f"Tensor: {error}") from error
-    if array.dtype == np.float64 and not hasattr(data, "dtype"):
-        array = array.astype(dtype)
-    if array.dtype.kind not in "biufcV":
-        raise DTypeError(f"Tensor: cannot hold {array.dtype} ({type(data).__name__}); give numbers")
-    return array
 
-
-def _binary(name):
-    return lambda self, other: OPS[name](self, other)
-
-
-def _reflected(name):
-    return lambda self, other: OPS[name](other, self)
-
-
-def _comparison(name):
-    def compare(self, other):
-        try:
-            return Tensor(getattr(self._data, name)(raw(other)))
-        except (ValueError, TypeError) as error:
-            raise ShapeError(f"comparison: {error} (this tensor is {self.shape} {self.dtype})") from error
-
-    return compare
-
-
-class Tensor:
+class Tensor(Operators):
     """An array that can take part in a tape.
 
     Args:
@@ -143,10 +112,10 @@ class Tensor:
     def grad(self, value):
         if self._node is None:
             raise TapeError("grad: this tensor does not require gradients; set requires_grad=True first")
-        if value is not None and value.shape != self.shape:
-            raise ShapeError(f"grad: shape is {value.shape} but the tensor is {self.shape}")
-        if value is not None:  # a copy: a gradient shares no memory
-            value = Tensor(Tensor(value, backend=backend_of(self._data).name)._data.astype(self.dtype))
+        if value is not None:
+            if value.shape != self.shape:
+                raise ShapeError(f"grad: shape is {value.shape} but the tensor is {self.shape}")
+            value = Tensor(Tensor(value, backend=backend_of(self._data).name)._data.astype(self.dtype))  # a copy
         self._node.grad = value
 
     # -- the tape
@@ -170,18 +139,14 @@ class Tensor:
             from tinygrad_gpt.engine.higher_order import walk_on_tensors
 
             for node, g in walk_on_tensors([(self, grad)]):
-                node.grad = _copy(g) if node.grad is None else node.grad + g
+                copy = wrapped(backend_of(g._data).xp.array(g._data), Version(), g._node)  # a gradient shares no memory
+                node.grad = copy if node.grad is None else node.grad + g
         else:
             for node, g, own in walk(Pending([(self._node, grad._data)]), retain_graph=bool(retain_graph)):
                 _accumulate(node, g, own)
 
     def as_cotangent(self, grad, where: str) -> "Tensor":
-        """The gradient with respect to this tensor that a backward pass starts from: 1, or what was given.
-
-        Args:
-            grad: as in `backward`.
-            where: the function that error messages name.
-        """
+        """What a backward pass from here starts with: 1, or the gradient that was given to the function ``where``."""
         if self._node is None:
             raise TapeError(f"{where}: this tensor is on no tape; compute it from a tensor with requires_grad=True, "
                             "outside no_grad and without detach (a gradient: with create_graph=True)")
@@ -190,10 +155,12 @@ class Tensor:
                 raise TapeError(f"{where}: the tensor has shape {self.shape}, not one value; reduce it, "
                                 "or pass a gradient of that shape")
             return wrapped(backend_of(self._data).xp.asarray(1, dtype=self.dtype).reshape(self.shape), None, None)
-        if not isinstance(grad, Tensor) or grad.dtype != self.dtype:
-            grad = Tensor(Tensor(grad, backend=backend_of(self._data).name)._data.astype(self.dtype))
-        elif backend_of(grad._data) is not backend_of(self._data):
-            grad = Tensor(grad, backend=backend_of(self._data).name)
+        given, backend = grad, backend_of(self._data).name
+        grad = Tensor(given, backend=backend)
+        if grad.dtype != self.dtype:
+            grad = Tensor(grad._data.astype(self.dtype))
+        elif isinstance(given, Tensor):
+            grad._node = given._node  # it may itself be differentiated
         if grad.shape != self.shape:
             raise ShapeError(f"{where}: the gradient is {grad.shape} but the tensor is {self.shape}")
         return grad
@@ -303,71 +270,11 @@ class Tensor:
             text += ", requires_grad=True" if self._node.op is None else f", op={self._node.op.name!r}"
         return f"Tensor({text})"
 
-    # -- operators: looked up by name in the registry
-
-    __add__, __radd__ = _binary("add"), _reflected("add")
-    __sub__, __rsub__ = _binary("sub"), _reflected("sub")
-    __mul__, __rmul__ = _binary("mul"), _reflected("mul")
-    __truediv__, __rtruediv__ = _binary("div"), _reflected("div")
-    __pow__, __rpow__ = _binary("pow"), _reflected("pow")
-    __matmul__, __rmatmul__ = _binary("matmul"), _reflected("matmul")
-    __lt__, __le__ = _comparison("__lt__"), _comparison("__le__")
-    __gt__, __ge__ = _comparison("__gt__"), _comparison("__ge__")
-
-    def __neg__(self):
-        return OPS["neg"](self)
-
-    def __abs__(self):
-        return OPS["abs"](self)
-
-    def __getitem__(self, index):
-        return OPS["slice"](self, index=raw(index))
-
-    def __getattr__(self, name):
-        if name in _METHODS:
-            return lambda *args, **settings: OPS[name](self, *args, **settings)
-        raise AttributeError(f"Tensor has no attribute {name!r}")
-
-    def reshape(self, *shape):
-        return OPS["reshape"](self, shape=shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
-
-    def transpose(self, *axes):
-        """Permute the axes (PyTorch's ``permute``); without arguments reverse them."""
-        return OPS["transpose"](self, axes=axes[0] if len(axes) == 1 and isinstance(axes[0], tuple) else axes or None)
-
-    def swapaxes(self, a: int, b: int) -> "Tensor":
-        """Exchange two axes."""
-        axes = list(range(self.ndim))
-        axes[a], axes[b] = axes[b], axes[a]
-        return OPS["transpose"](self, axes=tuple(axes))
-
-    @property
-    def T(self):
-        return OPS["transpose"](self, axes=None)
-
-
-# Ops that can also be called as methods: x.exp(), x.sum(axis=0).
-_METHODS = frozenset({"abs", "exp", "log", "sqrt", "tanh", "sigmoid", "relu", "gelu", "sum", "mean", "max", "logsumexp",
-                      "softmax", "log_softmax", "broadcast_to"})
-
-
-def raw(value):
-    """The array of a Tensor, also inside a tuple; anything else as it is."""
-    if isinstance(value, tuple):
-        return tuple(raw(v) for v in value)
-    return value._data if isinstance(value, Tensor) else value
-
-
 def wrapped(array: Array, version: Version | None, node: Node | None) -> Tensor:
     """A Tensor of these parts: what ``Tensor(array)`` would look at is known."""
     result = Tensor.__new__(Tensor)
     result._data, result._version, result._node = array, version, node
     return result
-
-
-def _copy(g: Tensor) -> Tensor:
-    """The same value and node in memory of its own."""
-    return wrapped(backend_of(g._data).xp.array(g._data), Version(), g._node)
 
 
 def _accumulate(node: Node, g: Array, own: bool) -> None:

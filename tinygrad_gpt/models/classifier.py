@@ -7,7 +7,8 @@ import numpy as np
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.backend import backend_of
-from tinygrad_gpt.engine.tensor import Tensor, raw
+from tinygrad_gpt.engine.operators import raw
+from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import ShapeError, UsageError
 from tinygrad_gpt.models.gpt2 import GPT2
 from tinygrad_gpt.nn import Block, Linear, Module

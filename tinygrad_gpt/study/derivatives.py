@@ -150,8 +150,8 @@ def saved_by(op: Op, form: str) -> dict[str, int]:
     tensors = [Tensor(a.astype(np.float32), requires_grad=True) if hasattr(a, "dtype") and not is_integer(a.dtype)
                else a for a in arguments]
     with using_ops(form):
-        node = op(*tensors, **settings).node
+        pullbacks = op(*tensors, **settings).node.pullbacks  # type: ignore[union-attr]
     saved: dict[str, int] = {}
-    for name, array in saved_arrays(node.pullbacks).items():
+    for name, array in saved_arrays(pullbacks).items():
         saved[name.split("[")[0]] = saved.get(name.split("[")[0], 0) + array.nbytes
     return saved

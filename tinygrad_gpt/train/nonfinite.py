@@ -9,8 +9,9 @@ import numpy as np
 
 from tinygrad_gpt.backend import Array, backend_of, is_integer
 from tinygrad_gpt.engine.mode import observing
+from tinygrad_gpt.engine.operators import raw
 from tinygrad_gpt.engine.pending import dense
-from tinygrad_gpt.engine.tensor import Tensor, raw
+from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.nn import Module
 from tinygrad_gpt.optim import grad_norm
 
