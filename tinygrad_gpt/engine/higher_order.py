@@ -66,7 +66,7 @@ def _values(roots: list[Node]) -> dict[Node, Array]:
             if node.op is None:
                 continue
             node.check_alive()
-            if OPS.get(node.op.name) is not node.op:
+            if OPS.get(node.op.name) != node.op:
                 raise TapeError(f"create_graph: '{node.op.name}' is no op of the registry, so its gradient has no "
                                 "derivative; compute without it (a recomputed block: without recompute)")
             for version in node.versions:
