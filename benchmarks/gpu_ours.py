@@ -18,7 +18,7 @@ from gpu_sides import serve
 
 from tinygrad_gpt.backend import default_backend, use_backend
 from tinygrad_gpt.backend.precision import precision as policy
-from tinygrad_gpt.engine.tape import observing
+from tinygrad_gpt.engine.mode import observing
 from tinygrad_gpt.errors import BackendError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.optim import AdamW

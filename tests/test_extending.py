@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tinygrad_gpt import backend
+from tinygrad_gpt.backend import loading as backend
 from tinygrad_gpt.engine import OPS, Tensor
 from tinygrad_gpt.errors import TinygradError
 from tinygrad_gpt.study import Draw, check_op

@@ -113,7 +113,7 @@ def test_threads_are_set_before_numpy_is_imported():
 def test_the_backend_holds_while_the_command_runs(capsys):
     from tinygrad_gpt.backend import default_backend
 
-    with Settings(backend="strict", composed=True).applied():
+    with Settings(backend="strict", ops="composed").applied():
         assert default_backend().name == "strict"
     with Settings(backend="numpy").applied():
         assert default_backend().name == "numpy"
@@ -156,11 +156,11 @@ def test_every_command_runs_on_the_backend_that_is_asked_for(command, monkeypatc
 
 
 def test_composed_holds_while_the_command_runs():
-    from tinygrad_gpt.engine.tape import current_mode
+    from tinygrad_gpt.engine.mode import current_mode
 
-    with Settings(composed=True).applied():
-        assert current_mode().composed
-    assert not current_mode().composed
+    with Settings(ops="composed").applied():
+        assert current_mode().ops == "composed"
+    assert not current_mode().ops == "composed"
 
 
 def test_one_line_folds_and_escapes():

@@ -6,7 +6,9 @@ import pytest
 from checks import Call, cast, error, is_float, samples
 
 from tinygrad_gpt import OPS, Tensor, ops
-from tinygrad_gpt.engine.tape import composed_ops, saved_arrays, sum_to
+from tinygrad_gpt.engine.guards import saved_arrays
+from tinygrad_gpt.engine.mode import composed_ops
+from tinygrad_gpt.engine.pending import sum_to
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 HALVES = {"float16": (np.dtype(np.float16), 2**-11), "bfloat16": (BFLOAT16, 2**-8)}  # and the error of a rounding

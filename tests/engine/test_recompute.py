@@ -8,8 +8,9 @@ import pytest
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.engine import Tensor, checking, composed_ops, no_grad
+from tinygrad_gpt.engine.guards import Lock, saved_arrays
+from tinygrad_gpt.engine.mode import current_mode
 from tinygrad_gpt.engine.recompute import recompute
-from tinygrad_gpt.engine.tape import Lock, current_mode, saved_arrays
 from tinygrad_gpt.errors import ShapeError, TapeError
 from tinygrad_gpt.study.tape_view import view_tape
 

@@ -8,7 +8,8 @@ import strict
 
 from tinygrad_gpt.backend import backend_of, get_backend, is_integer, use_backend
 from tinygrad_gpt.engine import OPS, Op, Tensor
-from tinygrad_gpt.engine.tape import composed_ops, saved_arrays
+from tinygrad_gpt.engine.guards import saved_arrays
+from tinygrad_gpt.engine.mode import composed_ops
 from tinygrad_gpt.study.gradcheck import Draw, check_op, split_sample
 
 # Arguments that may be floats and are never differentiated, by design.

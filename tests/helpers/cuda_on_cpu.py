@@ -25,7 +25,7 @@ import strict
 
 from tinygrad_gpt.backend import KERNEL_HEADER, register_backend
 from tinygrad_gpt.errors import BackendError
-from tinygrad_gpt.ops.kernels import SCALARS
+from tinygrad_gpt.ops.cuda.launch import SCALARS
 
 EMULATOR = Path(__file__).with_suffix(".h")
 COMPILER = shutil.which("g++")

@@ -6,7 +6,9 @@ import pytest
 import strict
 
 from tinygrad_gpt import Tensor, no_grad, ops
-from tinygrad_gpt.engine.tape import Node, composed_ops, saved_arrays
+from tinygrad_gpt.engine.guards import saved_arrays
+from tinygrad_gpt.engine.mode import composed_ops
+from tinygrad_gpt.engine.tape import Node
 from tinygrad_gpt.errors import ShapeError, UsageError
 from tinygrad_gpt.models.classifier import GPT2Classifier, at_last
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout

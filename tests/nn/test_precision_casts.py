@@ -4,7 +4,7 @@ import pytest
 from tinygrad_gpt import Tensor
 from tinygrad_gpt.backend import default_backend
 from tinygrad_gpt.backend.precision import POLICIES, precision
-from tinygrad_gpt.engine.tape import no_grad, observing
+from tinygrad_gpt.engine.mode import no_grad, observing
 from tinygrad_gpt.models.classifier import GPT2Classifier, Reading
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.models.lora import apply_lora

@@ -8,7 +8,7 @@ import pytest
 
 import tinygrad_gpt
 from tinygrad_gpt.backend import KERNEL_HEADER
-from tinygrad_gpt.ops.kernels import SCALARS
+from tinygrad_gpt.ops.cuda.launch import SCALARS
 
 PACKAGE = Path(tinygrad_gpt.__file__).parent
 SOURCES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.cu"))}

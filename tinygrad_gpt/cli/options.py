@@ -112,7 +112,7 @@ class Settings:
     backend: str = "numpy"
     threads: int | None = None
     debug: bool = False
-    composed: bool = False
+    ops: str | None = None
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -124,10 +124,10 @@ class Settings:
                 from tinygrad_gpt.backend import on_backend
 
                 taken = stack.enter_context(on_backend(self.backend)).name
-            if self.composed:
-                from tinygrad_gpt.engine import composed_ops
+            if self.ops is not None:
+                from tinygrad_gpt.engine import using_ops
 
-                stack.enter_context(composed_ops())
+                stack.enter_context(using_ops(self.ops))
             yield
             if self.backend == "auto":  # at the end, because a failure is the only line on stderr
                 why = "" if taken != "numpy" else "; --backend cupy says what is missing for a GPU"
@@ -139,20 +139,28 @@ def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         setattr(ctx.ensure_object(Settings), param.name, value)
 
 
+def _remember_composed(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.ensure_object(Settings).ops = "composed"
+
+
 _SETTINGS = (
     click.option("--backend", type=click.Choice(["numpy", "cupy", "auto"]), expose_value=False, callback=_remember,
                  help="Array package to compute with.  [default: numpy]"),
     click.option("--threads", type=PositiveInt(maximum=1024), expose_value=False, callback=_remember,
                  metavar="N", help="CPU threads to use.  [default: all]"),
-    click.option("--composed", is_flag=True, expose_value=False, callback=_remember,
-                 help="Run every fused op as the simpler ops that it stands for: slower, the same numbers."),
+    click.option("--ops", type=click.Choice(["composed", "plain", "fast"]), expose_value=False, callback=_remember,
+                 help="Form of the ops: fused ones as simpler ops, the plain functions that can be read, or the "
+                      "tuned ones; the same numbers.  [default: fast]"),
+    click.option("--composed", is_flag=True, expose_value=False, callback=_remember_composed,
+                 help="The same as --ops composed."),
     click.option("--debug", is_flag=True, expose_value=False, callback=_remember,
                  help="Show the traceback of a failure."),
 )
 
 
 def settings_options(function: Callable) -> Callable:
-    """Add `--backend`, `--threads`, `--composed` and `--debug`; their values stand in `ctx.obj`, a `Settings`."""
+    """Add `--backend`, `--threads`, `--ops`, `--composed` and `--debug`; `ctx.obj`, a `Settings`, has their values."""
     for option in reversed(_SETTINGS):
         function = option(function)
     return function

@@ -10,6 +10,7 @@ import numpy as np
 
 from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.engine.higher_order import walk_on_tensors
+from tinygrad_gpt.engine.pending import Pending
 from tinygrad_gpt.engine.tape import walk
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import TapeError
@@ -50,9 +51,9 @@ def grad(outputs: Tensors, inputs: Tensors, grad_outputs: Any = None, *, retain_
     roots = [(y, y.as_cotangent(g, "grad")) for y, g in zip(outputs, given, strict=True)]
     wanted = {x._node for x in inputs}
     if create_graph:
-        found = {node: g for node, g in walk_on_tensors(roots) if node in wanted}
+        found = dict(walk_on_tensors(roots, wanted))
     else:
-        played = walk([(y._node, g._data) for y, g in roots], retain_graph=bool(retain_graph))
+        played = walk(Pending((y._node, g._data) for y, g in roots), wanted=wanted, retain_graph=bool(retain_graph))
         found = {node: Tensor(backend_of(g).xp.array(g)) for node, g, _ in played if node in wanted}
     for i, x in enumerate(inputs):
         if x._node not in found and not allow_unused:
@@ -82,8 +83,8 @@ def jvp(func: Callable, inputs: Tensors, v: Any = None) -> tuple[Tensor, Tensor]
     u = Tensor(np.zeros(y.shape, y.dtype), requires_grad=True, backend=backend_of(y.data).name)
     grads = grad(y, leaves, u, create_graph=True, allow_unused=True)
     pairs = [(g, d) for g, d in zip(grads, _directions(leaves, v), strict=True) if g is not None]
-    (product,) = grad([g for g, _ in pairs], u, [d for _, d in pairs])
-    return y.detach(), product
+    products = grad([g for g, _ in pairs], u, [d for _, d in pairs])
+    return y.detach(), Tensor(products[0])
 
 
 def hvp(func: Callable, inputs: Tensors, v: Any = None) -> tuple[Tensor, Any]:

@@ -9,7 +9,8 @@ The values that the pullbacks need are computed again, by a second forward pass:
 more memory for this, and no flag has to be set beforehand.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
+from typing import Any
 
 from tinygrad_gpt.backend import Array, backend_of
 from tinygrad_gpt.engine.mode import no_grad, switched
@@ -27,21 +28,22 @@ CONSTANT = frozenset({"equal", "greater", "greater_equal", "isfinite", "less", "
                       "ones_like", "sign", "zeros_like"})
 
 
-def walk_on_tensors(roots: Iterable[tuple[Tensor, Tensor]]) -> list[tuple[Node, Tensor]]:
-    """The nodes below some tensors, each with its gradient as a Tensor that can itself be differentiated.
+def walk_on_tensors(roots: Iterable[tuple[Tensor, Tensor]],
+                    wanted: Container[Node] = ()) -> list[tuple[Node, Tensor]]:
+    """`walk`, recorded: pairs of a node and its gradient, a Tensor that can itself be differentiated.
 
     Args:
         roots: pairs of a tensor and the gradient with respect to it.
+        wanted: nodes whose gradients are returned, besides leaves and others that keep theirs.
 
     Raises:
         TapeError: the graph was freed, a value was changed in place, or an op has no second derivative.
     """
-    roots = list(roots)
-    values = _values([tensor._node for tensor, _ in roots])
+    nodes: list[Any] = [(tensor._node, g) for tensor, g in roots]
+    values = _values([node for node, _ in nodes])
     with switched(recording=True):
-        return [(node, g) for node, g, _ in walk(
-            [(tensor._node, g) for tensor, g in roots], retain_graph=True, pending=PendingTensors(),
-            pull=lambda node, g: _pull(node, g, values))]
+        return [(node, g) for node, g, _ in walk(PendingTensors(nodes), wanted=wanted, retain_graph=True,
+                                                 pull=lambda node, g: _pull(node, g, values))]
 
 
 class PendingTensors(Pending):

@@ -32,10 +32,7 @@ class Mode:
 _NORMAL = Mode()
 _mode = contextvars.ContextVar("mode", default=_NORMAL)  # a context variable: each thread has its own
 
-
-def current_mode() -> Mode:
-    """The switches in force in this thread."""
-    return _mode.get()
+current_mode = _mode.get  # returns the switches in force in this thread
 
 
 @contextlib.contextmanager

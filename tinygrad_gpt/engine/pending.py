@@ -1,6 +1,7 @@
 """Gradients on their way back: sums over several consumers, sparse rows, sums over broadcast axes."""
 
-from heapq import heappop, heappush
+from collections.abc import Iterable
+from heapq import heappush
 
 from tinygrad_gpt.backend import Array, backend_of
 from tinygrad_gpt.backend.precision import wide
@@ -9,32 +10,35 @@ __all__ = ["Pending", "RowGradient", "dense", "sum_to"]
 
 
 class Pending:
-    """Gradients that wait for their nodes. Nodes leave it youngest first, each with its whole gradient.
+    """Gradients that wait for their nodes to be played.
 
     The first gradient that comes to a node may be memory of somebody else: the very array that was given to the
     pullback, a view, an array of a hook. It is never written to. A sum, and a new array, belong to the node (it *owns*
     it): what comes next is added in place.
+
+    Args:
+        roots: pairs of a node and the gradient of its result.
+
+    Attributes:
+        queue: a heap of (−order, node).
+        grads: the gradient of each node that waits.
+        owners: the nodes that own theirs.
     """
 
-    def __init__(self):
+    def __init__(self, roots: Iterable[tuple]):
         self.queue: list = []
         self.grads: dict = {}
         self.owners: set = set()
-
-    def __bool__(self):
-        return bool(self.queue)
-
-    def pop(self):
-        """The youngest node and its gradient. All its consumers have left, because they carry higher numbers."""
-        node = heappop(self.queue)[1]
-        return node, self.grads.pop(node)
+        for node, g in roots:
+            self.add(node, g)
 
     def add(self, node, grad: "Array | RowGradient", given=None) -> None:
         """Add a gradient to that of a node; ``given`` is what the pullback got, which it may have passed on."""
-        if isinstance(grad, RowGradient) and node in self.owners:
-            grad.add_to(self.grads[node])
-            return
-        grad = dense(grad)
+        if isinstance(grad, RowGradient):
+            if node in self.owners:
+                grad.add_to(self.grads[node])
+                return
+            grad = dense(grad)
         if node not in self.grads:
             self.grads[node] = grad
             heappush(self.queue, (-node.order, node))

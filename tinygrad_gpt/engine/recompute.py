@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.engine.mode import current_mode, no_grad, switched
+from tinygrad_gpt.engine.pending import Pending
 from tinygrad_gpt.engine.registry import Op
 from tinygrad_gpt.engine.tape import Node, walk
 from tinygrad_gpt.engine.tensor import Tensor
@@ -61,4 +62,4 @@ def recompute(function: Callable[[Tensor], Tensor], x: Tensor, *parameters: Tens
 def _gradients_at(root, g, since):
     """The gradients of the nodes below the root that are older than number ``since``; the arrays are nobody else's."""
     return {node: grad if own else backend_of(grad).xp.array(grad)
-            for node, grad, own in walk([(root, g)], since=since) if node.order < since or node.keeps_grad}
+            for node, grad, own in walk(Pending([(root, g)]), since=since)}

@@ -19,7 +19,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tinygrad_gpt.backend import backend_of, default_backend, is_integer
-from tinygrad_gpt.engine.checking import Lock, Version, saved_arrays
+from tinygrad_gpt.engine.guards import Lock, Version, saved_arrays
 from tinygrad_gpt.engine.halves import any_half, in_float32
 from tinygrad_gpt.engine.mode import current_mode
 from tinygrad_gpt.engine.tape import Node
@@ -74,7 +74,13 @@ class Forms:
         """The form that runs on a backend, where ``ops`` are wanted: the one place that chooses."""
         if ops == "plain":
             return self.plain
-        return (self.cuda if backend.launch is not None else None) or self.fast or self.plain
+        if self.cuda is not None and backend.launch is not None:
+            return self.cuda
+        return self.plain if self.fast is None else self.fast
+
+    def available(self, backend) -> tuple[str, ...]:
+        """The names, for `using_ops`, of the different forms that a backend can run."""
+        return ("plain",) if self.form(backend) is self.plain else ("plain", "fast")
 
 
 class Op(Forms):
@@ -123,9 +129,10 @@ class Op(Forms):
         node = self._node(y, inputs, pullbacks, versions) if needed else None
         result = wrapped(y, versions[-1], node)
         if node is not None:
-            node.known = [a if source is None or source.op is None else None
-                          for a, source in zip(arrays, node.inputs, strict=True)]
-            node.settings = settings
+            node.known, node.settings = arrays, settings
+            for i, source in enumerate(inputs):
+                if source is not None and source.op is not None:
+                    arrays[i] = None  # a value that the tape can compute again
             if mode.checking:
                 node.lock = Lock(self, saved_arrays(node.pullbacks))
         if mode.observer is not None:
@@ -146,7 +153,8 @@ class Op(Forms):
                 self.check(*arrays, **settings)
             if needs is not None:
                 settings = {**settings, "needs_input_grad": needs}
-            y, pullbacks = form.body(arrays)(backend.namespace, *arrays, **settings)
+            function = form.function if form.takes_halves or not any_half(arrays) else in_float32(form.function)
+            y, pullbacks = function(backend.namespace, *arrays, **settings)
         except TinygradError:
             raise
         except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:

@@ -5,43 +5,47 @@ counting alone. Nodes are numbered as they are made: this order is the tape. Of 
 keeps what its pullbacks captured, and arguments that no op on the tape made (parameters, data), which exist anyway.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container
+from heapq import heappop
+from typing import Any
 
 from tinygrad_gpt.backend import Array
-from tinygrad_gpt.engine.checking import Version, captured, next_number
+from tinygrad_gpt.engine.guards import Version, captured, next_number
 from tinygrad_gpt.engine.pending import Pending, RowGradient, sum_to
 from tinygrad_gpt.errors import ShapeError, TapeError
 
 __all__ = ["Node", "nodes_below", "walk"]
 
 
-def walk(roots: Iterable[tuple["Node", Array]], *, retain_graph: bool = False, since: int = 0,
-         pending: Pending | None = None, pull: "Callable | None" = None) -> Iterator[tuple["Node", Array, bool]]:
-    """Play the tape in reverse: yield each node below the roots with its gradient, youngest first.
+def walk(pending: Pending, *, wanted: Container["Node"] = (), retain_graph: bool = False, since: int = 0,
+         pull: "Callable | None" = None) -> list[tuple["Node", Array, bool]]:
+    """Play the tape in reverse, youngest node first, down to the leaves.
 
     Args:
-        roots: pairs of a node and the gradient of its result.
+        pending: holds the gradients of the nodes to start from.
+        wanted: nodes whose gradients are returned, besides leaves and others that keep theirs.
         retain_graph: keep what the nodes saved, so that the tape can be played again.
-        since: the walk ends at nodes that are older than this number; they are yielded, too.
-        pending, pull: for gradients that are Tensors, see `higher_order.py`.
+        since: the walk ends at nodes that are older than this number; their gradients are returned.
+        pull: in place of `Node.pull`, for gradients that are Tensors (`higher_order.py`).
 
-    Yields:
-        A node, its gradient, and whether the array is the node's own.
+    Returns:
+        Triples of a node, its gradient, and whether the array is the node's own.
     """
-    pending, pull = Pending() if pending is None else pending, pull or Node.pull
-    for root, g in roots:
-        pending.add(root, g)
-    while pending:
-        node, g = pending.pop()
-        if node.order >= since and node.hooks:
+    pull, results = pull or Node.pull, []
+    while pending.queue:
+        node = heappop(pending.queue)[1]  # all its consumers have been played, for they carry higher numbers
+        g = pending.grads.pop(node)
+        if node.hooks and node.order >= since:
             g = node.after_hooks(g)
             pending.owners.discard(node)  # a hook may keep what it saw, or return an array of its own
-        yield node, g, node in pending.owners
+        if node.keeps_grad or node.order < since or node in wanted:
+            results.append((node, g))
         if node.op is not None and node.order >= since:
             for source, grad in pull(node, g):
                 pending.add(source, grad, g)
             if not retain_graph:
                 node.free()
+    return [(node, g, node in pending.owners) for node, g in results]
 
 
 class Node:
@@ -59,10 +63,13 @@ class Node:
         grad: the accumulated gradient, a Tensor, of a leaf and where ``keeps_grad``.
     """
 
+    grad: Any
+    known: Any
+    settings: Any
     __slots__ = ("grad", "hooks", "inputs", "keeps_grad", "known", "lock", "op", "order", "pullbacks", "settings",
                  "shape", "versions")
 
-    def __init__(self, op=None, shape=(), inputs=(), pullbacks=None, versions=()):
+    def __init__(self, op: Any = None, shape=(), inputs=(), pullbacks=None, versions=()):
         self.order = next_number()
         self.op = op
         self.shape = shape
@@ -76,7 +83,8 @@ class Node:
 
     def pull(self, g: Array) -> list[tuple["Node", "Array | RowGradient"]]:
         """Pairs of an argument's node and its gradient, given the gradient ``g`` of the result."""
-        self.check_alive()
+        if self.pullbacks is None:
+            self.check_alive()
         for version in self.versions:
             if version is not None and version.changed > self.order:
                 self._refuse_changed_values()

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_gpt.backend import Array, backend_of, default_backend, get_backend, is_integer
-from tinygrad_gpt.engine.checking import Lock, Version
+from tinygrad_gpt.engine.guards import Lock, Version
 from tinygrad_gpt.engine.mode import current_mode
+from tinygrad_gpt.engine.pending import Pending
 from tinygrad_gpt.engine.tape import Node, walk
 from tinygrad_gpt.errors import DTypeError, ShapeError, TapeError
 
@@ -164,17 +165,15 @@ class Tensor:
             TapeError: "backward: this tensor is on no tape…"; "backward: the tensor has shape (2,), not one value…";
                 the graph was freed; a saved value was changed in place.
         """
-        root = (self, self.as_cotangent(grad, "backward"))
+        grad = self.as_cotangent(grad, "backward")
         if create_graph:
             from tinygrad_gpt.engine.higher_order import walk_on_tensors
 
-            pairs = [(node, g) for node, g in walk_on_tensors([root]) if node.keeps_grad]
-            for node, g in pairs:
+            for node, g in walk_on_tensors([(self, grad)]):
                 node.grad = _copy(g) if node.grad is None else node.grad + g
-            return
-        played = walk([(self._node, root[1]._data)], retain_graph=bool(retain_graph))
-        for node, g, own in [step for step in played if step[0].keeps_grad]:
-            _accumulate(node, g, own)
+        else:
+            for node, g, own in walk(Pending([(self._node, grad._data)]), retain_graph=bool(retain_graph)):
+                _accumulate(node, g, own)
 
     def as_cotangent(self, grad, where: str) -> "Tensor":
         """The gradient with respect to this tensor that a backward pass starts from: 1, or what was given.
@@ -190,7 +189,7 @@ class Tensor:
             if self.size != 1:
                 raise TapeError(f"{where}: the tensor has shape {self.shape}, not one value; reduce it, "
                                 "or pass a gradient of that shape")
-            return Tensor(backend_of(self._data).xp.asarray(1, dtype=self.dtype).reshape(self.shape))
+            return wrapped(backend_of(self._data).xp.asarray(1, dtype=self.dtype).reshape(self.shape), None, None)
         if not isinstance(grad, Tensor) or grad.dtype != self.dtype:
             grad = Tensor(Tensor(grad, backend=backend_of(self._data).name)._data.astype(self.dtype))
         elif backend_of(grad._data) is not backend_of(self._data):

@@ -54,7 +54,7 @@ def _check_heads(q, k, v, padding=None, keep=None, **_):
     if q.ndim != 4 or k.shape != v.shape or q.shape[:2] != k.shape[:2] or q.shape[-1] != k.shape[-1]:
         raise ShapeError(f"op 'attention': q is {q.shape}, k is {k.shape}, v is {v.shape}; "
                          "expected (B, H, n, D), (B, H, m, D), (B, H, m, D)")
-    batch, _, n, m = (*q.shape[:3], k.shape[2])
+    (batch, _, n), m = q.shape[:3], k.shape[2]
     if padding is not None and padding.shape not in ((batch, m), (batch, n, m)):
         raise ShapeError(f"op 'attention': padding is {padding.shape} but k has {(batch, m)}")
 

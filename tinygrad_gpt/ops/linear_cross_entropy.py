@@ -53,11 +53,10 @@ def linear_cross_entropy(xp, x, weight, targets, *, ignore_index=-100):
     z = x @ weight.T
     shifted = z - z.max(axis=-1, keepdims=True)
     log_p = shifted - xp.log(xp.exp(shifted).sum(axis=-1, keepdims=True))
-    shape, n_classes, width = x.shape, *weight.shape
+    rows, (n_classes, width) = math.prod(x.shape[:-1]), weight.shape
 
     def grads(g):
         z_grad = g * share * (xp.exp(log_p) - one_hot)  # y = −Σ share ln softmax(z)[target]
-        rows = math.prod(shape[:-1])
         weight_grad = z_grad.reshape(rows, n_classes).T @ x.reshape(rows, width)  # z = x Wᵀ
         return z_grad @ weight, weight_grad, None  # z = x Wᵀ
 

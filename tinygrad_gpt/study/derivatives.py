@@ -5,11 +5,16 @@ import re
 import sys
 from dataclasses import dataclass
 
-from tinygrad_gpt.engine import OPS, Op
-from tinygrad_gpt.errors import UsageError
-from tinygrad_gpt.study.show import called_functions, numbered_source, place
+import numpy as np
 
-__all__ = ["FIELDS", "Derivative", "derivative", "lecture", "page"]
+from tinygrad_gpt.backend import default_backend, is_integer
+from tinygrad_gpt.engine import OPS, Op, Tensor, using_ops
+from tinygrad_gpt.engine.guards import saved_arrays
+from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.study.gradcheck import Draw, split_sample
+from tinygrad_gpt.study.show import called_functions, columns, numbered_source, place
+
+__all__ = ["FIELDS", "Derivative", "derivative", "lecture", "page", "saved_by"]
 
 FIELDS = ("Forward", "Gradient", "Shapes", "Saves", "Source")
 
@@ -31,6 +36,7 @@ compares it with a central difference.
 | `(..., C)` | shape: any number of axes, then one of size `C`; `(broadcast)`: NumPy's rules for shapes |
 | `->` | from the shapes of the arguments to the shape of the result |
 | Saves | the arrays kept from the forward pass until the gradient has been computed, if every argument needs one |
+| Fast | what the tuned form keeps instead; in brackets the bytes of the two on the op's largest sample in float32 |
 """
 
 
@@ -98,11 +104,20 @@ def _section(module, ops):
 
 
 def _entry(d):
-    return f"\n### {d.op}\n\n{d.summary}\n\n```text\n{d.definition()}\n```"
+    return f"\n### {d.op}\n\n{d.summary}\n\n```text\n{d.definition()}{_fast_line(OPS[d.op])}\n```"
+
+
+def _fast_line(op):
+    """What the fast form saves beside what the plain one does, as one more line; empty without a fast form."""
+    if op.fast is None:
+        return ""
+    plain, fast = (saved_by(op, form) for form in ("plain", "fast"))
+    return (f"\nFast:     {', '.join(fast) or 'nothing'} ({sum(fast.values()):,} bytes; "
+            f"plain {sum(plain.values()):,})")
 
 
 def lecture(op: Op) -> str:
-    """One op for the blackboard: its fields, its code with the pullbacks, the helpers it calls, its composed form."""
+    """One op for the blackboard: its fields, its code with the pullbacks, all that it calls, and its other forms."""
     d = derivative(op)
     parts = [f"{d.op}  ({place(op.function)})\n{d.summary}\n\n{d.definition()}",
              numbered_source(op.function, below_docstring=True)]
@@ -110,4 +125,33 @@ def lecture(op: Op) -> str:
         parts.append("It calls:\n\n" + "\n\n".join(map(numbered_source, helpers)))
     if op.composed is not None:
         parts.append(f"The same in simpler ops:\n\n{numbered_source(op.composed)}")
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, _forms(op)])
+
+
+def _forms(op):
+    """A table of an op's forms: where each is, and what it saves of the op's largest sample."""
+    rows = [("form", "saves", "bytes", "defined in")]
+    for name in op.available(default_backend()):
+        saved = saved_by(op, name)
+        rows.append((name, " ".join(saved) or "nothing", f"{sum(saved.values()):,}",
+                     place(op.form(default_backend(), name).function)))
+    if op.cuda is not None and default_backend().launch is None:
+        rows.append(("cuda", "", "", place(op.cuda.function)))
+    return f"Its forms, and what each saves of the op's largest sample in float32:\n\n{columns(rows, '<<><')}"
+
+
+def saved_by(op: Op, form: str) -> dict[str, int]:
+    """What a form of an op saves of the op's largest sample in float32: bytes by name, arguments included.
+
+    Args:
+        form: as in `using_ops`.
+    """
+    arguments, settings = max(map(split_sample, op.samples(Draw())), key=lambda sample: sum(map(np.size, sample[0])))
+    tensors = [Tensor(a.astype(np.float32), requires_grad=True) if hasattr(a, "dtype") and not is_integer(a.dtype)
+               else a for a in arguments]
+    with using_ops(form):
+        node = op(*tensors, **settings).node
+    saved: dict[str, int] = {}
+    for name, array in saved_arrays(node.pullbacks).items():
+        saved[name.split("[")[0]] = saved.get(name.split("[")[0], 0) + array.nbytes
+    return saved

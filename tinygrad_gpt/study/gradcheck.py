@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_gpt.backend import default_backend, is_integer
-from tinygrad_gpt.engine import OPS, Op, Tensor
+from tinygrad_gpt.engine import OPS, Op, Tensor, using_ops
+from tinygrad_gpt.engine.mode import current_mode
 from tinygrad_gpt.study.show import columns
 
-__all__ = ["LIMIT", "Check", "Draw", "check_op", "check_table", "split_sample", "summary"]
+__all__ = ["LIMIT", "Check", "Draw", "check_forms", "check_op", "check_table", "split_sample", "summary"]
 
 LIMIT = 1e-7  # of the relative error: rounding alone makes some 1e-10, a wrong factor 1e-2 and more
 
@@ -50,18 +51,26 @@ class Draw:
 
 @dataclass(frozen=True)
 class Check:
-    """One argument of one op on one sample: its directional derivative by the pullback and by differences."""
+    """One argument of one op on one sample: its directional derivative by the pullback and by differences.
+
+    Args:
+        op, form: the op, and which of its forms ran, as in `using_ops`.
+        sample, argument, shape: the sample's number, the argument's name and its shape.
+        analytic, numeric: the derivative by the pullback, and by a central difference.
+        error: their relative difference; infinite if one of the two is not a finite number.
+    """
 
     op: str
+    form: str
     sample: int
     argument: str
     shape: tuple[int, ...]
     analytic: float
     numeric: float
-    error: float  # relative; infinite if one of the two is not a finite number
+    error: float
 
     def passed(self, limit: float = LIMIT) -> bool:
-        """Is the relative error within the limit?"""
+        """Whether the relative error is within the limit."""
         return self.error <= limit
 
 
@@ -72,6 +81,8 @@ def split_sample(sample: tuple) -> tuple[tuple, dict]:
 
 def check_op(op: Op | str, seed: int = 0, step: float = 1e-6) -> Iterator[Check]:
     """Check each float argument of each sample along a random direction, in float64, on the default backend.
+
+    The form of the op is that of the block, see `using_ops`; `check_forms` checks all.
 
     The derivative of ⟨ȳ, op(x + t·u)⟩ at t = 0 is ⟨x̄, u⟩ by the pullback, and by a central difference
     of width 2·step. The error is their difference over the larger of 1 and the sum of the moduli of the terms.
@@ -96,6 +107,14 @@ def check_op(op: Op | str, seed: int = 0, step: float = 1e-6) -> Iterator[Check]
             yield _compare(op, number, i, grad * direction, cotangent * ((after - before) / (2 * step)))
 
 
+def check_forms(op: Op | str, seed: int = 0, forms: Sequence[str] = ()) -> Iterator[Check]:
+    """`check_op` for some forms of an op; for none, for all that the default backend can run."""
+    op = OPS[op] if isinstance(op, str) else op
+    for form in forms or op.available(default_backend()):
+        with using_ops(form):
+            yield from check_op(op, seed)
+
+
 def _placed(value: Any) -> Any:
     """The same with every NumPy array in it, also inside tuples and dicts, on the default backend."""
     if isinstance(value, np.ndarray):
@@ -108,16 +127,16 @@ def _placed(value: Any) -> Any:
 def _compare(op, sample, i, analytic_terms, numeric_terms):
     analytic, numeric = float(analytic_terms.sum()), float(numeric_terms.sum())
     error = abs(analytic - numeric) / max(1.0, float(np.abs(analytic_terms).sum()))
-    return Check(op.name, sample, op.argument(i), analytic_terms.shape, analytic, numeric,
+    return Check(op.name, current_mode().ops, sample, op.argument(i), analytic_terms.shape, analytic, numeric,
                  error if math.isfinite(error) else math.inf)
 
 
 def check_table(checks: Sequence[Check]) -> str:
     """The checks as text, one line each; a line that fails says so at its end."""
-    rows = [("op", "sample", "argument", "shape", "analytic", "numeric", "rel. error", "")]
-    rows += [(c.op, str(c.sample), c.argument, str(c.shape), f"{c.analytic:.12f}", f"{c.numeric:.12f}",
+    rows = [("op", "form", "sample", "argument", "shape", "analytic", "numeric", "rel. error", "")]
+    rows += [(c.op, c.form, str(c.sample), c.argument, str(c.shape), f"{c.analytic:.12f}", f"{c.numeric:.12f}",
               f"{c.error:.1e}", "" if c.passed() else "FAILED") for c in checks]
-    return columns(rows, "<><<>>><")
+    return columns(rows, "<<><<>>><")
 
 
 def summary(checks: Sequence[Check]) -> str:
@@ -125,10 +144,12 @@ def summary(checks: Sequence[Check]) -> str:
     if not checks:
         return "0 arguments checked: these ops have none that is differentiated"
     worst, failed = max(checks, key=lambda c: c.error), [c for c in checks if not c.passed()]
-    ops, arguments = {c.op for c in checks}, {(c.op, c.argument) for c in checks}
+    ops, forms = {c.op for c in checks}, {(c.op, c.form) for c in checks}
+    arguments = {(c.op, c.argument) for c in checks}
     verdict = f"{len(failed)} FAILED ({', '.join(sorted({c.op for c in failed}))})" if failed else "all passed"
-    return (f"{_count(len(ops), 'op')}, {_count(len(arguments), 'argument')}, {_count(len(checks), 'check')}, "
-            f"worst relative error {worst.error:.1e} (op {worst.op}, argument {worst.argument}), "
+    return (f"{_count(len(ops), 'op')} in {_count(len(forms), 'form')}, {_count(len(arguments), 'argument')}, "
+            f"{_count(len(checks), 'check')}, worst relative error {worst.error:.1e} (op {worst.op}, {worst.form}, "
+            f"argument {worst.argument}), "
             f"limit {LIMIT:.0e}: {verdict}")
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import dis
 import inspect
 import textwrap
 import unicodedata
@@ -33,9 +34,9 @@ def select_ops(names: Iterable[str] = ()) -> list[Op]:
     return [OPS[name] for name in names or OPS]
 
 
-def place(function: Callable) -> str:
+def place(function: Callable | CodeType) -> str:
     """Where a function is defined: ``tinygrad_gpt/ops/matmul.py:86``, or the full path outside this package."""
-    code = function.__code__
+    code = function if isinstance(function, CodeType) else function.__code__
     path = Path(code.co_filename)
     if PACKAGE in path.parents:
         path = path.relative_to(PACKAGE.parent)
@@ -43,7 +44,7 @@ def place(function: Callable) -> str:
 
 
 def numbered_source(function: Callable, *, below_docstring: bool = False) -> str:
-    """The lines of a function (or only those below its docstring) with their numbers in its file.
+    """The lines of a function, from its ``def`` on (or only those below its docstring), with their numbers in its file.
 
     Raises:
         UsageError: "no source (gelu): …", for a function typed into an interpreter.
@@ -52,29 +53,41 @@ def numbered_source(function: Callable, *, below_docstring: bool = False) -> str
         lines, first = inspect.getsourcelines(function)
     except OSError as error:
         raise UsageError(f"no source ({function.__qualname__}): {error}; define the op in a file") from error
-    skipped = _end_of_docstring(lines) if below_docstring else 0
+    skipped = _lines_before(lines, below_docstring)
     indent = min((len(line) - len(line.lstrip()) for line in lines[skipped:] if line.strip()), default=0)
     width = len(str(first + len(lines)))
     return "\n".join(f"{first + i:{width}}  {line.rstrip()[indent:]}".rstrip()
                      for i, line in enumerate(lines) if i >= skipped)
 
 
-def _end_of_docstring(lines: Sequence[str]) -> int:
-    """How many lines the decorator, the signature and the docstring take."""
+def _lines_before(lines: Sequence[str], body: bool) -> int:
+    """How many lines the decorator takes, or (before the body) decorator, signature and docstring."""
     function: Any = ast.parse(textwrap.dedent("".join(lines))).body[0]
-    return function.body[0].end_lineno
+    return function.body[0].end_lineno if body else function.lineno - 1
 
 
 def called_functions(function: Callable) -> list[FunctionType]:
-    """The functions of the same file that a function (or one defined in it) names, in the order of the file."""
-    codes, names = [function.__code__], set[str]()
+    """All functions of ops that a function calls, and that these call in turn; an op stands for its plain function."""
+    found: list[FunctionType] = []
+    todo = [function]
+    while todo:
+        named = _named_in(todo.pop(0))
+        new = [f for f in named if f is not function and f not in found and ".ops." in f"{f.__module__}."]
+        found += new
+        todo += new
+    return found
+
+
+def _named_in(function: Callable) -> list[FunctionType]:
+    """The functions, and plain functions of ops, that a function or one defined in it names, in the order of names."""
+    codes, names = [function.__code__], dict[str, None]()
     while codes:
-        code = codes.pop()
-        names.update(code.co_names)
+        code = codes.pop(0)  # not its co_names, among which are attributes, such as the method x.reshape
+        names.update((step.argval, None) for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL")
         codes += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-    found = [function.__globals__.get(name) for name in names]
-    return sorted((f for f in found if isinstance(f, FunctionType) and f.__module__ == function.__module__),
-                  key=lambda f: f.__code__.co_firstlineno)
+    values = [function.__globals__.get(name) for name in names]
+    return [f for f in (value.function if isinstance(value, Op) else value for value in values)
+            if isinstance(f, FunctionType)]
 
 
 def columns(rows: Sequence[Sequence[str]], align: str) -> str:

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from types import CodeType
 
 from tinygrad_gpt.backend import Array
-from tinygrad_gpt.engine.checking import saved_arrays
+from tinygrad_gpt.engine.guards import saved_arrays
 from tinygrad_gpt.engine.tape import Node, nodes_below
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import TapeError
@@ -23,7 +24,7 @@ class Saved:
         shape, dtype: of the array.
         bytes: of the memory that it keeps alive: a view keeps all of the array that it shows.
         parameter: name of the parameter whose memory this is; None if the tape alone keeps it.
-        again: is the same memory kept already, by an earlier node or under an earlier name?
+        again: whether the same memory is kept already, by an earlier node or under an earlier name.
     """
 
     name: str
@@ -35,7 +36,7 @@ class Saved:
 
     @property
     def counted(self) -> bool:
-        """Is this memory that the tape adds?"""
+        """Whether this is memory that the tape adds."""
         return not self.again and self.parameter is None
 
     def __str__(self):
@@ -53,7 +54,7 @@ class NodeView:
         shape: of the result.
         inputs: (argument, number of its node) for each argument that gets a gradient.
         saved: the arrays that it keeps.
-        gradients: file:line of its pullbacks.
+        gradients: file:line of the pullbacks in the op's plain function.
     """
 
     number: int
@@ -124,7 +125,7 @@ def view_tape(result: Tensor, parameters: Iterable[tuple[str, Tensor]] = ()) -> 
         >>> print(view_tape((x * x).sum(), [("x", x)]))
            op or parameter  result  inputs  saved  bytes  gradient
         0  x                (2,)
-        1  mul              (2,)    0 0     [b] [a]    0  tinygrad_gpt/ops/elementwise.py:62,65
+        1  mul              (2,)    0 0     [b] [a]    0  tinygrad_gpt/ops/elementwise.py:66,69
         2  sum              ()      1                     tinygrad_gpt/ops/reduce.py:40
     """
     if result._node is None:
@@ -145,9 +146,20 @@ def _view(node, names, numbers, saved):
     if node.pullbacks is None:
         raise TapeError(f"view_tape: the graph through op '{node.op.name}' was freed by backward; look before that, "
                         "or call backward(retain_graph=True)")
-    pullbacks = [node.pullbacks] if callable(node.pullbacks) else [p for p in node.pullbacks if p]
     inputs = tuple((node.op.argument(i), numbers[source]) for i, source in enumerate(node.inputs) if source)
-    return NodeView(numbers[node], node.op.name, node.op.name, node.shape, inputs, saved, tuple(map(place, pullbacks)))
+    return NodeView(numbers[node], node.op.name, node.op.name, node.shape, inputs, saved, _gradients(node, inputs))
+
+
+def _gradients(node: Node, inputs: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
+    """Where the gradients that a node needs are defined, in the op's plain function, whichever form ran."""
+    plain = node.op.function.__code__
+    named = {code.co_name: code for code in plain.co_consts if isinstance(code, CodeType)}
+    codes = [named["grads"]] if "grads" in named else [
+        named[name] for argument, _ in inputs if (name := f"grad_{argument}") in named]
+    if not codes:  # pullbacks under other names
+        pullbacks = [node.pullbacks] if callable(node.pullbacks) else [p for p in node.pullbacks if p]
+        codes = [pullback.__code__ for pullback in pullbacks]
+    return tuple(map(place, codes))
 
 
 def _saved(node: Node, owners: dict[int, str], seen: set[int]) -> Iterator[Saved]:

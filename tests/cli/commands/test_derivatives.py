@@ -35,7 +35,7 @@ def test_a_missing_page_is_an_expected_failure(tmp_path, capsys):
 
 def test_by_default_the_page_is_that_of_the_checkout(capsys, monkeypatch, tmp_path):
     (tmp_path / "docs").mkdir()
-    monkeypatch.setattr(derivatives, "__file__", str(tmp_path / "tinygrad_gpt" / "cli" / "derivatives.py"))
+    monkeypatch.setattr(derivatives, "__file__", str(tmp_path / "tinygrad_gpt" / "cli" / "commands" / "derivatives.py"))
     monkeypatch.chdir(tmp_path)
     assert main(["derivatives"]) == 0
     assert capsys.readouterr().out == "wrote docs/derivatives.md\n"
@@ -43,7 +43,7 @@ def test_by_default_the_page_is_that_of_the_checkout(capsys, monkeypatch, tmp_pa
 
 
 def test_without_a_checkout_a_file_must_be_named(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(derivatives, "__file__", str(tmp_path / "tinygrad_gpt" / "cli" / "derivatives.py"))
+    monkeypatch.setattr(derivatives, "__file__", str(tmp_path / "tinygrad_gpt" / "cli" / "commands" / "derivatives.py"))
     assert main(["derivatives"]) == 2
     assert "this is not a checkout; name a page with --output" in capsys.readouterr().err
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import click
 
-from tinygrad_gpt.cli.options import NonNegativeInt, common_options, echo, print_json
+from tinygrad_gpt.cli.options import NonNegativeInt, Settings, common_options, echo, print_json
 
 __all__ = ["command"]
 
@@ -18,12 +18,15 @@ __all__ = ["command"]
 def command(names: tuple[str, ...], seed: int, as_json: bool) -> None:
     """Compare gradients with central differences.
 
-    Checks the named ops, or all. Exits with 1 if a relative error is above the limit.
+    Checks the named ops, or all, in each of their forms, or in that of --ops. Exits with 1 if a relative error is
+    above the limit.
     """
-    from tinygrad_gpt.study.gradcheck import check_op, check_table, summary
+    from tinygrad_gpt.study.gradcheck import check_forms, check_table, summary
     from tinygrad_gpt.study.show import select_ops
 
-    checks = [check for op in select_ops(names) for check in check_op(op, seed)]
+    ops = click.get_current_context().ensure_object(Settings).ops
+    forms = () if ops is None else (ops,)
+    checks = [check for op in select_ops(names) for check in check_forms(op, seed, forms)]
     if as_json:
         for check in checks:
             numbers = {name: _finite(value) for name, value in asdict(check).items()}

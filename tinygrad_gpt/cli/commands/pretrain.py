@@ -119,7 +119,7 @@ def _resume_command(ctx: click.Context, out: Path) -> str:
     words = [*shlex.split(ctx.find_root().info_name or ""), "pretrain", "--resume", "--out", str(out)]
     words += ["--backend", common.backend] if common.backend != "numpy" else []
     words += ["--threads", str(common.threads)] if common.threads else []
-    words += ["--composed"] if common.composed else []
+    words += ["--ops", common.ops] if common.ops else []
     return shlex.join(words)
 
 

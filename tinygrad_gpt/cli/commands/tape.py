@@ -18,8 +18,8 @@ __all__ = ["command"]
 def command(frozen: bool, as_json: bool, as_dot: bool) -> None:
     """Show what one training step records.
 
-    The model is a GPT-2 of two blocks, width 16, on two sequences of eight tokens: per node the result's shape,
-    the arrays kept for backward, and the file and line of its gradient.
+    The model is a GPT-2 of two blocks, width 16, with dropout, on two sequences of eight tokens: for each node the
+    result's shape, the arrays kept for backward, and the file and line of its gradient.
     """
     if as_json and as_dot:
         raise UsageError("tape (--json, --dot): two formats asked for; use one of them")
@@ -35,16 +35,15 @@ def tiny_step(frozen: bool):
     """The tape of one loss of a tiny GPT-2, a `TapeView`."""
     import numpy as np
 
-    from tinygrad_gpt import ops
     from tinygrad_gpt.backend import default_backend
     from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
     from tinygrad_gpt.study import view_tape
 
-    model = GPT2(GPT2Config(vocab_size=50, n_ctx=8, n_embd=16, n_layer=2, n_head=2))
+    model = GPT2(GPT2Config(vocab_size=50, n_ctx=8, n_embd=16, n_layer=2, n_head=2, dropout=0.1))
     if frozen:
         model.freeze()
         model.h[-1].freeze(False)
         model.ln_f.freeze(False)
     tokens = default_backend().from_numpy(np.random.default_rng(0).integers(0, 50, (2, 9)))
-    loss = ops.cross_entropy(model(tokens[:, :-1]), tokens[:, 1:])
+    loss = model.train().loss(tokens[:, :-1], tokens[:, 1:])
     return view_tape(loss, model.named_parameters())

@@ -16,12 +16,7 @@ from tinygrad_gpt.errors import TapeError
 __all__ = ["Lock", "Version", "captured", "next_number", "saved_arrays"]
 
 _PACKAGE = str(Path(__file__).parents[1])
-_numbers = itertools.count()
-
-
-def next_number() -> int:
-    """Numbers nodes and in-place changes in the order in which they happen."""
-    return next(_numbers)
+next_number = itertools.count().__next__  # numbers nodes and in-place changes in the order in which they happen
 
 
 class Version:
