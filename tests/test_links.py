@@ -30,7 +30,9 @@ def anchor(heading):
 
 
 def anchors(page):
-    return {anchor(heading) for heading in re.findall(r"^#+ (.*)$", prose(page), flags=re.MULTILINE)}
+    """The names of a page's headings; the second of one name ends with -1."""
+    names = [anchor(heading) for heading in re.findall(r"^#+ (.*)$", prose(page), flags=re.MULTILINE)]
+    return {name if not (before := names[:i].count(name)) else f"{name}-{before}" for i, name in enumerate(names)}
 
 
 def broken(page):
