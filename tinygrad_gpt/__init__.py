@@ -19,8 +19,14 @@ _NAMES = {
     "TinygradError": "tinygrad_gpt.errors",
     "Tokenizer": "tinygrad_gpt.text",
     "checking": "tinygrad_gpt.engine",
+    "grad": "tinygrad_gpt.engine",
+    "hessian": "tinygrad_gpt.engine",
+    "hvp": "tinygrad_gpt.engine",
+    "jacobian": "tinygrad_gpt.engine",
+    "jvp": "tinygrad_gpt.engine",
     "no_grad": "tinygrad_gpt.engine",
     "op": "tinygrad_gpt.engine",
+    "using_ops": "tinygrad_gpt.engine",
 }
 
 __all__ = ["__version__", *_MODULES, *_NAMES]

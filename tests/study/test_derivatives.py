@@ -7,7 +7,8 @@ import pytest
 from tinygrad_gpt.engine import OPS, op
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.study import derivatives
-from tinygrad_gpt.study.derivatives import FIELDS, derivative, lecture, page
+from tinygrad_gpt.study.derivatives import FIELDS, derivative, lecture, page, saved_by
+from tinygrad_gpt.study.show import called_functions
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "derivatives.md"
 
@@ -91,9 +92,27 @@ def test_fences_are_closed():
 def test_a_lecture_shows_code_pullbacks_helpers_and_the_composed_form():
     text = lecture(OPS["attention"])
     assert text.startswith("attention  (tinygrad_gpt/ops/attention.py:")
-    for part in ("Gradient: v̄ = Uᵀ ȳ", "def grads(g):", "def attend_grads(", "def _attention_composed("):
+    for part in ("Gradient: v̄ = Uᵀ ȳ", "def grads(g):", "def _visible_keys(", "def _attention_composed(",
+                 "row_max"):
         assert part in text
     assert '"""Each query' not in text
+
+
+@pytest.mark.parametrize(("name", "called"), [
+    ("self_attention", {"split_heads", "attention", "_visible_keys", "merge_heads"}), ("bias_gelu", {"gelu"}),
+    ("max", {"_kept"}), ("linear_cross_entropy", set()), ("mul", set())])
+def test_a_lecture_prints_all_that_the_op_calls(name, called):
+    """Also what its helpers call; methods such as x.reshape are not taken for the op of that name."""
+    assert {f.__name__ for f in called_functions(OPS[name].function)} == called
+    assert all(f"def {f}(" in lecture(OPS[name]) for f in called)
+
+
+def test_the_page_says_what_the_fast_form_saves():
+    section = page().split("### bias_gelu\n")[1].split("###")[0]
+    plain, fast = (sum(saved_by(OPS["bias_gelu"], form).values()) for form in ("plain", "fast"))
+    assert "Saves:    x, h\n" in section
+    assert f"Fast:     slope ({fast:,} bytes; plain {plain:,})" in section
+    assert plain == 2 * fast == 2 * 4 * 2 * 119 * 35
 
 
 @pytest.mark.parametrize("name", sorted(OPS))

@@ -1,6 +1,5 @@
 """The view of a tape: the nodes of a real step, and the bytes that they really keep."""
 
-import itertools
 import re
 from contextlib import nullcontext
 
@@ -113,6 +112,12 @@ def test_every_node_of_a_real_step(model):
     assert all(len(n.gradients) == len(n.inputs) or n.op in joint for n in view.nodes)
 
 
+def flat(values):
+    """The values, and those inside tuples (records among them)."""
+    for value in values:
+        yield from flat(value) if isinstance(value, tuple) else (value,)
+
+
 def test_the_bytes_of_a_real_step_are_what_backward_frees(model):
     """Counted a second way: every array that the pullbacks' closures hold, by the address of its memory."""
     loss = step(model)
@@ -126,7 +131,7 @@ def test_the_bytes_of_a_real_step_are_what_backward_frees(model):
         todo += node.inputs
         for pullback in [node.pullbacks] if callable(node.pullbacks) else node.pullbacks:
             cells = [cell.cell_contents for cell in (pullback.__closure__ or ())] if pullback else []
-            for kept in itertools.chain(*(value if isinstance(value, tuple) else (value,) for value in cells)):
+            for kept in flat(cells):
                 if isinstance(kept, (np.ndarray, np.generic)):
                     owner = np.asarray(kept) if kept.base is None else kept.base
                     key = owner.__array_interface__["data"][0] if isinstance(kept, np.ndarray) else None

@@ -184,7 +184,7 @@ class Tensor:
         """
         if self._node is None:
             raise TapeError(f"{where}: this tensor is on no tape; compute it from a tensor with requires_grad=True, "
-                            "outside no_grad and without detach")
+                            "outside no_grad and without detach (a gradient: with create_graph=True)")
         if grad is None:
             if self.size != 1:
                 raise TapeError(f"{where}: the tensor has shape {self.shape}, not one value; reduce it, "

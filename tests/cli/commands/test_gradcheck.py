@@ -6,7 +6,7 @@ import pytest
 
 from tinygrad_gpt.cli import main
 from tinygrad_gpt.engine import OPS, op
-from tinygrad_gpt.study import check_op
+from tinygrad_gpt.study import check_forms
 
 
 @pytest.fixture
@@ -43,11 +43,11 @@ def test_the_table_has_a_line_per_check_and_a_verdict(capsys):
     assert main(["gradcheck", "layer_norm", "exp"]) == 0
     captured = capsys.readouterr()
     head, *rows, empty, verdict = captured.out.splitlines()
-    assert head.split() == ["op", "sample", "argument", "shape", "analytic", "numeric", "rel.", "error"]
-    assert [row.split()[:3] for row in rows] == [
-        [c.op, str(c.sample), c.argument] for name in ("layer_norm", "exp") for c in check_op(name)]
+    assert head.split() == ["op", "form", "sample", "argument", "shape", "analytic", "numeric", "rel.", "error"]
+    assert [row.split()[:4] for row in rows] == [
+        [c.op, c.form, str(c.sample), c.argument] for name in ("layer_norm", "exp") for c in check_forms(name)]
     assert empty == ""
-    assert verdict.startswith("2 ops, 4 arguments, 11 checks, worst relative error ")
+    assert verdict.startswith("2 ops in 3 forms, 4 arguments, 20 checks, worst relative error ")
     assert verdict.endswith("limit 1e-07: all passed")
     assert captured.err == ""
 
@@ -56,7 +56,7 @@ def test_without_names_every_op_is_checked(capsys):
     assert main(["gradcheck"]) == 0
     out = capsys.readouterr().out
     assert {line.split()[0] for line in out.splitlines()[1:-2]} == set(OPS)
-    assert out.splitlines()[-1].startswith(f"{len(OPS)} ops, ")
+    assert out.splitlines()[-1].startswith(f"{len(OPS)} ops in ")
 
 
 def test_a_wrong_op_fails_and_is_marked(wrong, capsys):
@@ -64,7 +64,7 @@ def test_a_wrong_op_fails_and_is_marked(wrong, capsys):
     captured = capsys.readouterr()
     marked = [line for line in captured.out.splitlines()[:-1] if "FAILED" in line]
     assert [line.split()[0] for line in marked] == ["wrong"]
-    assert "(op wrong, argument x)" in captured.out
+    assert "(op wrong, plain, argument x)" in captured.out
     assert captured.out.endswith("limit 1e-07: 1 FAILED (wrong)\n")
 
 
@@ -72,7 +72,7 @@ def test_json_is_one_object_per_check(wrong, capsys):
     assert main(["gradcheck", "--json", "exp", "wrong"]) == 1
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(row["op"], row["passed"]) for row in rows] == [("exp", True), ("exp", True), ("wrong", False)]
-    assert set(rows[0]) == {"op", "sample", "argument", "shape", "analytic", "numeric", "error", "passed"}
+    assert set(rows[0]) == {"op", "form", "sample", "argument", "shape", "analytic", "numeric", "error", "passed"}
     assert rows[0]["shape"] == [2, 3]
 
 
@@ -104,3 +104,11 @@ def test_an_unknown_op_gets_the_nearest_names(command, name, hint, capsys):
     assert captured.err.startswith(f"error: unknown op ({name}): ")
     assert hint in captured.err
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("options", "forms"), [
+    ([], {"plain", "fast"}), (["--ops", "plain"], {"plain"}), (["--ops", "fast"], {"fast"}),
+    (["--composed"], {"composed"})])
+def test_every_form_is_checked_or_the_one_that_is_asked_for(options, forms, capsys):
+    assert main(["gradcheck", "--json", "gelu", *options]) == 0
+    assert {json.loads(line)["form"] for line in capsys.readouterr().out.splitlines()} == forms

@@ -37,8 +37,23 @@ def test_json_tells_name_shape_and_bytes_of_each_saved_array(capsys):
     assert (rows[0]["op"], rows[0]["label"], rows[0]["shape"]) == (None, "wte.weight", [50, 16])
     saved = next(row for row in rows if row["op"] == "self_attention")["saved"]
     assert {array["name"]: (array["shape"], array["bytes"]) for array in saved} == {
-        "qkv": ([2, 8, 48], 3072), "tiles[0]": ([2, 2, 8, 8], 1024), "largest": ([2, 2, 8, 1], 128),
-        "sums": ([2, 2, 8, 1], 128)}
+        "qkv": ([2, 8, 48], 3072), "exps[0]": ([2, 2, 8, 8], 1024), "row_max": ([2, 2, 8, 1], 128),
+        "row_sum": ([2, 2, 8, 1], 128), "keep": ([2, 2, 8, 8], 256)}
+
+
+def test_the_step_is_one_that_trains(capsys):
+    """The loss is that of `GPT2.loss`, with dropout, and each gradient is looked for in a plain function."""
+    rows = [row for row in nodes(capsys) if row["op"]]
+    assert rows[-1]["op"] == "linear_cross_entropy"
+    assert {row["op"] for row in rows} == {"add", "bias_gelu", "dropout", "embedding", "layer_norm", "linear",
+                                           "linear_cross_entropy", "self_attention", "slice"}
+    assert all("ops/fast" not in place for row in rows for place in row["gradients"])
+    assert all(row["gradients"] for row in rows)
+
+
+def test_the_plain_step_keeps_what_plain_functions_save(capsys):
+    plain = next(row for row in nodes(capsys, "--ops", "plain") if row["op"] == "bias_gelu")
+    assert {array["name"] for array in plain["saved"]} == {"x", "h"}
 
 
 def test_the_composed_step_has_more_nodes_and_keeps_more(capsys):
