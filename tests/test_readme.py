@@ -98,3 +98,11 @@ def test_there_are_at_most_eight_headline_figures():
     table_rows = [line for line in section.split("\n") if line.startswith("|")]
     headings = 2 * sum(line.startswith("|---") for line in table_rows)
     assert 0 < len(table_rows) - headings <= 8
+
+
+def test_the_figures_of_the_gradient_check_are_those_of_the_command(capsys):
+    assert main(["gradcheck"]) == 0
+    measured = re.search(r"^(\d+) ops in (\d+) forms.* worst relative error (\S+) ", capsys.readouterr().out, re.MULTILINE)
+    claimed = re.search(r"all (\d+) ops, in each of their (\d+) forms.* worst relative error (\S+) ", README)
+    assert measured.groups()[:2] == claimed.groups()[:2]
+    assert float(measured[3]) <= 2 * float(claimed[3])  # its last digits are those of the machine's sums
