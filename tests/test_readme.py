@@ -102,7 +102,8 @@ def test_there_are_at_most_eight_headline_figures():
 
 def test_the_figures_of_the_gradient_check_are_those_of_the_command(capsys):
     assert main(["gradcheck"]) == 0
-    measured = re.search(r"^(\d+) ops in (\d+) forms.* worst relative error (\S+) ", capsys.readouterr().out, re.MULTILINE)
+    printed = capsys.readouterr().out
+    measured = re.search(r"^(\d+) ops in (\d+) forms.* worst relative error (\S+) ", printed, re.MULTILINE)
     claimed = re.search(r"all (\d+) ops, in each of their (\d+) forms.* worst relative error (\S+) ", README)
     assert measured.groups()[:2] == claimed.groups()[:2]
     assert float(measured[3]) <= 2 * float(claimed[3])  # its last digits are those of the machine's sums
