@@ -2,7 +2,7 @@
 
     python benchmarks/code_lines.py [FOLDER ...]
 
-A line counts if a token of code is on it. Without folders: the reader's path, that is engine, backend and the plain ops,
+A line counts if a token of code is on it. Without folders: the reader's path, engine, backend and the plain ops,
 and beside it the tuned and the CUDA forms.
 """
 

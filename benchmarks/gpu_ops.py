@@ -5,7 +5,7 @@ import sys
 import numpy as np
 from common import REPOSITORY, tokens
 
-sys.path.append(str(REPOSITORY / "tests"))
+sys.path.append(str(REPOSITORY / "tests" / "helpers"))
 from checks import Call, cast, error, is_float, samples
 
 from tinygrad_gpt.backend import default_backend, on_backend

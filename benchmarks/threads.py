@@ -51,12 +51,13 @@ def attention(batch: int, length: int, n_head: int, size: int, product: Callable
     """Half of the heads in each thread."""
     import numpy as np
 
-    from tinygrad_gpt.ops.attention import attend
+    from tinygrad_gpt.ops.fast.attention import Mask, attend
 
+    causal = Mask(padding=None, causal=True, keep=None, p=0.0)
     q, k, v = (normal(batch, n_head, length, size) for _ in range(3))
 
     def some(heads):
-        return attend(np, q[:, heads], k[:, heads], v[:, heads], None, True, None, 0.0)[0]
+        return attend(np, q[:, heads], k[:, heads], v[:, heads], causal)[0]
 
     halves = [slice(0, n_head // 2), slice(n_head // 2, n_head)]
     return Trick(f"attention, {batch} × {length} tokens, {n_head} heads, behind a product", lambda: some(slice(None)),
@@ -65,30 +66,28 @@ def attention(batch: int, length: int, n_head: int, size: int, product: Callable
 
 def gradients_of(name: str, batch: int, length: int, steps: int, **sizes) -> Trick:
     """A loss and its gradients: on BLAS's threads, or half of the batch in each thread with BLAS held to one."""
-    import numpy as np
     from threadpoolctl import ThreadpoolController
 
-    from tinygrad_gpt.engine.tape import Node, gradients
+    from tinygrad_gpt.engine import grad
     from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 
     model = GPT2(GPT2Config(n_ctx=length, **sizes))
+    parameters = [model.wte.weight, *(p for p in model.parameters() if p is not model.wte.weight)]
     rows = tokens(sizes["vocab_size"], batch, length + 1)
     blas = ThreadpoolController()
 
     def whole(part=slice(None), share=1.0):
-        since = Node().order  # the parameters are older
         loss = model.loss(rows[part, :-1], rows[part, 1:]) * share
-        return gradients(loss.node, np.ones((), np.float32), since)
+        return [g.data for g in grad(loss, parameters)]
 
     def halves():
         with blas.limit(limits=1):
             mine, other = shared(lambda part: whole(part, 0.5), [slice(0, batch // 2), slice(batch // 2, batch)])
-        for node, grad in mine.items():
-            grad += other[node]
+        for total, g in zip(mine, other, strict=True):
+            total += g
         return mine
 
-    first = model.wte.weight.node
-    return Trick(f"gradients of {name}, BLAS held to one", lambda: whole()[first], lambda: halves()[first])
+    return Trick(f"gradients of {name}, BLAS held to one", lambda: whole()[0], lambda: halves()[0])
 
 
 def pairs(options: Options) -> Iterator[Trick]:

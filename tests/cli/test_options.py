@@ -128,7 +128,7 @@ def test_auto_says_what_it_took_unless_the_command_fails(there, line, monkeypatc
     from tinygrad_gpt import backend
 
     taken = backend.get_backend(there)
-    monkeypatch.setattr(backend, "get_backend", lambda name: taken)
+    monkeypatch.setattr(backend.loading, "get_backend", lambda name: taken)
     with Settings(backend="auto").applied():
         assert backend.default_backend() is taken
     assert capsys.readouterr().err == line
@@ -148,7 +148,7 @@ def test_every_command_runs_on_the_backend_that_is_asked_for(command, monkeypatc
     def refuse(name):
         raise BackendError(f"{name} was asked for")
 
-    monkeypatch.setattr("tinygrad_gpt.backend.get_backend", refuse)
+    monkeypatch.setattr("tinygrad_gpt.backend.loading.get_backend", refuse)
     choices = next(param for param in command.params if param.name == "backend").type.choices
     assert list(choices) == ["numpy", "cupy", "auto"]
     with click.Context(command, obj=Settings(backend="cupy")), pytest.raises(BackendError, match="cupy was asked for"):
@@ -160,7 +160,7 @@ def test_composed_holds_while_the_command_runs():
 
     with Settings(ops="composed").applied():
         assert current_mode().ops == "composed"
-    assert not current_mode().ops == "composed"
+    assert current_mode().ops != "composed"
 
 
 def test_one_line_folds_and_escapes():

@@ -200,7 +200,7 @@ def test_fused_ops_and_composed_ops_are_the_same_model(settings):
 @pytest.mark.parametrize("tied_head", [True, False])
 @pytest.mark.parametrize("logits", [1 << 24, 5 * 23])
 def test_the_loss_without_logits_is_that_of_the_logits(monkeypatch, tied_head, logits):
-    monkeypatch.setitem(ops.linear_cross_entropy.fast.function.__globals__, "LOGITS", logits)  # 48 rows in 1 or 10 chunks
+    monkeypatch.setitem(ops.linear_cross_entropy.fast.function.__globals__, "LOGITS", logits)  # 48 rows in 1 or 10
     ids, targets = batch()
     losses, gradients = [], []
     for loss in (lambda model: model.loss(ids, targets), loss_of):

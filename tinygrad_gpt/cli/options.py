@@ -139,11 +139,6 @@ def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         setattr(ctx.ensure_object(Settings), param.name, value)
 
 
-def _remember_composed(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    if value:
-        ctx.ensure_object(Settings).ops = "composed"
-
-
 _SETTINGS = (
     click.option("--backend", type=click.Choice(["numpy", "cupy", "auto"]), expose_value=False, callback=_remember,
                  help="Array package to compute with.  [default: numpy]"),
@@ -152,7 +147,7 @@ _SETTINGS = (
     click.option("--ops", type=click.Choice(["composed", "plain", "fast"]), expose_value=False, callback=_remember,
                  help="Form of the ops: fused ones as simpler ops, the plain functions that can be read, or the "
                       "tuned ones; the same numbers.  [default: fast]"),
-    click.option("--composed", is_flag=True, expose_value=False, callback=_remember_composed,
+    click.option("--composed", "ops", flag_value="composed", expose_value=False, callback=_remember,
                  help="The same as --ops composed."),
     click.option("--debug", is_flag=True, expose_value=False, callback=_remember,
                  help="Show the traceback of a failure."),
