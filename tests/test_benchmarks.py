@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import classify_step
 import cold_start
 import common
+import forms
 import generate
 import gpu
 import gpu_report
@@ -330,3 +331,10 @@ def test_goals_are_judged():
     assert "| training, bfloat16, B 16: model FLOP utilisation | ≥ 0.35 | 0.25 | no |" in text
     assert "| training, float32, B 16: times the tokens/s of eager torch, SDPA | ≥ 1 | not measured |  |" in text
     assert f"| ours bfloat16, B 16 | {1000 * taken:.1f} | " in text
+
+
+def test_the_forms_are_measured_side_by_side():
+    rows = forms.measure(TINY)
+    assert {len(row) for row in rows} == {len(forms.HEADER)}
+    kept = {row[0]: [float(cell) for cell in row[-3:]] for row in rows}  # MiB: composed, plain, fast
+    assert kept["gradients of nanoGPT's CPU configuration"][2] < kept["gradients of nanoGPT's CPU configuration"][1]

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from tinygrad_gpt.backend import loading as backend
-from tinygrad_gpt.engine import OPS, Tensor
+from tinygrad_gpt.engine import OPS, Tensor, using_ops
+from tinygrad_gpt.engine.functional import hvp, jacobian
 from tinygrad_gpt.errors import TinygradError
 from tinygrad_gpt.study import Draw, check_op
 from tinygrad_gpt.study.derivatives import derivative
@@ -31,6 +32,8 @@ def rms_norm():
         with contextlib.redirect_stdout(out):
             for block in blocks("An op"):
                 exec(compile(block, str(PAGE), "exec"), names)
+        for block in blocks("A faster form of an op"):
+            exec(compile(block, str(PAGE), "exec"), {"__name__": "my_fast_ops"})
         yield names["rms_norm"], out.getvalue(), names
     finally:
         OPS.pop("rms_norm", None)
@@ -60,6 +63,31 @@ def test_the_op_of_the_page_equals_its_composed_form(rms_norm):
         settings = rest[0] if rest else {}
         fused, composed = op(x, weight, **settings), op.composed(Tensor(x), Tensor(weight), **settings)
         assert fused.numpy() == pytest.approx(composed.numpy(), rel=1e-12)
+
+
+def test_the_forms_of_the_page_agree(rms_norm):
+    op, _, _ = rms_norm
+    assert op.fast is not None
+    for x, weight, *rest in op.samples(Draw()):
+        found = {}
+        for form in ("plain", "fast"):
+            leaves = Tensor(x, requires_grad=True), Tensor(weight, requires_grad=True)
+            with using_ops(form):
+                y = op(*leaves, **(rest[0] if rest else {}))
+            (y * y).sum().backward()
+            found[form] = [y.numpy(), *(leaf.grad.numpy() for leaf in leaves)]
+        for plain, tuned in zip(found["plain"], found["fast"], strict=True):
+            assert tuned == pytest.approx(plain, rel=1e-12, abs=1e-12)
+
+
+def test_second_derivatives_come_from_the_plain_function_of_the_page(rms_norm):
+    op, _, _ = rms_norm
+    x, weight = (Tensor(a) for a in op.samples(Draw())[0])
+    checked = jacobian(lambda x: op(x, weight).sum(), x)
+    _, product = hvp(lambda x: op(x, weight).sum(), x, checked)
+    step = 1e-6 * checked.numpy()
+    after, before = (jacobian(lambda x: op(x, weight).sum(), x.numpy() + s).numpy() for s in (step, -step))
+    assert product.numpy() == pytest.approx((after - before) / 2e-6, rel=1e-6, abs=1e-8)
 
 
 def test_the_backend_of_the_page_can_be_asked_for(monkeypatch):
