@@ -89,8 +89,9 @@ def attention(xp, q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
         U_grad = g @ v.swapaxes(-1, -2)  # y = U v
         A_grad = U_grad if keep is None else U_grad * keep * (1 / (1 - p))  # U = A ⊙ keep / (1 − p)
         S_grad = A * (A_grad - (A_grad * A).sum(axis=-1, keepdims=True))  # A = softmax(S)
-        q_grad, k_grad = scale * (S_grad @ k), scale * (S_grad.swapaxes(-1, -2) @ q)  # S = q kᵀ / √D
-        return q_grad, k_grad, v_grad, None, None
+        q_grad = scale * (S_grad @ k)  # S = q kᵀ / √D
+        k_grad = scale * (S_grad.swapaxes(-1, -2) @ q)  # S = q kᵀ / √D
+        return q_grad, k_grad, v_grad, None, None  # y = attention(q, k, v)
 
     return U @ v, grads
 
@@ -149,7 +150,7 @@ def self_attention(xp, qkv, padding=None, keep=None, *, n_head, causal=True, p=0
     def grads(g):
         (g_heads,) = split_heads(g, n_head, 1)  # y = heads, side by side
         q_grad, k_grad, v_grad, *_ = attention_grads(g_heads)  # heads = attention(q, k, v)
-        qkv_grad = xp.stack((q_grad, k_grad, v_grad)).transpose(1, 3, 0, 2, 4)  # (B, T, 3, H, D)
-        return qkv_grad.reshape(shape), None, None  # q, k, v = heads of qkv
+        heads_grad = xp.stack((q_grad, k_grad, v_grad))  # q, k, v = heads of qkv: (3, B, H, T, D)
+        return heads_grad.transpose(1, 3, 0, 2, 4).reshape(shape), None, None  # heads = qkv in (3, B, H, T, D)
 
     return merge_heads(y), grads

@@ -29,10 +29,10 @@ def add(xp, a, b):
     Source:   calculus
     """
     def grad_a(g):
-        return g
+        return g  # y = a + b
 
     def grad_b(g):
-        return g
+        return g  # y = a + b
 
     return a + b, (grad_a, grad_b)
 
@@ -48,10 +48,10 @@ def sub(xp, a, b):
     Source:   calculus
     """
     def grad_a(g):
-        return g
+        return g  # y = a − b
 
     def grad_b(g):
-        return -g
+        return -g  # y = a − b
 
     return a - b, (grad_a, grad_b)
 
@@ -67,10 +67,10 @@ def mul(xp, a, b):
     Source:   product rule
     """
     def grad_a(g):
-        return g * b
+        return g * b  # y = a ⊙ b
 
     def grad_b(g):
-        return g * a
+        return g * a  # y = a ⊙ b
 
     return a * b, (grad_a, grad_b)
 
@@ -89,10 +89,10 @@ def div(xp, a, b):
     y = a / b
 
     def grad_a(g):
-        return g / b
+        return g / b  # y = a / b
 
     def grad_b(g):
-        return -g * y / b
+        return -g * y / b  # y = a / b
 
     return y, (grad_a, grad_b)
 
@@ -108,7 +108,7 @@ def neg(xp, x):
     Source:   calculus
     """
     def grad_x(g):
-        return -g
+        return -g  # y = −x
 
     return -x, (grad_x,)
 
@@ -127,11 +127,12 @@ def pow_(xp, base, exponent):
     y = base ** exponent
 
     def grad_base(g):
-        # At exponent 0 the power is constant, also where base ^ −1 is infinite.
-        return g * exponent * base ** xp.where(xp.equal(exponent, 0), 1.0, exponent - 1)
+        lowered = xp.where(xp.equal(exponent, 0), 1.0, exponent - 1)  # y = base ^ 0 is constant, also at base 0
+        return g * exponent * base ** lowered  # y = base ^ exponent
 
     def grad_exponent(g):
-        return g * y * xp.log(xp.where(xp.equal(base, 0), 1.0, base))  # ln 1 = 0 stands for ln 0
+        log_base = xp.log(xp.where(xp.equal(base, 0), 1.0, base))  # ln 1 = 0 stands for ln 0
+        return g * y * log_base  # y = base ^ exponent = e^(exponent ln base)
 
     return y, (grad_base, grad_exponent)
 
@@ -149,7 +150,7 @@ def exp(xp, x):
     y = xp.exp(x)
 
     def grad_x(g):
-        return g * y
+        return g * y  # y = eˣ
 
     return y, (grad_x,)
 
@@ -165,7 +166,7 @@ def log(xp, x):
     Source:   calculus
     """
     def grad_x(g):
-        return g / x
+        return g / x  # y = ln x
 
     return xp.log(x), (grad_x,)
 
@@ -183,7 +184,7 @@ def sqrt(xp, x):
     y = xp.sqrt(x)
 
     def grad_x(g):
-        return g / (2 * y)
+        return g / (2 * y)  # y = √x
 
     return y, (grad_x,)
 
@@ -201,7 +202,7 @@ def tanh(xp, x):
     y = xp.tanh(x)
 
     def grad_x(g):
-        return g * (1 - y * y)
+        return g * (1 - y * y)  # y = tanh x
 
     return y, (grad_x,)
 
@@ -217,7 +218,7 @@ def erf(xp, x):
     Source:   calculus
     """
     def grad_x(g):
-        return g * (2 / math.sqrt(math.pi)) * xp.exp(-x * x)
+        return g * (2 / math.sqrt(math.pi)) * xp.exp(-x * x)  # y = erf x
 
     return xp.erf(x), (grad_x,)
 
@@ -233,10 +234,10 @@ def maximum(xp, a, b):
     Source:   sub-gradient, split evenly at ties
     """
     def grad_a(g):
-        return g * (a > b) + 0.5 * g * xp.equal(a, b)
+        return g * (a > b) + 0.5 * g * xp.equal(a, b)  # y = max(a, b)
 
     def grad_b(g):
-        return g * (b > a) + 0.5 * g * xp.equal(a, b)
+        return g * (b > a) + 0.5 * g * xp.equal(a, b)  # y = max(a, b)
 
     return xp.maximum(a, b), (grad_a, grad_b)
 
@@ -253,10 +254,10 @@ def where(xp, condition, a, b):
     Source:   calculus
     """
     def grad_a(g):
-        return xp.where(condition, g, 0.0)
+        return xp.where(condition, g, 0.0)  # y = a where condition
 
     def grad_b(g):
-        return xp.where(condition, 0.0, g)
+        return xp.where(condition, 0.0, g)  # y = b elsewhere
 
     return xp.where(condition, a, b), (None, grad_a, grad_b)
 
@@ -272,7 +273,7 @@ def abs_(xp, x):
     Source:   sub-gradient, 0 at 0 as in PyTorch
     """
     def grad_x(g):
-        return g * xp.sign(x)
+        return g * xp.sign(x)  # y = |x|
 
     return xp.abs(x), (grad_x,)
 
@@ -291,6 +292,6 @@ def astype(xp, x, *, dtype):
     own_dtype = x.dtype
 
     def grad_x(g):
-        return g.astype(own_dtype)
+        return g.astype(own_dtype)  # y = x in another dtype
 
     return x.astype(dtype), (grad_x,)

@@ -41,7 +41,7 @@ def matmul(xp, a, b):
 
     def grad_b(g):
         grad = a.swapaxes(-1, -2) @ g.reshape(matrix_shape)  # y = a b
-        return grad if len(b_shape) > 1 else grad.reshape(grad.shape[:-1])
+        return grad if len(b_shape) > 1 else grad.reshape(grad.shape[:-1])  # b = a column (k, 1), if a vector
 
     return y.reshape((*matrix_shape[:-2], *n, *m)), (grad_a, grad_b)
 

@@ -38,7 +38,7 @@ def sum_(xp, x, *, axis=None, keepdims=False):
     shape, kept = x.shape, _kept(x.shape, axis)
 
     def grad_x(g):
-        return xp.broadcast_to(g.reshape(kept), shape=shape)
+        return xp.broadcast_to(g.reshape(kept), shape=shape)  # y = Σ x
 
     return x.sum(axis=axis, keepdims=keepdims), (grad_x,)
 
@@ -62,7 +62,7 @@ def mean(xp, x, *, axis=None, keepdims=False):
     n = max(1, math.prod(shape) // max(1, math.prod(kept)))
 
     def grad_x(g):
-        return xp.broadcast_to(g.reshape(kept) / n, shape=shape)
+        return xp.broadcast_to(g.reshape(kept) / n, shape=shape)  # y = Σ x / n
 
     return x.sum(axis=axis, keepdims=keepdims) / n, (grad_x,)
 
@@ -81,8 +81,8 @@ def max_(xp, x, *, axis=None, keepdims=False):
     kept = _kept(x.shape, axis)
 
     def grad_x(g):
-        largest = xp.equal(x, y.reshape(kept)).astype(g.dtype)
-        return g.reshape(kept) * largest / largest.sum(axis=axis, keepdims=True)
+        largest = xp.equal(x, y.reshape(kept)).astype(g.dtype)  # y = max x
+        return g.reshape(kept) * largest / largest.sum(axis=axis, keepdims=True)  # y = max x, shared evenly at ties
 
     return y, (grad_x,)
 
@@ -109,6 +109,6 @@ def logsumexp(xp, x, *, axis=None, keepdims=False):
     y = y if keepdims else y.reshape(x.sum(axis=axis).shape)
 
     def grad_x(g):
-        return g.reshape(kept) * xp.exp(x - y.reshape(kept))
+        return g.reshape(kept) * xp.exp(x - y.reshape(kept))  # y = ln Σ eˣ
 
     return y, (grad_x,)

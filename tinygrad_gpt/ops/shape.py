@@ -19,7 +19,7 @@ def reshape(xp, x, *, shape):
     own_shape = x.shape
 
     def grad_x(g):
-        return g.reshape(own_shape)
+        return g.reshape(own_shape)  # y = x in another shape
 
     return x.reshape(shape), (grad_x,)
 
@@ -41,7 +41,7 @@ def transpose(xp, x, *, axes=None):
     inverse = tuple(sorted(range(len(axes)), key=lambda i: axes[i] % len(axes)))
 
     def grad_x(g):
-        return g.transpose(inverse)
+        return g.transpose(inverse)  # y = x, axes permuted
 
     return x.transpose(axes), (grad_x,)
 
@@ -104,8 +104,8 @@ def concat(xp, *arrays, axis=0):
     sizes, before = [a.shape[axis] for a in arrays], (slice(None),) * (axis % y.ndim)
 
     def grads(g):
-        ends = [sum(sizes[:i + 1]) for i in range(len(sizes))]
-        return [g[(*before, slice(end - size, end))] for end, size in zip(ends, sizes, strict=True)]
+        ends = [sum(sizes[:i + 1]) for i in range(len(sizes))]  # y = arrays, one behind the other
+        return [g[(*before, slice(end - size, end))] for end, size in zip(ends, sizes, strict=True)]  # y[…] = array
 
     return y, grads
 
@@ -125,7 +125,7 @@ def stack(xp, *arrays, axis=0):
     n, before = len(arrays), (slice(None),) * (axis % y.ndim)
 
     def grads(g):
-        return [g[(*before, i)] for i in range(n)]
+        return [g[(*before, i)] for i in range(n)]  # y[…, i, …] = arrays[i]
 
     return y, grads
 
@@ -144,6 +144,6 @@ def broadcast_to(xp, x, *, shape):
     Source:   adjoint of repetition
     """
     def grad_x(g):
-        return g
+        return g  # y = x, repeated; the engine sums g
 
     return xp.broadcast_to(x, shape=shape), (grad_x,)
