@@ -11,7 +11,8 @@ the pullbacks.
     Tensor([2., 4., 6.])
 
 The function with which an op is registered is its *plain* form: pure, in operators and functions of the array
-namespace ``xp`` alone. A tuned form for the host (`fast`) and one with CUDA kernels (`cuda`) may be registered for it.
+namespace ``xp`` alone. A tuned form for the host (`fast`), one with CUDA kernels (`cuda`) and one in simpler ops
+(`composed`) may be registered for it.
 """
 
 from collections.abc import Callable
@@ -28,7 +29,8 @@ from tinygrad_gpt.engine.tape import Node
 from tinygrad_gpt.engine.tensor import Tensor, wrapped
 from tinygrad_gpt.errors import BackendError, DTypeError, ShapeError, TinygradError
 
-__all__ = ["FUNCTIONS", "OPS", "Form", "Function", "Op", "cuda", "fast", "forms", "op", "values_are_checked"]
+__all__ = ["FUNCTIONS", "OPS", "Form", "Function", "Op", "composed", "cuda", "fast", "forms", "op",
+           "values_are_checked"]
 
 FUNCTIONS: dict[str, "Function"] = {}  # those that have several forms and are no ops, by name
 
@@ -86,15 +88,19 @@ class Forms:
 
 
 class Op(Forms):
-    """A differentiable function in the registry `OPS`; call it on Tensors, arrays and numbers."""
+    """A differentiable function in the registry `OPS`; call it on Tensors, arrays and numbers.
 
-    def __init__(self, function, *, samples=None, errors=None, check=None, composed=None, broadcasts=False,
-                 takes_halves=False):
+    Attributes:
+        samples, errors, check, broadcasts: see `op`.
+        composed: the same function on Tensors, written in simpler ops; None for an op that is not a fused one.
+    """
+
+    def __init__(self, function, *, samples=None, errors=None, check=None, broadcasts=False, takes_halves=False):
         super().__init__(function, takes_halves)
         self.samples = samples
         self.errors = errors
         self.check = check
-        self.composed = composed
+        self.composed: Callable | None = None
         self.broadcasts = broadcasts
         code = function.__code__
         self.arguments = code.co_varnames[1:code.co_argcount] or ("arrays",)
@@ -240,7 +246,7 @@ class Function(Forms):
         return self.form(backend, current_mode().ops).function(backend.namespace, *args, **settings)
 
 
-def op(*, samples, errors=lambda r: [], check=None, composed=None, broadcasts=False, takes_halves=False):
+def op(*, samples, errors=lambda r: [], check=None, broadcasts=False, takes_halves=False):
     """Register a function ``f(xp, *arrays, **settings) -> (y, pullbacks)`` as an op of its name in `OPS`.
 
     Args:
@@ -248,17 +254,25 @@ def op(*, samples, errors=lambda r: [], check=None, composed=None, broadcasts=Fa
             of a tuple holds the settings.
         errors: ``errors(r)`` lists pairs (arguments, text): called so, the op must raise an error with that text.
         check: ``check(*arrays, **settings)`` refuses arguments, before any form runs.
-        composed: the same function written in simpler ops, if the op is a fused one.
         broadcasts: the engine sums gradients down to the shapes of the arguments.
         takes_halves: see `Form`.
     """
     def register(function) -> Op:
-        registered = Op(function, samples=samples, errors=errors, check=check, composed=composed,
-                        broadcasts=broadcasts, takes_halves=takes_halves)
+        registered = Op(function, samples=samples, errors=errors, check=check, broadcasts=broadcasts,
+                        takes_halves=takes_halves)
         if registered.name in OPS:
             raise ValueError(f"op {registered.name!r} is registered twice")
         OPS[registered.name] = registered
         return registered
+
+    return register
+
+
+def composed(name: str):
+    """Register a function on Tensors, written in simpler ops, as the composed form of the op of that name."""
+    def register(function):
+        OPS[name].composed = function
+        return function
 
     return register
 

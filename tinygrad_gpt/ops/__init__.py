@@ -29,7 +29,7 @@ from tinygrad_gpt.ops.shape import broadcast_to, concat, reshape, scatter, slice
 from tinygrad_gpt.ops.softmax import cross_entropy, log_softmax, softmax
 
 # Imported last: they register other forms of the ops above.
-from tinygrad_gpt.ops import cuda, fast  # isort: skip  # noqa: F401
+from tinygrad_gpt.ops import composed, cuda, fast  # isort: skip  # noqa: F401
 
 __all__ = [
     "abs_", "add", "astype", "attention", "bias_gelu", "broadcast_to", "concat", "cross_entropy", "div", "dropout",

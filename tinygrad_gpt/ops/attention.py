@@ -2,39 +2,16 @@
 
 import math
 
-from tinygrad_gpt.backend import backend_of
-from tinygrad_gpt.backend.precision import is_half
-from tinygrad_gpt.engine import op, raw
+from tinygrad_gpt.engine import op
 from tinygrad_gpt.errors import ShapeError
-from tinygrad_gpt.ops.dropout import dropout
-from tinygrad_gpt.ops.elementwise import where
-from tinygrad_gpt.ops.matmul import matmul
-from tinygrad_gpt.ops.shape import reshape, transpose
-from tinygrad_gpt.ops.softmax import softmax
 
-__all__ = ["attention", "merge_heads", "self_attention", "split_heads"]
+__all__ = ["attention", "merge_heads", "self_attention", "split_heads", "visible_keys"]
 
 
-def _visible_keys(xp, n_queries, n_keys, padding, causal):
+def visible_keys(xp, n_queries, n_keys, padding, causal):
     """Bool, broadcasts to (B, H, n_queries, n_keys): the keys that a query sees; the last query is at the last key."""
     visible = xp.tri(n_queries, n_keys, n_keys - n_queries if causal else n_keys, dtype=bool)
     return visible if padding is None else visible & padding.reshape(len(padding), 1, -1, n_keys)
-
-
-def _attention_composed(q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
-    xp = backend_of(q.data).xp
-    scores = matmul(q, transpose(k, axes=(0, 1, 3, 2))) * (1 / math.sqrt(q.shape[-1]))
-    visible = None
-    if padding is not None or (causal and q.shape[-2] > 1):
-        # The mask is new: the ops that save it do not track the tensor that owns the padding.
-        visible = _visible_keys(xp, q.shape[-2], k.shape[-2], raw(padding), causal)
-        scores = where(visible, scores, -6e4 if is_half(scores.dtype) else float(xp.finfo(scores.dtype).min))
-    weights = softmax(scores)
-    if visible is not None:  # a query that may see no key has the result 0
-        weights = where(visible, weights, 0.0)
-    if keep is not None:
-        weights = dropout(weights, keep, p=p)
-    return matmul(weights, v)
 
 
 def _attention_samples(r):
@@ -64,7 +41,7 @@ def _check_heads(q, k, v, padding=None, keep=None, **_):
                        "op 'attention': q is (1, 1, 2, 3), k is (1, 1, 2, 4), v is (1, 1, 2, 4)"),
                       ((r.normal(1, 1, 2, 3), r.normal(1, 1, 2, 3), r.normal(1, 1, 2, 3), r.mask(1, 3)),
                        "padding is (1, 3) but k has (1, 2)")],
-    check=_check_heads, composed=_attention_composed)
+    check=_check_heads)
 def attention(xp, q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
     """Each query's average of the values, weighted by the softmax of its products with the keys.
 
@@ -78,7 +55,7 @@ def attention(xp, q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
     Source:   Vaswani et al. 2017, arXiv:1706.03762
     """
     scale = 1 / math.sqrt(q.shape[-1] or 1)
-    visible = _visible_keys(xp, q.shape[2], k.shape[2], padding, causal)
+    visible = visible_keys(xp, q.shape[2], k.shape[2], padding, causal)
     S = xp.where(visible, q @ k.swapaxes(-1, -2) * scale, float(xp.finfo(q.dtype).min))  # (B, H, n, m)
     E = xp.exp(S - S.max(axis=-1, keepdims=True)) * visible
     A = E / xp.maximum(E.sum(axis=-1, keepdims=True), float(xp.finfo(q.dtype).tiny))  # a query that sees no key: 0
@@ -108,13 +85,6 @@ def merge_heads(y):
     return y.transpose(0, 2, 1, 3).reshape(batch, length, n_head * size)
 
 
-def _self_attention_composed(qkv, padding=None, keep=None, *, n_head, causal=True, p=0.0):
-    batch, length, width = qkv.shape
-    heads = transpose(reshape(qkv, shape=(batch, length, 3, n_head, width // (3 * n_head))), axes=(2, 0, 3, 1, 4))
-    y = attention(heads[0], heads[1], heads[2], padding, keep, causal=causal, p=p)
-    return reshape(transpose(y, axes=(0, 2, 1, 3)), shape=(batch, length, width // 3))
-
-
 def _self_attention_samples(r):
     return [(r.normal(2, 3, 12), {"n_head": 2}), (r.normal(2, 3, 12), {"n_head": 1, "causal": False}),
             (r.normal(2, 3, 12), r.padding(2, 3), {"n_head": 2}),
@@ -133,7 +103,7 @@ def _check_width(qkv, padding=None, keep=None, *, n_head, **_):
 
 @op(samples=_self_attention_samples,
     errors=lambda r: [((r.normal(2, 3, 10), {"n_head": 2}), "is 10, not a multiple of 3 · n_head = 6")],
-    check=_check_width, composed=_self_attention_composed)
+    check=_check_width)
 def self_attention(xp, qkv, padding=None, keep=None, *, n_head, causal=True, p=0.0):
     """Attention of a sequence to itself, over all heads, from one array that holds queries, keys and values.
 

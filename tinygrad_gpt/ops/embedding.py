@@ -6,10 +6,6 @@ from tinygrad_gpt.errors import DTypeError, ShapeError
 __all__ = ["embedding"]
 
 
-def _embedding_composed(weight, ids):
-    return weight[ids]
-
-
 def _check(weight, ids):
     if weight.ndim != 2:
         raise ShapeError(f"op 'embedding': weight is {weight.shape}, expected (V, C)")
@@ -25,7 +21,7 @@ def _check(weight, ids):
                       ((r.normal(5, 3), r.integers(5, 2) - 9), "outside 0 … 4"),
                       ((r.normal(5, 3), r.normal(2)), "ids are float64, expected integers"),
                       ((r.normal(5), r.integers(5, 2)), "weight is (5,), expected (V, C)")],
-    check=_check, composed=_embedding_composed)
+    check=_check)
 def embedding(xp, weight, ids):
     """Rows of ``weight`` by id. Negative ids are refused: NumPy would silently read from the end.
 

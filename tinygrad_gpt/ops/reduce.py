@@ -3,7 +3,6 @@
 import math
 
 from tinygrad_gpt.engine import op
-from tinygrad_gpt.ops.elementwise import exp, log
 
 __all__ = ["logsumexp", "max_", "mean", "sum_"]
 
@@ -43,12 +42,7 @@ def sum_(xp, x, *, axis=None, keepdims=False):
     return x.sum(axis=axis, keepdims=keepdims), (grad_x,)
 
 
-def _mean_composed(x, *, axis=None, keepdims=False):
-    total = sum_(x, axis=axis, keepdims=keepdims)
-    return total * (1 / max(1, x.size // max(1, total.size)))
-
-
-@op(samples=_samples, errors=_bad_axis, composed=_mean_composed)
+@op(samples=_samples, errors=_bad_axis)
 def mean(xp, x, *, axis=None, keepdims=False):
     """Arithmetic mean over one axis, several, or all.
 
@@ -87,13 +81,7 @@ def max_(xp, x, *, axis=None, keepdims=False):
     return y, (grad_x,)
 
 
-def _logsumexp_composed(x, *, axis=None, keepdims=False):
-    largest = max_(x.detach(), axis=axis, keepdims=True)
-    result = log(sum_(exp(x - largest), axis=axis, keepdims=True)) + largest
-    return result if keepdims else result.reshape(sum_(x.detach(), axis=axis).shape)
-
-
-@op(samples=_samples, errors=_bad_axis, composed=_logsumexp_composed)
+@op(samples=_samples, errors=_bad_axis)
 def logsumexp(xp, x, *, axis=None, keepdims=False):
     """Logarithm of a sum of exponentials, without overflow.
 

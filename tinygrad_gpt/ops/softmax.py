@@ -2,11 +2,8 @@
 
 import warnings
 
-from tinygrad_gpt.backend import backend_of
-from tinygrad_gpt.engine import op, raw, values_are_checked
+from tinygrad_gpt.engine import op, values_are_checked
 from tinygrad_gpt.errors import DTypeError, ShapeError
-from tinygrad_gpt.ops.elementwise import exp
-from tinygrad_gpt.ops.reduce import logsumexp, max_, sum_
 
 __all__ = ["check_targets", "cross_entropy", "log_softmax", "softmax"]
 
@@ -19,12 +16,7 @@ def _bad_axis(r):
     return [((r.normal(2, 3), {"axis": 2}), "axis 2 is out of bounds")]
 
 
-def _softmax_composed(x, *, axis=-1):
-    e = exp(x - max_(x.detach(), axis=axis, keepdims=True))
-    return e / sum_(e, axis=axis, keepdims=True)
-
-
-@op(samples=_samples, errors=_bad_axis, composed=_softmax_composed)
+@op(samples=_samples, errors=_bad_axis)
 def softmax(xp, x, *, axis=-1):
     """Exponentials along an axis, scaled to sum to one.
 
@@ -43,11 +35,7 @@ def softmax(xp, x, *, axis=-1):
     return y, (grad_x,)
 
 
-def _log_softmax_composed(x, *, axis=-1):
-    return x - logsumexp(x, axis=axis, keepdims=True)
-
-
-@op(samples=_samples, errors=_bad_axis, composed=_log_softmax_composed)
+@op(samples=_samples, errors=_bad_axis)
 def log_softmax(xp, x, *, axis=-1):
     """Logarithm of the softmax, without overflow.
 
@@ -64,24 +52,6 @@ def log_softmax(xp, x, *, axis=-1):
         return g - xp.exp(y) * g.sum(axis=axis, keepdims=True)  # y = x − ln Σ eˣ
 
     return y, (grad_x,)
-
-
-def _cross_entropy_composed(logits, targets, class_weight=None, *, ignore_index=-100, label_smoothing=0.0):
-    n_classes = logits.shape[-1]
-    logp = log_softmax(logits.reshape(-1, n_classes))
-    xp, targets, class_weight = backend_of(logp.data).xp, raw(targets).reshape(-1), raw(class_weight)
-    counted = targets != ignore_index
-    safe, weights = xp.where(counted, targets, 0), counted.astype(logp.dtype)  # of each row in the mean
-    if class_weight is not None:
-        weights = weights * class_weight[safe]
-    total = weights.sum()
-    total = total + (total == 0)  # all ignored: 0 / 1
-    loss = -sum_(logp[xp.arange(safe.size), safe] * weights) / total
-    if not label_smoothing:
-        return loss
-    spread = logp if class_weight is None else logp * class_weight
-    uniform = sum_(spread * counted[:, None].astype(logp.dtype)) / total
-    return loss * (1 - label_smoothing) - uniform * (label_smoothing / n_classes)
 
 
 def _cross_entropy_samples(r):
@@ -105,7 +75,7 @@ def _check(logits, targets, class_weight=None, ignore_index=-100, **_):
                       ((r.normal(2, 3), r.integers(3, 2) + 3), "outside 0 … 2"),
                       ((r.normal(2, 3), r.normal(2)), "targets are float64, expected integers"),
                       ((r.normal(2, 3), r.integers(3, 2), r.normal(2)), "class_weight is (2,) but there are 3")],
-    check=_check, composed=_cross_entropy_composed)
+    check=_check)
 def cross_entropy(xp, logits, targets, class_weight=None, *, ignore_index=-100, label_smoothing=0.0):
     """Mean negative log-likelihood of the targets, weighted by class; rows with ``ignore_index`` do not count.
 

@@ -124,7 +124,7 @@ def lecture(op: Op) -> str:
     if helpers := called_functions(op.function):
         parts.append("It calls:\n\n" + "\n\n".join(map(numbered_source, helpers)))
     if op.composed is not None:
-        parts.append(f"The same in simpler ops:\n\n{numbered_source(op.composed)}")
+        parts.append(f"The same in simpler ops ({place(op.composed)}):\n\n{numbered_source(op.composed)}")
     return "\n\n".join([*parts, _forms(op)])
 
 
