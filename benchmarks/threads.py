@@ -68,7 +68,7 @@ def gradients_of(name: str, batch: int, length: int, steps: int, **sizes) -> Tri
     """A loss and its gradients: on BLAS's threads, or half of the batch in each thread with BLAS held to one."""
     from threadpoolctl import ThreadpoolController
 
-    from tinygrad_gpt.engine import grad
+    from tinygrad_gpt.engine.functional import grad
     from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 
     model = GPT2(GPT2Config(n_ctx=length, **sizes))

@@ -19,11 +19,11 @@ _NAMES = {
     "TinygradError": "tinygrad_gpt.errors",
     "Tokenizer": "tinygrad_gpt.text",
     "checking": "tinygrad_gpt.engine",
-    "grad": "tinygrad_gpt.engine",
-    "hessian": "tinygrad_gpt.engine",
-    "hvp": "tinygrad_gpt.engine",
-    "jacobian": "tinygrad_gpt.engine",
-    "jvp": "tinygrad_gpt.engine",
+    "grad": "tinygrad_gpt.engine.functional",
+    "hessian": "tinygrad_gpt.engine.functional",
+    "hvp": "tinygrad_gpt.engine.functional",
+    "jacobian": "tinygrad_gpt.engine.functional",
+    "jvp": "tinygrad_gpt.engine.functional",
     "no_grad": "tinygrad_gpt.engine",
     "op": "tinygrad_gpt.engine",
     "using_ops": "tinygrad_gpt.engine",
@@ -38,7 +38,7 @@ def __getattr__(name: str) -> Any:
         return import_module(f"{__name__}.{name}")
     if name not in _NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
-    if _NAMES[name] == f"{__name__}.engine":
+    if _NAMES[name].startswith(f"{__name__}.engine"):
         import_module(f"{__name__}.ops")  # the operators of Tensor are looked up in OPS, which ops/ fills
     value = getattr(import_module(_NAMES[name]), name)
     globals()[name] = value

@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 import strict
 
-from tinygrad_gpt.backend import KERNEL_HEADER, register_backend
+from tinygrad_gpt.backend import register_backend
+from tinygrad_gpt.backend.cupy import KERNEL_HEADER
 from tinygrad_gpt.errors import BackendError
 from tinygrad_gpt.ops.cuda.launch import SCALARS
 

@@ -7,7 +7,7 @@ import nvrtc
 import pytest
 
 import tinygrad_gpt
-from tinygrad_gpt.backend import KERNEL_HEADER
+from tinygrad_gpt.backend.cupy import KERNEL_HEADER
 from tinygrad_gpt.ops.cuda.launch import SCALARS
 
 PACKAGE = Path(tinygrad_gpt.__file__).parent

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from cuda_on_cpu import in_order
 
-from tinygrad_gpt.backend import KERNEL_HEADER, get_backend
+from tinygrad_gpt.backend import get_backend
+from tinygrad_gpt.backend.cupy import KERNEL_HEADER
 
 pytestmark = pytest.mark.skipif(cuda_on_cpu.COMPILER is None,
                                 reason="g++, which compiles the kernels for the CPU, is not installed")

@@ -5,7 +5,6 @@ spell differently is a field of `Backend`. A backend is found by the type of the
 is asked for.
 """
 
-from tinygrad_gpt.backend.cupy import KERNEL_HEADER, out_of_memory
 from tinygrad_gpt.backend.loading import (
     backend_of,
     default_backend,
@@ -14,10 +13,11 @@ from tinygrad_gpt.backend.loading import (
     register_backend,
     use_backend,
 )
+from tinygrad_gpt.backend.memory import out_of_memory
 from tinygrad_gpt.backend.record import Array, Backend, is_integer
 from tinygrad_gpt.backend.slices import cached_slices, equal_slices
 
 __all__ = [
-    "KERNEL_HEADER", "Array", "Backend", "backend_of", "cached_slices", "default_backend", "equal_slices",
+    "Array", "Backend", "backend_of", "cached_slices", "default_backend", "equal_slices",
     "get_backend", "is_integer", "on_backend", "out_of_memory", "register_backend", "use_backend",
 ]

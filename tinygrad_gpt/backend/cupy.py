@@ -3,16 +3,16 @@
 import functools
 import importlib
 import os
-import re
 from pathlib import Path
 
 import numpy as np
 
 from tinygrad_gpt.backend.cublas import cublas_product
+from tinygrad_gpt.backend.memory import out_of_memory
 from tinygrad_gpt.backend.record import Backend
 from tinygrad_gpt.errors import BackendError
 
-__all__ = ["KERNEL_HEADER", "load", "out_of_memory"]
+__all__ = ["KERNEL_HEADER", "load"]
 
 KERNEL_HEADER = Path(__file__).parents[1] / "ops" / "cuda" / "kernels.cuh"  # put before every .cu file
 
@@ -100,17 +100,3 @@ def _cuda_launcher(cupy):
         function(grid, block, tuple(argument(arg) for arg in args), shared_mem=shared)
 
     return launch
-
-
-def out_of_memory(error: BaseException) -> str | None:
-    """What an error says about memory that ran out, on the host or on a device; None if it is about something else."""
-    said = str(error)
-    sizes = re.match(r"Out of memory allocating ([\d,]+) bytes \(allocated so far: ([\d,]+) bytes", said)
-    if sizes:  # CuPy's pool
-        asked, taken = (int(size.replace(",", "")) / 1e9 for size in sizes.groups())
-        return f"{asked:.2f} GB were asked for on the GPU, where arrays take {taken:.2f} GB already"
-    if isinstance(error, MemoryError):
-        return said or "an allocation failed"
-    if re.search("cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY|CUBLAS_STATUS_ALLOC_FAILED", said):
-        return f"the GPU has no more ({said})"
-    return None

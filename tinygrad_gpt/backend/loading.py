@@ -6,13 +6,20 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from tinygrad_gpt.backend import cupy, numpy
+from tinygrad_gpt.backend import numpy
 from tinygrad_gpt.backend.record import Array, Backend
 from tinygrad_gpt.errors import BackendError
 
 __all__ = ["backend_of", "default_backend", "get_backend", "on_backend", "register_backend", "use_backend"]
 
-_loaders: dict[str, Callable[[], Backend]] = {"numpy": numpy.load, "cupy": cupy.load}
+
+def _load_cupy():
+    from tinygrad_gpt.backend import cupy
+
+    return cupy.load()
+
+
+_loaders: dict[str, Callable[[], Backend]] = {"numpy": numpy.load, "cupy": _load_cupy}
 _loaded: dict[str, Backend] = {}
 _by_type: dict[type, Backend] = {}
 
