@@ -7,9 +7,9 @@ import numpy as np
 import strict
 
 from tinygrad_gpt.backend import backend_of, get_backend, is_integer, use_backend
-from tinygrad_gpt.engine import OPS, Op, Tensor
+from tinygrad_gpt.engine import Tensor
 from tinygrad_gpt.engine.guards import saved_arrays
-from tinygrad_gpt.engine.mode import composed_ops
+from tinygrad_gpt.engine.mode import using_ops
 from tinygrad_gpt.study.gradcheck import Draw, check_op, split_sample
 
 # Arguments that may be floats and are never differentiated, by design.
@@ -196,20 +196,32 @@ def nothing_is_shared(op, seed):
             assert not any(np.shares_memory(g, other) for other in [*grads[:i], *others])
 
 
-def fused_is_composed(op, seed):
-    """The fused op and its composed form agree, values and gradients, in float64."""
+def forms_of(op):
+    """The names of the forms that an op has on the host, as `using_ops` takes them."""
+    return [*op.available(get_backend("numpy")), *(["composed"] if op.composed else [])]
+
+
+def forms_agree(op, seed):
+    """All forms of an op give the values and the gradients of the plain one, in float64."""
     for arguments, settings in samples(op, seed):
-        fused = Call(op, arguments, settings)
-        with composed_ops():
-            composed = Call(op, arguments, settings)
-        assert_close(fused.values(), composed.values(), 1e-12)
+        with using_ops("plain"):
+            plain = Call(op, arguments, settings)
+        for form in forms_of(op)[1:]:
+            with using_ops(form):
+                other = Call(op, arguments, settings)
+            assert_close(other.values(), plain.values(), 1e-12)
+
+
+def saved_by(op, form, seed=0):
+    """The names of the arrays that the pullbacks of a form capture, over all samples."""
+    with using_ops(form):
+        return {name.split("[")[0] for arguments, settings in samples(op, seed)
+                for name in Call(op, arguments, settings).saved}
 
 
 def saves_what_it_says(op, seed=0):
-    """The docstring's `Saves:` names the arrays that the pullbacks capture, over all samples."""
-    saved = set()
-    for arguments, settings in samples(op, seed):
-        saved |= {name.split("[")[0] for name in Call(op, arguments, settings).saved}
+    """The docstring's `Saves:` names the arrays that the plain form's pullbacks capture."""
+    saved = saved_by(op, "plain", seed)
     stated = fields(op)["Saves"]
     assert saved == (set() if stated == "nothing" else set(re.split(r",\s*", stated)))
 
@@ -282,12 +294,6 @@ def stable(op, seed):
             assert all(np.isfinite(v).all() for v in single.values()), kind
             if kind in ("constant", "equal"):
                 assert error(single.result.numpy(), double.result.numpy()) <= 1e-5
-
-
-def renamed(function, name="copy"):
-    """An op like another one, outside the registry."""
-    source = OPS[name] if isinstance(name, str) else name
-    return Op(function, source.samples, source.errors, source.composed, source.broadcasts)
 
 
 CHECKS = {f.__name__: f for f in (every_argument, derivatives, joint_derivative, jacobian, float32_stays,

@@ -9,7 +9,7 @@ from checks import Call, assert_close, error
 from tinygrad_gpt.backend import get_backend, use_backend
 from tinygrad_gpt.backend.precision import precision
 from tinygrad_gpt.engine import OPS
-from tinygrad_gpt.ops.attention import attend, split_heads
+from tinygrad_gpt.ops.attention import split_heads
 from tinygrad_gpt.study.gradcheck import Draw
 
 pytestmark = pytest.mark.skipif(cuda_on_cpu.COMPILER is None, reason="g++ is not installed")
@@ -103,21 +103,25 @@ def test_any_order_of_threads_gives_the_same_bits(kind, order):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_decoding_reads_its_cache_in_place(kind, emulated):
+def test_decoding_reads_its_cache_in_place(kind, emulated, monkeypatch):
     """Queries out of (B, n, 3C), the first m slots of a longer cache, and a mask that all heads share."""
     r, (dtype, policy, limit) = Draw(5), KINDS[kind]
     qkv, cache = r.normal(2, 2, 3 * 3 * 8).astype(dtype), r.normal(2, 2, 3, 400, 8).astype(dtype)
     allowed = np.arange(300) <= np.array([[297, 298], [100, -1]])[:, None, :, None]  # (B, 1, n, m)
 
-    def decoded(xp, convert):
+    def decoded(convert):
         q, _, _ = split_heads(convert(qkv), 3)
         keys, values = convert(cache)[:, :, :, :300]
-        y, *_ = attend(xp, q, keys, values, xp.broadcast_to(convert(allowed), (2, 3, 2, 300)), False, None, 0.0)
-        return y
+        return OPS["attention"].on_arrays(q, keys, values, convert(allowed)[:, 0], causal=False)
 
-    with precision(policy):
-        ours = decoded(emulated.xp, emulated.from_numpy)
-    expected = decoded(np, lambda a: a if a.dtype == bool else a.astype(np.float64))
+    def refuse(array):
+        pytest.fail("the cache is copied")
+
+    with precision(policy), monkeypatch.context() as patched:
+        for names in (vars(emulated.xp), vars(emulated.namespace)):
+            patched.setitem(names, "ascontiguousarray", refuse)
+        ours = decoded(emulated.from_numpy)
+    expected = decoded(lambda a: a if a.dtype == bool else a.astype(np.float64))
     assert error(emulated.to_numpy(ours).astype(np.float64), expected) <= limit
     assert ours.transpose(0, 2, 1, 3).flags.c_contiguous, "heads side by side"
 

@@ -11,12 +11,11 @@ from cuda_on_cpu import in_order
 
 import tinygrad_gpt.ops  # noqa: F401 - fills the registry
 from tinygrad_gpt import Tensor, ops
-from tinygrad_gpt import backend as seam
-from tinygrad_gpt.backend import default_backend, get_backend, use_backend
-from tinygrad_gpt.engine import OPS
+from tinygrad_gpt.backend import default_backend, get_backend, loading, use_backend
+from tinygrad_gpt.engine import OPS, using_ops
 from tinygrad_gpt.errors import DTypeError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
-from tinygrad_gpt.ops.matmul import sum_rows
+from tinygrad_gpt.ops.cuda.matmul import sum_rows
 from tinygrad_gpt.optim import AdamW, clip_grad_norm
 from tinygrad_gpt.study.gradcheck import check_op
 from tinygrad_gpt.train.step import train_step
@@ -107,12 +106,15 @@ def test_sums_of_rows_are_numpys(rows, emulated):
 
 def test_masks_are_numpys():
     for seed in (0, 7, 2**33 + 5, 2**64 - 1):
-        ours = ops.keep_mask(get_backend("emulated").xp, seed, (70, 9), 0.1)
-        assert np.array_equal(get_backend("emulated").to_numpy(ours), ops.keep_mask(np, seed, (70, 9), 0.1))
+        ours = ops.keep_mask(get_backend("emulated"), seed, (70, 9), 0.1)
+        with using_ops("plain"):
+            plain = ops.keep_mask(get_backend("numpy"), seed, (70, 9), 0.1)
+        assert np.array_equal(get_backend("emulated").to_numpy(ours), plain)
+        assert np.array_equal(ops.keep_mask(get_backend("numpy"), seed, (70, 9), 0.1), plain)
 
 
 def test_rows_of_more_logits_than_one_chunk(monkeypatch):
-    monkeypatch.setitem(OPS["linear_cross_entropy"].function.__globals__, "DEVICE_LOGITS", 128 * 3)
+    monkeypatch.setitem(OPS["linear_cross_entropy"].cuda.function.__globals__, "DEVICE_LOGITS", 128 * 3)
     r = np.random.default_rng(0)
     arguments = [r.standard_normal((2, 4, 6)), r.standard_normal((70, 6)), r.integers(0, 70, (2, 4))]
     assert_close(*both("linear_cross_entropy", arguments, {}), 1e-13)
@@ -134,7 +136,7 @@ def test_gradients_of_half_logits_keep_their_digits():
 def test_gradients_of_equal_ids_are_added_atomically_where_that_is_wanted(monkeypatch, emulated):
     weight, ids = np.random.default_rng(0).standard_normal((5, 300)), np.array([[1, 4, 1], [0, 1, 4]])
     expected = Call(OPS["embedding"], [weight, ids], {}, backend="emulated").values()
-    monkeypatch.setitem(seam._by_type, emulated.array_type, dataclasses.replace(emulated, deterministic=False))
+    monkeypatch.setitem(loading._by_type, emulated.array_type, dataclasses.replace(emulated, deterministic=False))
     for dtype, limit in ((np.float64, 1e-13), (np.float32, 1e-6), (np.float16, 2e-3)):
         call = Call(OPS["embedding"], [weight.astype(dtype), ids], {}, backend="emulated")
         assert call.grads[0].dtype == dtype

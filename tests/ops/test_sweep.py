@@ -1,7 +1,5 @@
 """Every op of the registry, put through every check: an op cannot be registered and escape."""
 
-import contextlib
-
 import numpy as np
 import pytest
 from checks import (
@@ -13,7 +11,8 @@ from checks import (
     cast,
     error,
     fields,
-    fused_is_composed,
+    forms_agree,
+    forms_of,
     is_differentiated,
     is_float,
     samples,
@@ -24,18 +23,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_gpt.ops  # noqa: F401 - fills the registry
-from tinygrad_gpt.engine import OPS, Op, Tensor, composed_ops, no_grad, op
+from tinygrad_gpt.backend import get_backend
+from tinygrad_gpt.engine import OPS, Op, Tensor, no_grad, op, using_ops
 from tinygrad_gpt.errors import TinygradError
 from tinygrad_gpt.study.gradcheck import Draw, check_op, split_sample
 
 NAMES = sorted(OPS)
-FUSED = [name for name in NAMES if OPS[name].composed]
+FORMS = [(name, form) for name in NAMES for form in OPS[name].available(get_backend("numpy"))]
+SEVERAL = [name for name in NAMES if len(forms_of(OPS[name])) > 1]
 
 # Ops whose body is a formula over the complex numbers, too. The others compare, take moduli or maxima, count, or
 # use the error function for reals.
 COMPLEX_SAFE = ["add", "astype", "broadcast_to", "concat", "div", "dropout", "embedding", "exp", "layer_norm", "linear",
                 "log", "matmul", "mean", "mul", "neg", "pow", "reshape", "sigmoid", "slice", "sqrt", "stack", "sub",
-                "sum", "tanh", "transpose", "where", "gelu"]
+                "sum", "tanh", "transpose", "where", "gelu", "bias_gelu", "scatter"]
 
 
 def test_every_registered_op_is_swept():
@@ -59,21 +60,32 @@ def test_an_op_cannot_be_registered_twice_or_without_samples():
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("name", NAMES)
-def test_sweep(name, check, seed):
-    CHECKS[check](OPS[name], seed)
+@pytest.mark.parametrize(("name", "form"), FORMS)
+def test_sweep(name, form, check, seed):
+    with using_ops(form):
+        CHECKS[check](OPS[name], seed)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_derivatives_over_many_draws(name):
-    worst = max(check.error for seed in range(3, 30) for check in check_op(name, seed))
+@pytest.mark.parametrize(("name", "form"), FORMS)
+def test_derivatives_over_many_draws(name, form):
+    with using_ops(form):
+        worst = max(check.error for seed in range(3, 30) for check in check_op(name, seed))
     assert worst <= LIMIT
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("name", FUSED)
-def test_fused_is_composed(name, seed):
-    fused_is_composed(OPS[name], seed)
+@pytest.mark.parametrize("name", SEVERAL)
+def test_all_forms_agree(name, seed):
+    forms_agree(OPS[name], seed)
+
+
+def test_every_fast_and_composed_form_is_of_a_registered_op():
+    """A form under a wrong name would never run; each is defined in the file of its op."""
+    for name in NAMES:
+        own = OPS[name].function.__module__.rsplit(".", 1)[1]
+        for kind, form in (("fast", OPS[name].fast), ("cuda", OPS[name].cuda)):
+            assert form is None or form.function.__module__ == f"tinygrad_gpt.ops.{kind}.{own}"
+        assert OPS[name].composed is None or OPS[name].composed.__module__ == f"tinygrad_gpt.ops.composed.{own}"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -105,7 +117,13 @@ def test_refusals(name, backend):
 
 @pytest.mark.parametrize("name", COMPLEX_SAFE)
 def test_complex_step(name):
-    """f(x + ih) = f(x) + ih f'(x) to the last digit, for there is no difference to take."""
+    """f(x + ih) = f(x) + ih f'(x) to the last digit, for there is no difference to take; of the plain function."""
+    with using_ops("plain"):
+        complex_step(name)
+
+
+def complex_step(name):
+    xp = get_backend("numpy").namespace
     function, worst = OPS[name].function, 0.0
     for arguments, settings in samples(OPS[name]):
         if name == "astype":
@@ -116,7 +134,7 @@ def test_complex_step(name):
                 direction = Draw(5).normal(*x.shape)
                 moved = [a + 0j if is_float(a) else np.asarray(a) for a in arguments]
                 moved[i] = x + 1e-20j * direction
-                slope = (call.cotangent * np.imag(function(np, *moved, **settings)[0])).sum() / 1e-20
+                slope = (call.cotangent * np.imag(function(xp, *moved, **settings)[0])).sum() / 1e-20
                 terms = call.grads[i].numpy() * direction
                 worst = max(worst, abs(slope - terms.sum()) / max(1.0, np.abs(terms).sum()))
     assert worst <= 1e-13
@@ -150,8 +168,15 @@ def test_same_call_twice_gives_the_same_bits(name, backend):
 
 
 @pytest.mark.kernels
-@pytest.mark.parametrize(("name", "composed"), [*((n, False) for n in NAMES), *((n, True) for n in FUSED)])
-def test_a_changed_value_is_never_used_silently(name, composed, backend):
+@pytest.mark.parametrize(("name", "form"), [(name, form) for name in NAMES for form in forms_of(OPS[name])])
+def test_a_changed_value_is_never_used_silently(name, form, backend):
+    if backend.name == "emulated" and OPS[name].cuda is None:
+        form = "fast"
+    with using_ops(form):
+        change_values(name, form, backend)
+
+
+def change_values(name, form, backend):
     """Overwrite an argument or the result after the forward pass: an error, or the gradient as if nothing happened."""
     refusals = 0
     for arguments, settings in samples(OPS[name]):
@@ -159,8 +184,7 @@ def test_a_changed_value_is_never_used_silently(name, composed, backend):
         for victim in range(len(arguments) + 1):
             tensors = [Tensor(backend.from_numpy(a.copy()), requires_grad=is_differentiated(OPS[name], i, a))
                        if isinstance(a, np.ndarray) else a for i, a in enumerate(arguments)]
-            with composed_ops() if composed else contextlib.nullcontext():
-                result = OPS[name](*tensors, **to_backend(settings, backend))
+            result = OPS[name](*tensors, **to_backend(settings, backend))
             target = result if victim == len(arguments) else tensors[victim]
             if not isinstance(target, Tensor) or (name == "broadcast_to" and target is result):
                 continue
@@ -179,7 +203,7 @@ def test_a_changed_value_is_never_used_silently(name, composed, backend):
                 assert not grads
     captured = fields(OPS[name])["Saves"]
     inputs = {*OPS[name].arguments, "y"} & set(captured.replace(",", " ").split())
-    assert refusals or composed or not inputs, "an argument or the result is saved, and nobody noticed the change"
+    assert refusals or form != "plain" or not inputs, "an argument or the result is saved: nobody noticed the change"
 
 
 # -- layouts and shapes

@@ -110,17 +110,16 @@ def self_attention(xp, qkv, padding=None, keep=None, *, n_head, causal=True, p=0
     Forward:  q, k, v = heads of qkv,  y = heads of attention(q, k, v), side by side
     Gradient: qkv̄ = (q̄, k̄, v̄) of `attention`, side by side
     Shapes:   qkv (B, T, 3C), padding (B, T) bool or None, keep (B, H, T, T) bool or None -> y (B, T, C)
-    Saves:    q, k, v, A, U, keep
+    Saves:    qkv, q, k, v, A, U, keep
     Source:   Vaswani et al. 2017; the layout of qkv is GPT-2's c_attn
     """
     q, k, v = split_heads(qkv, n_head)
     y, attention_grads = attention.function(xp, q, k, v, padding, keep, causal=causal, p=p)
-    shape = qkv.shape
 
     def grads(g):
         (g_heads,) = split_heads(g, n_head, 1)  # y = heads, side by side
         q_grad, k_grad, v_grad, *_ = attention_grads(g_heads)  # heads = attention(q, k, v)
         heads_grad = xp.stack((q_grad, k_grad, v_grad))  # q, k, v = heads of qkv: (3, B, H, T, D)
-        return heads_grad.transpose(1, 3, 0, 2, 4).reshape(shape), None, None  # heads = qkv in (3, B, H, T, D)
+        return heads_grad.transpose(1, 3, 0, 2, 4).reshape(qkv.shape), None, None  # heads = qkv in (3, B, H, T, D)
 
     return merge_heads(y), grads

@@ -40,9 +40,9 @@ def linear_cross_entropy(xp, x, weight, targets, *, ignore_index=-100):
     Saves:    x, weight, log_p, share, one_hot
     Source:   Wijmans et al. 2024, arXiv:2411.09009; Hsu et al. 2024, arXiv:2410.10989
     """
-    counted = targets != ignore_index
+    counted = (targets != ignore_index).astype(x.dtype)[..., None]  # (..., 1)
     total = counted.sum()
-    share = (counted / (total + (total == 0))).astype(x.dtype)[..., None]  # (..., 1); all ignored: 0 / 1
+    share = counted / (total + (total == 0))  # all ignored: 0 / 1
     one_hot = (targets[..., None] == xp.arange(weight.shape[0])).astype(x.dtype)  # (..., V)
     z = x @ weight.T
     shifted = z - z.max(axis=-1, keepdims=True)

@@ -1,6 +1,8 @@
 """Ops that move values and change none: reshape, transpose, slice, scatter, concat, stack, broadcast_to."""
 
+from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.engine import op
+from tinygrad_gpt.errors import ShapeError
 
 __all__ = ["broadcast_to", "concat", "reshape", "scatter", "slice_", "stack", "transpose"]
 
@@ -70,10 +72,19 @@ def slice_(xp, x, *, index):
     return x[index], (grad_x,)
 
 
+def _check_scatter(values, *, index, shape):
+    xp = backend_of(values).xp
+    selected = xp.broadcast_to(xp.zeros((), dtype=bool), shape)[index].shape
+    if values.shape != selected:
+        raise ShapeError(f"op 'scatter': values are {values.shape} but the index selects {selected} of {shape}")
+
+
 @op(samples=lambda r: [(r.normal(3), {"index": r.integers(5, 3), "shape": (5,)}),
                        (r.normal(2, 3), {"index": (slice(None), r.integers(4, 3)), "shape": (2, 4)}),
                        (r.normal(2, 2), {"index": (slice(1, 3), slice(0, 4, 2)), "shape": (4, 5)})],
-    errors=lambda r: [((r.normal(2), {"index": (0, 0, 0), "shape": (2, 2)}), "too many indices")], takes_halves=True)
+    errors=lambda r: [((r.normal(2), {"index": (0, 0, 0), "shape": (2, 2)}), "too many indices"),
+                      ((r.normal(2), {"index": 0, "shape": (2, 3)}), "values are (2,) but the index selects (3,)")],
+    check=_check_scatter, takes_halves=True)
 def scatter(xp, values, *, index, shape):
     """Add values into zeros: what `slice` does, in the other direction.
 

@@ -40,13 +40,13 @@ def attention(xp, q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
     """Op 'attention'; saves the result and one number a query."""
     if not has_kernels(q):
         return OPS["attention"].fast.body((q, k, v))(xp, q, k, v, padding, keep, causal=causal, p=p)
-    q, k, v = (xp.ascontiguousarray(a) for a in (q, k, v))
     mask = masked(xp, padding, keep, causal, p, (*q.shape[:3], k.shape[2]))
-    y, saved = attend(xp, q, k, v, mask)
+    y, saved = attend(xp, q, k, v, mask)  # which reads a cache where it is
 
     def grads(g):
-        qkv_grads = [xp.empty(a.shape, dtype=a.dtype) for a in (q, k, v)]
-        attend_grads(xp, (q, k, v), g, mask, saved, qkv_grads)
+        qkv = [xp.ascontiguousarray(a) for a in (q, k, v)]
+        qkv_grads = [xp.empty(a.shape, dtype=a.dtype) for a in qkv]
+        attend_grads(xp, qkv, g, mask, saved, qkv_grads)
         return *qkv_grads, None, None
 
     return y, grads
