@@ -10,12 +10,16 @@ import pytest
 from checks import SPECIAL, Call, cast, error, is_differentiated, samples
 
 from tinygrad_gpt import ops
-from tinygrad_gpt.engine import OPS, Tensor
+from tinygrad_gpt.backend import get_backend
+from tinygrad_gpt.engine import OPS, Tensor, using_ops
+from tinygrad_gpt.engine.functional import grad as gradient
+from tinygrad_gpt.study.gradcheck import Draw
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install -e '.[oracle]'")
 F = torch.nn.functional
 
 LIMITS = {"float64": (1e-12, 1e-10), "float32": (1e-5, 1e-5)}  # forward, gradients
+FORMS = [(name, form) for name in sorted(OPS) for form in OPS[name].available(get_backend("numpy"))]
 
 
 def attention(q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
@@ -24,7 +28,7 @@ def attention(q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
     if causal:
         allowed = allowed.tril(m - n)
     if padding is not None:
-        allowed = allowed & padding[:, None, None, :]
+        allowed = allowed & padding.reshape(len(padding), 1, -1, m)
     scores = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).masked_fill(~allowed, -torch.inf)
     weights = torch.where(allowed.any(-1, keepdim=True), scores.softmax(-1).nan_to_num(0.0), torch.zeros_like(scores))
     return (weights if keep is None else weights * keep / (1 - p)) @ v
@@ -34,6 +38,11 @@ def self_attention(qkv, padding=None, keep=None, *, n_head, **settings):
     batch, length, width = qkv.shape
     q, k, v = qkv.reshape(batch, length, 3, n_head, -1).permute(2, 0, 3, 1, 4)
     return attention(q, k, v, padding, keep, **settings).permute(0, 2, 1, 3).reshape(batch, length, width // 3)
+
+
+def scatter(values, index, shape):
+    places = torch.arange(int(np.prod(shape))).reshape(shape)[index].reshape(-1)
+    return torch.zeros(int(np.prod(shape)), dtype=values.dtype).index_add(0, places, values.reshape(-1)).reshape(shape)
 
 
 def reduction(function, everything=None):
@@ -62,7 +71,7 @@ TORCH = {
     "softmax": lambda x, axis=-1: x.softmax(axis), "log_softmax": lambda x, axis=-1: x.log_softmax(axis),
     "reshape": lambda x, shape: x.reshape(shape),
     "transpose": lambda x, axes=None: x.permute(axes or tuple(range(x.ndim))[::-1]),
-    "slice": lambda x, index: x[index],
+    "slice": lambda x, index: x[index], "scatter": scatter, "erf": torch.erf,
     "concat": lambda *arrays, axis=0: torch.cat(arrays, axis),
     "stack": lambda *arrays, axis=0: torch.stack(arrays, axis),
     "broadcast_to": lambda x, shape: x.broadcast_to(shape),
@@ -84,12 +93,40 @@ def test_every_op_has_its_oracle():
 
 
 @pytest.mark.parametrize("dtype", LIMITS)
-@pytest.mark.parametrize("name", sorted(OPS))
-def test_op_on_its_samples(name, dtype):
+@pytest.mark.parametrize(("name", "form"), FORMS)
+def test_op_on_its_samples(name, form, dtype):
     for seed in range(3):
         for arguments, settings in samples(OPS[name], seed):
             arguments = [cast(a, dtype) for a in arguments]
-            compare_call(name, arguments, settings, *LIMITS[dtype])
+            with using_ops(form):
+                compare_call(name, arguments, settings, *LIMITS[dtype])
+
+
+@pytest.mark.parametrize("name", sorted(OPS))
+def test_second_derivatives_are_those_of_double_backward(name):
+    """The gradient of ⟨gradients, v⟩ with respect to the arguments and to the cotangent, float64."""
+    for seed in range(2):
+        for arguments, settings in samples(OPS[name], seed):
+            compare_second_derivatives(name, arguments, settings, Draw(seed + 10))
+
+
+def compare_second_derivatives(name, arguments, settings, draw):
+    wanted = [i for i, a in enumerate(arguments) if is_differentiated(OPS[name], i, a)]
+    ours = [Tensor(a, requires_grad=True) if i in wanted else a for i, a in enumerate(arguments)]
+    theirs = [to_torch(a, i in wanted) for i, a in enumerate(arguments)]
+    y, expected = OPS[name](*ours, **settings), TORCH[name](*theirs, **{k: to_torch(v) for k, v in settings.items()})
+    cotangent = draw.normal(*y.shape)
+    along = [draw.normal(*arguments[i].shape) for i in wanted]
+    u, torch_u = Tensor(cotangent, requires_grad=True), torch.tensor(cotangent, requires_grad=True)
+    first = gradient(y, [ours[i] for i in wanted], u, create_graph=True)
+    second = gradient(first, [*(ours[i] for i in wanted), u], along, allow_unused=True)
+    torch_first = torch.autograd.grad(expected, [theirs[i] for i in wanted], torch_u, create_graph=True)
+    torch_second = torch.autograd.grad(torch_first, [*(theirs[i] for i in wanted), torch_u],
+                                       [torch.tensor(v) for v in along], allow_unused=True)
+    for found, reference in zip([*first, *second], [*torch_first, *torch_second], strict=True):
+        reference = np.zeros(()) if reference is None else reference.numpy(force=True)
+        found = np.zeros(reference.shape) if found is None else found.numpy()
+        assert error(found, np.broadcast_to(reference, found.shape)) <= 1e-9
 
 
 def compare_call(name, arguments, settings, limit, grad_limit, cotangent=None):
@@ -292,9 +329,15 @@ def doubled(value, known):
 
 
 @pytest.mark.parametrize("dtype", LIMITS)
+@pytest.mark.parametrize("form", ["plain", "fast"])
 @pytest.mark.parametrize("name", OPINFO)
 @pytest.mark.filterwarnings("ignore:Casting complex", "ignore:op 'cross_entropy'")
-def test_opinfo(opinfo, name, dtype):
+def test_opinfo(opinfo, name, form, dtype):
+    with using_ops(form):
+        compare_opinfo(opinfo, name, form, dtype)
+
+
+def compare_opinfo(opinfo, name, form, dtype):
     info, count, inapplicable, worst = opinfo[name], 0, [], [0.0, 0.0]
     limit, grad_limit = LIMITS[dtype]
     torch.manual_seed(0)
@@ -323,13 +366,13 @@ def test_opinfo(opinfo, name, dtype):
             distance = error(found, nothing if grad is None else grad.numpy())
             assert distance <= grad_limit
             worst[1] = max(worst[1], distance)
-    print(f"{name} {dtype}: {count} samples compared, worst {worst[0]:.1e} forward, {worst[1]:.1e} gradient; "
+    print(f"{name} {form} {dtype}: {count} samples compared, worst {worst[0]:.1e} forward, {worst[1]:.1e} gradient; "
           f"{len(inapplicable)} not: {set(inapplicable)}")
     assert count >= 1
-    compared[name, dtype] = count
+    compared[name, form, dtype] = count
 
 
 def test_how_much_was_compared():
     """After the others, where all of them ran: no translation quietly declines its samples."""
     print(f"{sum(compared.values())} samples compared")
-    assert len(compared) < 2 * len(OPINFO) or sum(compared.values()) >= 550
+    assert len(compared) < 4 * len(OPINFO) or sum(compared.values()) >= 1100
