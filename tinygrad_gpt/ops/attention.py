@@ -58,7 +58,7 @@ def attention(xp, q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
     visible = visible_keys(xp, q.shape[2], k.shape[2], padding, causal)
     S = xp.where(visible, q @ k.swapaxes(-1, -2) * scale, float(xp.finfo(q.dtype).min))  # (B, H, n, m)
     E = xp.exp(S - S.max(axis=-1, keepdims=True)) * visible
-    A = E / xp.maximum(E.sum(axis=-1, keepdims=True), float(xp.finfo(q.dtype).tiny))  # a query that sees no key: 0
+    A = E / xp.maximum(E.sum(axis=-1, keepdims=True), 1)  # the largest E is 1, but a query that sees no key has 0
     U = A if keep is None else A * keep * (1 / (1 - p))
 
     def grads(g):
