@@ -1,42 +1,52 @@
-"""Broken copies of an op: one small change in the code of its pullbacks, made on the syntax tree."""
+"""Broken copies of an op: one small change in the code of a form's pullbacks, made on the syntax tree."""
 
 import ast
+import copy
 import functools
 import inspect
 import textwrap
 from collections.abc import Iterator
 
 from tinygrad_gpt.engine import Op
+from tinygrad_gpt.engine.registry import Form
 
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult}
 COMPARISONS = {ast.Gt: ast.Lt, ast.Lt: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.GtE: ast.Lt, ast.LtE: ast.Gt}
 
 
-def mutants(op: Op) -> Iterator[tuple[str, Op]]:
-    """Pairs (what was changed, the changed op)."""
-    yield from _whole(op)
-    for owner in (op.function, *_helpers(op.function)):
+MAKE_GRADIENTS = ("_grads", "_slope", "_target", "_product")  # ends of names of helpers that do, of fast forms
+
+
+def mutants(op: Op, form: str) -> Iterator[tuple[str, Op]]:
+    """Pairs (what was changed, the op with a changed form, "plain" or "fast")."""
+    yield from _whole(op, form)
+    function = getattr(op, form).function
+    for owner in (function, *_helpers(function)):
         tree = _tree(owner)
         for node, statement in _rule(tree, owner):
             text, line = ast.unparse(node), ast.unparse(statement)
+            line = line.split("\n")[0] if isinstance(statement, ast.For) else line
             for change, replacement in _changes(node, _values(tree, owner)):
                 restore = _put(tree, node, replacement or ast.Pass())
-                mutant = _rebuilt(op, owner, tree)
+                mutant = _rebuilt(op, form, owner, tree)
                 restore()
                 yield f"{change}: {text if text == line else f'{text} in {line}'}", mutant
 
 
-def _whole(op):
+def _whole(op, form):
     """Changes of the op as a whole: sum-down forgotten, pullbacks in the wrong places."""
+    function = getattr(op, form).function
     if op.broadcasts:
-        yield "broadcasting is not undone", Op(op.function, op.samples, op.errors, op.composed, broadcasts=False)
+        mutant = _with_form(op, form, function)
+        mutant.broadcasts = False
+        yield "broadcasting is not undone", mutant
     if len(op.arguments) > 1:
-        @functools.wraps(op.function)
+        @functools.wraps(function)
         def exchanged(xp, *arrays, **settings):
-            y, pullbacks = op.function(xp, *arrays, **settings)
+            y, pullbacks = function(xp, *arrays, **settings)
             return y, (lambda g: _backwards(pullbacks(g))) if callable(pullbacks) else _backwards(pullbacks)
 
-        yield "pullbacks exchanged", _renamed(op, exchanged)
+        yield "pullbacks exchanged", _with_form(op, form, exchanged)
 
 
 def _backwards(parts):
@@ -45,9 +55,13 @@ def _backwards(parts):
     return [part if part is None else next(there) for part in parts]
 
 
-def _renamed(op, function):
-    mutant = Op(op.function, op.samples, op.errors, op.composed, op.broadcasts)
-    mutant.function = function
+def _with_form(op, form, function):
+    """A copy of the op with another function for a form."""
+    mutant, original = copy.copy(op), getattr(op, form)
+    changed = copy.copy(original)
+    changed.function = function
+    setattr(mutant, form, changed)
+    assert isinstance(changed, Form)
     return mutant
 
 
@@ -59,18 +73,26 @@ def _tree(function):
 
 
 def _pullbacks(tree, owner):
-    if owner.__name__.endswith(("_grads", "_slope")):
+    if owner.__name__.endswith(MAKE_GRADIENTS):
         return [tree.body[0]]
     return [n for n in tree.body[0].body if isinstance(n, ast.FunctionDef)]
 
 
 def _helpers(function):
-    """Functions that make gradients: …_grads, where a pullback calls them, and …_slope, on the way forward."""
-    tree = _tree(function)
-    in_pullbacks = set().union(*(_called(pullback) for pullback in _pullbacks(tree, function)))
-    names = {name for name in in_pullbacks if name.endswith("_grads")}
-    names |= {name for name in _called(tree) if name.endswith("_slope")}
-    return [function.__globals__[name] for name in sorted(names)]
+    """The helpers of a function that make gradients, whether it calls them itself or through others of its file."""
+    return [helper for helper in _all_called(function) if helper.__name__.endswith(MAKE_GRADIENTS)]
+
+
+def _all_called(function):
+    """The functions of its file that a function calls, and those that these call, outer ones last."""
+    found, todo = [], [function]
+    while todo:
+        names = sorted(_called(_tree(todo.pop())))
+        new = [f for name in names if inspect.isfunction(f := function.__globals__.get(name))
+               and f.__module__ == function.__module__ and f not in found]
+        found += new
+        todo += new
+    return found[::-1]
 
 
 def _called(tree):
@@ -171,11 +193,14 @@ def _put(tree, target, replacement):
     raise AssertionError("not in the tree")
 
 
-def _rebuilt(op, owner, tree):
+def _rebuilt(op, form, owner, tree):
     """The op with the mutated code, in a copy of its module."""
+    function = getattr(op, form).function
     namespace = dict(owner.__globals__)
     code = compile(ast.fix_missing_locations(tree), f"<mutant of {op.name}>", "exec")
     exec(code, namespace)
-    if owner is not op.function:
-        exec(compile(_tree(op.function), f"<mutant of {op.name}>", "exec"), namespace)
-    return _renamed(op, namespace[op.function.__name__])
+    if owner is not function:
+        for caller in (*_all_called(function), function):  # again, so that they call the changed one
+            if caller is not owner:
+                exec(compile(_tree(caller), f"<mutant of {op.name}>", "exec"), namespace)
+    return _with_form(op, form, namespace[function.__name__])

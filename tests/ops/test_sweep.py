@@ -12,6 +12,7 @@ from checks import (
     error,
     fields,
     forms_agree,
+    forms_agree_in_small_parts,
     forms_of,
     is_differentiated,
     is_float,
@@ -77,6 +78,12 @@ def test_derivatives_over_many_draws(name, form):
 @pytest.mark.parametrize("name", SEVERAL)
 def test_all_forms_agree(name, seed):
     forms_agree(OPS[name], seed)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if OPS[name].fast])
+def test_fast_forms_agree_in_small_parts(name):
+    for seed in range(3):
+        forms_agree_in_small_parts(OPS[name], seed)
 
 
 def test_every_fast_and_composed_form_is_of_a_registered_op():
