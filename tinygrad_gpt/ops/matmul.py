@@ -16,7 +16,8 @@ def _check_product(a, b):
 
 @op(samples=lambda r: [(r.normal(2, 3), r.normal(3, 4)), (r.normal(2, 2, 3), r.normal(2, 3, 2)),
                        (r.normal(2, 1, 2, 3), r.normal(3, 3, 2)), (r.normal(3), r.normal(3)),
-                       (r.normal(2, 3), r.normal(3)), (r.normal(3), r.normal(2, 3, 4)), (r.normal(2, 2, 3), r.normal(3))],
+                       (r.normal(2, 3), r.normal(3)), (r.normal(3), r.normal(2, 3, 4)),
+                       (r.normal(2, 2, 3), r.normal(3))],
     errors=lambda r: [((r.normal(2, 3), r.normal(4, 2)), "last axis of a is 3 (a is (2, 3)) but b expects 4"),
                       ((r.normal(), r.normal(2)), "needs at least one axis")],
     check=_check_product, broadcasts=True)
