@@ -15,7 +15,8 @@ import tiny
 from tinygrad_gpt import files
 from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.recipes.pretraining import pretrain as recipe
-from tinygrad_gpt.recipes.pretraining import run as pretrain_run
+from tinygrad_gpt.recipes.pretraining import task as pretrain_task
+from tinygrad_gpt.runs import run as runs
 from tinygrad_gpt.runs.folder import holds_run
 
 STEPS = 60
@@ -36,8 +37,8 @@ def die(*args, **settings):
 
 def die_inside(step):
     """Let this process be killed in the middle of what the step has to do."""
-    train_step, measure_perplexity = recipe.train_step, recipe.measure_perplexity
-    checkpoint = pretrain_run.Run.checkpoint
+    train_step, measure_perplexity = runs.train_step, pretrain_task.measure_perplexity
+    checkpoint = runs.Run.checkpoint
     now = [0]
 
     def training(losses, optimizer, *args):
@@ -57,7 +58,7 @@ def die_inside(step):
             die_at_operation(2 * step // 5)  # 2 to 24: in the curves, the samples and the state
         checkpoint(run, log)
 
-    recipe.train_step, recipe.measure_perplexity, pretrain_run.Run.checkpoint = training, evaluating, saving
+    runs.train_step, pretrain_task.measure_perplexity, runs.Run.checkpoint = training, evaluating, saving
 
 
 def die_at_operation(k):
@@ -86,7 +87,7 @@ def go_on(folder, config, step, inside):
 
 
 def main(folder, places):
-    pretrain_run.draw_curves = lambda path, *args, **settings: files.write_atomic(path, repr(args).encode())
+    pretrain_task.draw_curves = lambda path, *args, **settings: files.write_atomic(path, repr(args).encode())
     native._verify = lambda path: None  # reading back takes most of the time of these runs, and is tested elsewhere
     tiny.language_model().tokenizer.save(folder / "vocabulary.json")
     config = settings(folder)

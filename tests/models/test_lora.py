@@ -6,10 +6,10 @@ import pytest
 from tinygrad_gpt import no_grad, ops
 from tinygrad_gpt.backend import default_backend, use_backend
 from tinygrad_gpt.engine import composed_ops
-from tinygrad_gpt.errors import CheckpointError, UsageError
+from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
-from tinygrad_gpt.models.lora import BLOCK_LAYERS, LoRALinear, apply_lora, load_adapter, merge_lora, save_adapter
+from tinygrad_gpt.models.lora import BLOCK_LAYERS, LoRALinear, apply_lora, merge_lora
 from tinygrad_gpt.nn import Linear, init
 from tinygrad_gpt.optim import AdamW
 from tinygrad_gpt.study import view_tape
@@ -148,24 +148,6 @@ def test_every_backend_learns_alike(backend):
     np.testing.assert_allclose(scores(model), learned, rtol=1e-5, atol=1e-5)
     use_backend("numpy")
     np.testing.assert_allclose(scores(trained()), learned, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("targets", [ALL, ("q", "v")])
-def test_an_adapter_is_saved_alone_and_comes_back(targets, tmp_path):
-    model = trained(targets)
-    path = tmp_path / "adapter.h5"
-    save_adapter(path, model, rank=4, alpha=8, targets=targets)
-    again = classifier()
-    load_adapter(path, again)
-    assert np.array_equal(scores(again), scores(model))
-    assert path.stat().st_size < 0.7 * sum(array.nbytes for array in model.state_dict().values())
-
-
-def test_an_adapter_of_another_base_is_refused(tmp_path):
-    path = tmp_path / "adapter.h5"
-    save_adapter(path, trained(), rank=4, alpha=8, targets=ALL)
-    with pytest.raises(CheckpointError, match=r"adapter.h5\): it belongs to other base weights; give the model that"):
-        load_adapter(path, classifier(seed=1))
 
 
 @pytest.mark.parametrize(("rank", "targets", "message"), [(0, ALL, "rank is 0"), (4, ("mlp",), "is called 'mlp'")])

@@ -1,15 +1,13 @@
 """What `finetune instructions` and `finetune preferences` share: their options, and how a run is shown."""
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tinygrad_gpt.cli.failures import stops_wait
-from tinygrad_gpt.cli.options import NonNegativeInt, PositiveFloat, PositiveInt, Settings, UnitInterval, echo
-from tinygrad_gpt.cli.progress import progress_shown
+from tinygrad_gpt.cli.options import NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval, echo
+from tinygrad_gpt.cli.resuming import given_settings, require, resumable
 from tinygrad_gpt.cli.sections import precision_option, section
 from tinygrad_gpt.cli.show import note_half_precision
 
@@ -72,36 +70,15 @@ def tune(ctx: click.Context, kind: type, start: Callable, go_on: Callable, out: 
         kind: the config dataclass.
         start, go_on: the recipe's two functions.
     """
-    needed = {"out": out} if resume else {"data": settings["data"], "out": out}
-    for name, value in needed.items():
-        if value is None:
-            raise click.MissingParameter(ctx=ctx, param=next(p for p in ctx.command.params if p.name == name))
+    require(ctx, **({} if resume else {"data": settings["data"]}), out=out)
     assert out is not None
     note_half_precision(settings["precision"])
-    given = {name: value for name, value in settings.items()
-             if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT}
-    with stops_wait(f"the run can be resumed; go on with: {_resume_command(ctx, out)}") as stop_here, \
-            progress_shown() as show:
-
-        def report(progress: Any) -> None:
-            show(progress)
-            stop_here()
-
+    with resumable(ctx, out) as (report, stop_here):
         if resume:
-            saved = go_on(out, given, report=report, ready=stop_here)
+            saved = go_on(out, given_settings(ctx, settings), report=report, ready=stop_here)
         else:
             saved = start(kind(**settings), out, report=report, ready=stop_here)
     echo("\n".join(_summary(ctx, out, saved)))
-
-
-def _resume_command(ctx: click.Context, out: Path) -> str:
-    """What to type to go on, with the settings that are not the run's own."""
-    common: Settings = ctx.obj
-    words = [*shlex.split(ctx.command_path), "--resume", "--out", str(out)]
-    words += ["--backend", common.backend] if common.backend != "numpy" else []
-    words += ["--threads", str(common.threads)] if common.threads else []
-    words += ["--ops", common.ops] if common.ops else []
-    return shlex.join(words)
 
 
 def _summary(ctx: click.Context, out: Path, saved: Any) -> list[str]:
@@ -112,7 +89,6 @@ def _summary(ctx: click.Context, out: Path, saved: Any) -> list[str]:
               for name, key in zip(names, figures["before"], strict=True)]
     files = ["model.h5", "log.jsonl", "curves.png"]
     files += ["samples.txt"] if (out / "samples.txt").exists() else []
-    files += ["adapter.h5"] if figures["config"]["train"] == "lora" else []
     program = ctx.find_root().info_name
     return [*lines, f"Written to {out}: {', '.join(files)}",
             f"Use it: {program} respond --model {out} INSTRUCTION",

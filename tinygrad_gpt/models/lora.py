@@ -2,32 +2,27 @@
 
     y = x W + b + (alpha / rank) · x A B,   A (n_in, rank), B (rank, n_out), B = 0 at the start
 
-Source: Hu et al. 2021, arXiv:2106.09685. The reference of the project multiplies by alpha alone, which changes the
-learning rate with the rank; its runs are met with alpha times rank in the place of its alpha.
+Source: Hu et al. 2021, arXiv:2106.09685. The code of Raschka's book multiplies by alpha alone, which changes the
+learning rate with the rank; to reproduce its runs pass alpha · rank.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.backend import backend_of
-from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.engine.tensor import Tensor
-from tinygrad_gpt.errors import CheckpointError, UsageError
+from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.nn import Linear, Module, Parameter
 from tinygrad_gpt.nn.precision_casts import lowered
 
 __all__ = [
-    "BLOCK_LAYERS", "LoRALinear", "LowRank", "apply_lora", "load_adapter", "merge_lora", "save_adapter",
-    "uniform_by_inputs",
+    "BLOCK_LAYERS", "LoRALinear", "LowRank", "apply_lora", "merge_lora", "uniform_by_inputs",
 ]
 
 BLOCK_LAYERS = ("q", "k", "v", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")  # q, k and v are the thirds of attn.c_attn
-_KIND = "lora adapter"
 
 
 class LowRank(Module):
@@ -147,33 +142,6 @@ def merge_lora(model: Module) -> None:
             setattr(parent, attribute, layer.merged())
 
 
-def save_adapter(path: str | Path, model: Module, *, rank: int, alpha: float, targets: Sequence[str]) -> None:
-    """Write the updates alone, and a classifier's head, with the digest of the weights that they belong to."""
-    own, base = _divided(model)
-    native.save(path, own, {"kind": _KIND, "rank": rank, "alpha": alpha, "targets": list(targets),
-                            "base": _digest(base)})
-
-
-def load_adapter(path: str | Path, model: Module) -> None:
-    """Give a model the updates that `save_adapter` wrote.
-
-    Args:
-        model: of the same base and, for a classifier, as many classes; without updates yet.
-
-    Raises:
-        CheckpointError: "cannot load adapter (run/adapter.h5): it belongs to other base weights; …".
-    """
-    checkpoint = native.load(path)
-    metadata = checkpoint.metadata
-    if metadata.get("kind") != _KIND:
-        raise CheckpointError(f"cannot load adapter ({path}): it is a {metadata.get('kind')}; give an adapter.h5")
-    if metadata["base"] != _digest(_divided(model)[1]):
-        raise CheckpointError(f"cannot load adapter ({path}): it belongs to other base weights; "
-                              "give the model that it was trained on")
-    apply_lora(model, metadata["rank"], metadata["alpha"], metadata["targets"])
-    model.load_state_dict(_divided(model)[1] | checkpoint.tensors)
-
-
 def _linear_layers(model: Module) -> Iterator[tuple[str, Module, str, Linear]]:
     """Name, parent, attribute in it, and layer."""
     for prefix, parent in model.named_modules():
@@ -187,18 +155,3 @@ def _parts(name: str, targets: Sequence[str]) -> list[bool]:
     if name.endswith("attn.c_attn"):
         return [part in targets for part in "qkv"]
     return [any(name == target or name.endswith(f".{target}") for target in targets)]
-
-
-def _divided(model: Module) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """What an adapter holds, and the base weights."""
-    state = model.state_dict()
-    own = {name: array for name, array in state.items() if ".lora." in name or name.startswith("score.")}
-    return own, {name: array for name, array in state.items() if name not in own}
-
-
-def _digest(weights: dict[str, np.ndarray]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(weights):
-        digest.update(f"{name} {weights[name].dtype} {weights[name].shape}".encode())
-        digest.update(np.ascontiguousarray(weights[name]).data)
-    return digest.hexdigest()

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,48 @@ from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.files import append_line, write_atomic
 from tinygrad_gpt.runs.progress import Progress
 
-__all__ = ["Log", "States", "holds_run", "read_run", "run_digest", "write_run"]
+__all__ = ["Log", "States", "check_given", "holds_run", "read_run", "refuse_second_run", "run_digest", "write_run",
+           "write_samples"]
 
 RUN_FILE = "config.json"
 STATE_FILES = ("state-a.h5", "state-b.h5")
 
 
 def holds_run(folder: str | Path) -> bool:
-    """Was a run started in this folder, and got so far that it can be resumed?"""
+    """Whether the folder holds a run that can be resumed."""
     return (Path(folder) / RUN_FILE).exists()
+
+
+def refuse_second_run(folder: str | Path) -> None:
+    """Refuse to start a run where one is.
+
+    Raises:
+        UsageError: "cannot start (run): a run is already there; resume it or choose another folder".
+    """
+    if holds_run(folder):
+        raise UsageError(f"cannot start ({folder}): a run is already there; resume it or choose another folder")
+
+
+def check_given(folder: str | Path, config: Any, given: Mapping[str, Any]) -> None:
+    """Refuse settings that are not the run's: they would change it silently.
+
+    Args:
+        config: of the run.
+        given: settings by name, paths as `absolute` makes them.
+
+    Raises:
+        UsageError: "cannot resume (run): lr is 0.1, but the run has 0.002; leave it out, or start a new run …".
+    """
+    for name, value in given.items():
+        if value != getattr(config, name):
+            raise UsageError(f"cannot resume ({folder}): {name} is {value}, but the run has {getattr(config, name)}; "
+                             "leave it out, or start a new run in another folder")
+
+
+def write_samples(folder: Path, log: Sequence[Progress]) -> None:
+    """Write samples.txt, all texts that the model wrote so far."""
+    texts = [f"--- after step {entry.step:,}\n\n{text}\n" for entry in log for text in entry.samples]
+    write_atomic(folder / "samples.txt", "\n".join(texts).encode(errors="replace"))
 
 
 def write_run(folder: str | Path, run: Mapping[str, Any]) -> None:

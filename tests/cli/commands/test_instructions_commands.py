@@ -64,7 +64,7 @@ def test_a_run_says_what_it_did_and_how_to_use_it(args, tmp_path, capsys):
     assert f"validation loss: {figures['before']['validation_loss']:.4f} before, " in out
     assert f"{figures['after']['validation_loss']:.4f} after" in out
     written = lines[-3].split(": ")[1].split(", ")
-    assert set(written) == {"model.h5", "log.jsonl", "curves.png", "samples.txt", "adapter.h5"}
+    assert set(written) == {"model.h5", "log.jsonl", "curves.png", "samples.txt"}
     assert all((run / name).is_file() for name in written)
     assert lines[-2] == f"Use it: python cli.py respond --model {run} INSTRUCTION"
     assert err.startswith("step 3 of 3: loss ")

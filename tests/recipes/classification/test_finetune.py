@@ -15,7 +15,6 @@ from tinygrad_gpt.data.classification import read_labelled
 from tinygrad_gpt.errors import DataError, ResourceError, UsageError
 from tinygrad_gpt.files import run_lock
 from tinygrad_gpt.models.classifier import GPT2Classifier
-from tinygrad_gpt.models.lora import load_adapter, merge_lora
 from tinygrad_gpt.recipes.classification import finetune as finetune_recipe
 from tinygrad_gpt.recipes.classification import inputs
 from tinygrad_gpt.recipes.classification.classify import classify
@@ -249,16 +248,15 @@ def test_texts_one_by_one_are_a_batch(config, tmp_path):
     assert [p.norm for p in alone] == pytest.approx([p.norm for p in together], rel=1e-4)
 
 
-def test_lora_writes_an_adapter_that_gives_the_same_model(config, tmp_path):
+def test_lora_trains_its_updates_and_saves_them_merged(config, tmp_path):
     result = finetune_classifier(replace(config, **PLAIN, train="lora", rank=4, alpha=8), tmp_path / "run")
-    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES | {"adapter.h5"}
-    model = GPT2Classifier(load_model(config.base).transformer, 3, reading=result.saved.classifier.reading)
-    load_adapter(tmp_path / "run" / "adapter.h5", model)
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
     # In each of two blocks A (16, 4) and B (4, 16) for q, k, v and c_proj, 4 · (16 + 64) for each layer of the MLP.
     assert result.trained == 2 * (4 * 4 * 32 + 2 * 4 * 80) + 16 * 3 + 3
-    merge_lora(model)
-    for name, array in model.state_dict().items():
-        np.testing.assert_allclose(array, result.saved.model.state_dict()[name], rtol=1e-6, atol=1e-7)
+    saved, base = load_model(tmp_path / "run").model.state_dict(), load_model(config.base).transformer.state_dict()
+    changed = {name for name in base if not np.array_equal(base[name], saved[f"transformer.{name}"])}
+    assert changed == {f"h.{i}.{layer}.weight" for i in range(2)
+                       for layer in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")}
 
 
 def test_the_book_s_head_is_torch_s(config, tmp_path):

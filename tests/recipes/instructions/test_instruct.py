@@ -9,7 +9,6 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import tiny
 from run_folders import assert_same_run, log_of, undrawn_pictures
@@ -19,7 +18,6 @@ from tinygrad_gpt.backend import use_backend
 from tinygrad_gpt.data.instructions import Instruction, collate
 from tinygrad_gpt.data.prompt_styles import STYLES
 from tinygrad_gpt.errors import CheckpointError, DataError, ResourceError, UsageError
-from tinygrad_gpt.models.lora import load_adapter, merge_lora
 from tinygrad_gpt.recipes.instructions import tuning
 from tinygrad_gpt.recipes.instructions.instruct import (
     InstructConfig,
@@ -66,9 +64,9 @@ def run(request, config, tmp_path_factory):
 
 
 def test_a_run_learns_and_leaves_its_files(run):
-    config, whole, _ = run
+    _, whole, _ = run
     log, saved = log_of(whole), load_model(whole)
-    assert {path.name for path in whole.iterdir()} == FILES | ({"adapter.h5"} if config.train == "lora" else set())
+    assert {path.name for path in whole.iterdir()} == FILES
     assert [line["step"] for line in log] == list(range(1, 7))  # 17 entries, 3 a batch, 2 batches a step, 2 epochs
     assert [line["step"] for line in log if line["scores"]] == [2, 4, 6]
     assert saved.provenance["after"] == log[-1]["scores"]
@@ -144,15 +142,6 @@ def test_a_finished_run_is_resumed_without_change(run, tmp_path):
     before = {path.name: path.stat().st_mtime_ns for path in again.iterdir()}
     assert resume_instructions(again).provenance == load_model(run[1]).provenance
     assert {path.name: path.stat().st_mtime_ns for path in again.iterdir()} == before
-
-
-def test_an_adapter_on_its_base_is_the_tuned_model(config, tmp_path):
-    saved = finetune_instructions(replace(config, train="lora", epochs=1), tmp_path)
-    base = load_model(config.base).model
-    load_adapter(tmp_path / "adapter.h5", base)
-    merge_lora(base)
-    for name, array in base.state_dict().items():
-        np.testing.assert_array_equal(saved.model.state_dict()[name], array, err_msg=name)
 
 
 def test_what_stands_in_the_way_is_named(run, config, tmp_path):

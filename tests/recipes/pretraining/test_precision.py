@@ -10,7 +10,7 @@ import pytest
 from run_folders import assert_same_run, log_of, undrawn_pictures
 
 from tinygrad_gpt.checkpoints import native
-from tinygrad_gpt.recipes.pretraining import run as pretrain_run
+from tinygrad_gpt.recipes.pretraining import task as pretrain_task
 from tinygrad_gpt.recipes.pretraining.pretrain import PretrainConfig, pretrain, resume
 from tinygrad_gpt.runs.saved_model import load_model
 from tinygrad_gpt.train import loss_scale
@@ -23,7 +23,7 @@ BOUNDS = {"tf32": 0.001, "bfloat16": 0.006, "float16": 0.004}
 
 @pytest.fixture(autouse=True, scope="module")
 def plain_pictures():
-    with undrawn_pictures(pretrain_run):
+    with undrawn_pictures(pretrain_task):
         yield
 
 

@@ -18,7 +18,7 @@ from tinygrad_gpt.data.pretraining import consecutive_batch
 from tinygrad_gpt.errors import DataError, ResourceError, UsageError
 from tinygrad_gpt.figures.perplexity import measure_perplexity
 from tinygrad_gpt.recipes.pretraining import pretrain as recipe
-from tinygrad_gpt.recipes.pretraining import run as pretrain_run
+from tinygrad_gpt.recipes.pretraining import task as pretrain_task
 from tinygrad_gpt.recipes.pretraining.pretrain import PretrainConfig, pretrain, resume
 from tinygrad_gpt.runs.folder import holds_run
 from tinygrad_gpt.runs.saved_model import load_model, save_model
@@ -50,7 +50,7 @@ def run(config, tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="module")
 def plain_pictures():
-    with undrawn_pictures(pretrain_run):
+    with undrawn_pictures(pretrain_task):
         yield
 
 
@@ -182,7 +182,7 @@ def test_epochs_go_over_every_window_once(config, tmp_path, monkeypatch):
         seen.extend(map(tuple, ids.tolist()))
         return ids, targets
 
-    monkeypatch.setattr(recipe, "consecutive_batch", watched)
+    monkeypatch.setattr(pretrain_task, "consecutive_batch", watched)
     saved = pretrain(replace(config, data=(str(text),), windows="consecutive", stride=4, steps=None, epochs=2,
                              batch_size=1, accumulate=2, save_every=100, sample=()), tmp_path / "run")
     tokens = np.load(tmp_path / "run" / "tokens.npy")

@@ -18,7 +18,7 @@ from tinygrad_gpt import files
 from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.errors import CheckpointError, DataError, NonFiniteError, TinygradError, UsageError
 from tinygrad_gpt.files import run_lock
-from tinygrad_gpt.recipes.pretraining import run as pretrain_run
+from tinygrad_gpt.recipes.pretraining import task as pretrain_task
 from tinygrad_gpt.recipes.pretraining.pretrain import PretrainConfig, pretrain, resume
 from tinygrad_gpt.runs.folder import States, holds_run
 from tinygrad_gpt.runs.saved_model import load_model
@@ -29,7 +29,7 @@ STATES = ("state-a.h5", "state-b.h5")
 
 @pytest.fixture(autouse=True, scope="module")
 def quick_checkpoints():
-    with undrawn_pictures(pretrain_run), pytest.MonkeyPatch.context() as patch:
+    with undrawn_pictures(pretrain_task), pytest.MonkeyPatch.context() as patch:
         patch.setattr(native, "_verify", lambda path: None)  # reading back is tested elsewhere, too
         yield
 

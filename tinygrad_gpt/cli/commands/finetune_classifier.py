@@ -99,7 +99,6 @@ def command(ctx: click.Context, out: Path, **settings: Any) -> None:
         lines += [f"A bag of words with logistic regression on the same test texts: accuracy "
                   f"{result.baseline.accuracy:.4f}, F1 {result.baseline.f1:.4f}", ""]
     files = ["model.h5", "report.json", "log.jsonl", "curves.png", "confusion.png"]
-    files += ["adapter.h5"] if config.train == "lora" else []
     lines += [f"Written to {out}: {', '.join(files)}",
               f"Use it: {ctx.find_root().info_name} classify --model {out} TEXT"]
     echo("\n".join(lines))

@@ -1,27 +1,25 @@
 """`pretrain`: a language model from plain text."""
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinygrad_gpt.cli.failures import stops_wait
 from tinygrad_gpt.cli.options import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    Settings,
     UnitInterval,
     common_options,
     echo,
 )
-from tinygrad_gpt.cli.progress import PreparationLines, progress_shown
+from tinygrad_gpt.cli.progress import PreparationLines
+from tinygrad_gpt.cli.resuming import given_settings, require, resumable
 from tinygrad_gpt.cli.sections import SectionedCommand, precision_option, section
 from tinygrad_gpt.cli.show import note_half_precision
 
 if TYPE_CHECKING:
-    from tinygrad_gpt.runs.progress import Preparation, Progress
+    from tinygrad_gpt.runs.progress import Preparation
 
 __all__ = ["command"]
 
@@ -88,39 +86,22 @@ def command(ctx: click.Context, out: Path, resume: bool, **settings: Any) -> Non
     """Train a language model on plain text."""
     from tinygrad_gpt.recipes.pretraining import pretrain as recipe
 
-    given = {name: value for name, value in settings.items()
-             if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT}
-    if not resume and not settings["data"]:
-        raise click.MissingParameter(ctx=ctx, param=next(p for p in command.params if p.name == "data"))
+    if not resume:
+        require(ctx, data=settings["data"])
     note_half_precision(settings["precision"])
     show_preparation = PreparationLines()
-    with stops_wait(f"the run can be resumed; go on with: {_resume_command(ctx, out)}") as stop_here, \
-            progress_shown() as show:
+    with resumable(ctx, out) as (report, stop_here):
 
         def prepare(preparation: "Preparation") -> None:
             show_preparation(preparation)
             if preparation.what == "training":
                 stop_here()
 
-        def report(progress: "Progress") -> None:
-            show(progress)
-            stop_here()
-
         if resume:
-            saved = recipe.resume(out, given, report=report, prepare=prepare)
+            saved = recipe.resume(out, given_settings(ctx, settings), report=report, prepare=prepare)
         else:
             saved = recipe.pretrain(recipe.PretrainConfig(**settings), out, report=report, prepare=prepare)
     echo("\n".join(_summary(ctx, out, saved.provenance)))
-
-
-def _resume_command(ctx: click.Context, out: Path) -> str:
-    """What to type to go on, with the settings that are not the run's own."""
-    common: Settings = ctx.obj
-    words = [*shlex.split(ctx.find_root().info_name or ""), "pretrain", "--resume", "--out", str(out)]
-    words += ["--backend", common.backend] if common.backend != "numpy" else []
-    words += ["--threads", str(common.threads)] if common.threads else []
-    words += ["--ops", common.ops] if common.ops else []
-    return shlex.join(words)
 
 
 def _summary(ctx: click.Context, out: Path, figures: dict[str, Any]) -> list[str]:

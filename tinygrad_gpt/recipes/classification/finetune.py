@@ -1,9 +1,8 @@
 """Finetune a GPT-2 to classify texts: read, split, encode, train, judge, save."""
 
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,10 +19,9 @@ from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.figures.classification import Report, judge
 from tinygrad_gpt.figures.pictures import draw_confusion, draw_curves
-from tinygrad_gpt.files import append_line, run_lock, write_atomic
+from tinygrad_gpt.files import run_lock, write_atomic
 from tinygrad_gpt.models.classifier import GPT2Classifier
-from tinygrad_gpt.models.gpt2 import seed_dropout
-from tinygrad_gpt.models.lora import merge_lora, save_adapter
+from tinygrad_gpt.models.lora import merge_lora
 from tinygrad_gpt.nn.precision_casts import raised
 from tinygrad_gpt.optim import AdamW, warmup_cosine
 from tinygrad_gpt.recipes.classification.baselines import bag_of_words
@@ -31,10 +29,11 @@ from tinygrad_gpt.recipes.classification.classify import predict
 from tinygrad_gpt.recipes.classification.config import TRAINED, FinetuneConfig
 from tinygrad_gpt.recipes.classification.inputs import Texts, inputs_of, memory_kept
 from tinygrad_gpt.recipes.classification.starting_model import base_has_seen_test, load_base, with_head
+from tinygrad_gpt.runs.folder import Log
 from tinygrad_gpt.runs.progress import Preparation, Progress
+from tinygrad_gpt.runs.run import Task, loss_scale_of, steps
 from tinygrad_gpt.runs.saved_model import SavedModel, model_file, origin, save_model
 from tinygrad_gpt.text import Tokenizer
-from tinygrad_gpt.train import LossScale, train_step
 from tinygrad_gpt.train.memory import check_memory, memory_estimate
 
 __all__ = ["FinetuneConfig", "FinetuneResult", "finetune_classifier", "memory_needed", "train_on_texts"]
@@ -68,7 +67,7 @@ class FinetuneResult:
 def finetune_classifier(config: FinetuneConfig, out: str | Path,
                         report: Callable[[Progress], None] = lambda progress: None,
                         prepare: Callable[[Preparation], None] = lambda preparation: None) -> FinetuneResult:
-    """Run the recipe; writes log.jsonl, model.h5, report.json, curves.png, confusion.png and, of LoRA, adapter.h5.
+    """Run the recipe; writes log.jsonl, model.h5, report.json, curves.png and confusion.png.
 
     Args:
         config: the run. Same config, machine and thread count: the same result, bit for bit.
@@ -90,20 +89,19 @@ def finetune_classifier(config: FinetuneConfig, out: str | Path,
     inputs = inputs_of(model, tokens, split.rows)
     out.mkdir(parents=True, exist_ok=True)
     with run_lock(out):
-        write_atomic(out / "log.jsonl", b"")  # an interrupted run may have left one
-        log = []
+        log = Log(out / "log.jsonl")  # an interrupted run may have left one, which begins anew
         with precision(config.precision):
-            for progress in _train(model, inputs, data.labels, split, config, prepare):
+            task = ClassificationTask(config, inputs, data.labels, split, prepare)
+            for progress in steps(task, task.optimizer(), loss_scale_of(task)):
                 log.append(progress)
-                append_line(out / "log.jsonl", json.dumps(asdict(progress)))
                 report(progress)
-        inputs = _as_saved(inputs, config, out)
+        inputs = _as_saved(inputs, config)
         training, validation, test = (judge(predict(inputs, part), data.labels[part], data.classes)
                                       for part in (split.train, split.validation, split.test))
         saved = SavedModel(model, tokenizer, tuple(data.classes), _provenance(config, tokenizer, test))
         result = FinetuneResult(saved, f"{data.counts}; {split}", trained, training, validation, test,
                                 bag_of_words(data, split), truncated, _caution(config, split))
-        _write(out, result, log)
+        _write(out, result, log.entries)
         save_model(out / "model.h5", saved, np.float16 if config.float16 else np.float32)
         return result
 
@@ -139,7 +137,8 @@ def train_on_texts(texts: Sequence[str], labels: np.ndarray, config: FinetuneCon
     model, tokens, _ = with_head(base, tokenizer, list(texts), everything.train, int(labels.max()) + 1, config)
     check_memory(memory_needed(model, tokens, config, everything), "train fewer blocks")
     with precision(config.precision):
-        for progress in _train(model, inputs_of(model, tokens, everything.rows), labels, everything, config):
+        task = ClassificationTask(config, inputs_of(model, tokens, everything.rows), labels, everything)
+        for progress in steps(task, task.optimizer(), loss_scale_of(task)):
             report(progress)
     if config.train == "lora":
         merge_lora(model)
@@ -162,12 +161,10 @@ def memory_needed(model: GPT2Classifier, tokens: Sequence[list[int]], config: Fi
         predicted=None if config.trains_language else 0, saves_state=False, precision=config.precision)
 
 
-def _as_saved(inputs: Texts, config: FinetuneConfig, out: Path) -> Texts:
+def _as_saved(inputs: Texts, config: FinetuneConfig) -> Texts:
     """The texts for the model as it will be read back: LoRA's updates merged, half precision rounded, in float32."""
     model = inputs.model
     if config.train == "lora":
-        targets = config.targets.split(",")
-        save_adapter(out / "adapter.h5", model, rank=config.rank, alpha=config.alpha, targets=targets)
         merge_lora(model)
     if config.float16:
         model.load_state_dict({name: array.astype(np.float16) for name, array in model.state_dict().items()})
@@ -192,30 +189,52 @@ def _provenance(config, tokenizer, test):
         "base_vocabulary": tokenizer.digest, "test_accuracy": test.accuracy, "test_f1": test.f1}
 
 
-def _train(model, inputs, labels, split, config, prepare=lambda preparation: None) -> Iterator[Progress]:
-    """Train, yielding after each step; the order of the texts is a function of (seed, epoch)."""
-    optimizer = AdamW(model.trainable(), config.lr, weight_decay=config.weight_decay,
-                      decayed_axes=2 if config.decay == "matrices" else 0)
-    fed = inputs if config.dropout == 0 else Texts(model, inputs.token_lists)  # what is random cannot be kept
-    epochs = [_steps(batches, config.accumulate) for batches in _epochs(inputs.lengths[split.train], config)]
-    total = sum(map(len, epochs))
-    scale = LossScale() if config.precision == "float16" else None
-    weights = _class_weights(labels[split.train], inputs) if config.class_weights == "balanced" else None
-    loss_of = partial(_loss, fed, labels, weights, config.trains_language)
-    computed = np.full_like(inputs.lengths, model.context) if model.reading.filled else inputs.lengths
-    started, seen, step = time.monotonic(), 0, 0
-    fed.prepare(split.train, lambda done, of: prepare(
-        Preparation("through the frozen blocks, once for all epochs", done, of, "texts")))
-    for steps in epochs:
-        for number, batches in enumerate(steps, start=1):
-            seed_dropout(model.train(), config.seed, step)
-            if config.schedule == "cosine":
-                optimizer.lr = warmup_cosine(step, total, peak=config.lr, warmup=total // 10)
-            loss, norm = train_step([partial(loss_of, split.train[positions]) for positions in batches],
-                                    optimizer, config.max_norm, f"step {step + 1}", model, scale)
-            step, seen = step + 1, seen + int(computed[split.train[np.concatenate(batches)]].sum())
-            scores = _scores(inputs, labels, split.validation) if number == len(steps) else {}
-            yield Progress(step, total, loss, norm, optimizer.lr, seen, time.monotonic() - started, scores)
+class ClassificationTask(Task):
+    """Epochs over the training texts; the order of the texts is a function of (seed, epoch).
+
+    Args:
+        config: the run.
+        inputs: all texts, with the model.
+        labels: (N,) the class of each text.
+        split: their parts.
+        prepare: called while the texts go through the frozen blocks.
+    """
+
+    def __init__(self, config: FinetuneConfig, inputs: Texts, labels: np.ndarray, split: Split,
+                 prepare: Callable[[Preparation], None] = lambda preparation: None):
+        self.config, self.inputs, self.labels, self.split = config, inputs, labels, split
+        self.model = inputs.model
+        # What is random cannot be kept.
+        self.fed = inputs if config.dropout == 0 else Texts(self.model, inputs.token_lists)
+        self.steps = [batches for epoch in _epochs(inputs.lengths[split.train], config)
+                      for batches in _steps(epoch, config.accumulate)]
+        self.total = len(self.steps)
+        self.weights = (_class_weights(labels[split.train], inputs) if config.class_weights == "balanced" else None)
+        computed = (np.full_like(inputs.lengths, self.model.context) if self.model.reading.filled else inputs.lengths)
+        self.seen = np.cumsum([computed[split.train[np.concatenate(batches)]].sum() for batches in self.steps])
+        self.fed.prepare(split.train, lambda done, of: prepare(
+            Preparation("through the frozen blocks, once for all epochs", done, of, "texts")))
+
+    def optimizer(self) -> AdamW:
+        return AdamW(self.model.trainable(), self.config.lr, weight_decay=self.config.weight_decay,
+                     decayed_axes=2 if self.config.decay == "matrices" else 0)
+
+    def rate(self, step: int) -> float:
+        if self.config.schedule == "constant":
+            return self.config.lr
+        return warmup_cosine(step, self.total, peak=self.config.lr, warmup=self.total // 10)
+
+    def losses(self, step: int) -> list[Callable[[], Tensor]]:
+        return [partial(_loss, self.fed, self.labels, self.weights, self.config.trains_language, self.split.train[rows])
+                for rows in self.steps[step]]
+
+    def tokens(self, done: int) -> int:
+        return int(self.seen[done - 1])
+
+    def scores(self, done: int) -> dict[str, float]:
+        """Figures on the validation texts at the end of an epoch."""
+        last = done % (self.total // self.config.epochs) == 0
+        return _scores(self.inputs, self.labels, self.split.validation) if last else {}
 
 
 def _epochs(lengths, config) -> list[list[np.ndarray]]:

@@ -268,8 +268,7 @@ def _done(run: _Run, title: str, shown: Shown) -> Measured:
         result.test.accuracy_interval, last["seconds"], last["tokens"], peak, result.trained,
         (words.accuracy, words.accuracy_interval) if words else None, _machine(), result.caution)
     write_atomic(folder / RUN_FILE, json.dumps({"run": run.notes, "measured": asdict(measured)}, indent=1).encode())
-    for name in ("model.h5", "adapter.h5"):
-        (folder / name).unlink(missing_ok=True)
+    (folder / "model.h5").unlink()
     return measured
 
 

@@ -1,0 +1,174 @@
+"""A training run: one loop, one folder, one log and one way to resume, whatever is trained.
+
+What differs between pretraining, classification, instructions and preferences is a `Task`: data, loss, scores, samples.
+Every step is a function of (seed, step) and of the state before it, so a run that was stopped, however, and is resumed
+is bit for bit the uninterrupted one.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_gpt.engine.tensor import Tensor
+from tinygrad_gpt.errors import CheckpointError
+from tinygrad_gpt.models.gpt2 import seed_dropout
+from tinygrad_gpt.optim import AdamW
+from tinygrad_gpt.runs.folder import Log, States, run_digest, write_run
+from tinygrad_gpt.runs.progress import Progress
+from tinygrad_gpt.train import LossScale, train_step
+
+__all__ = ["Run", "Task", "begin", "loss_scale_of", "part_of", "steps"]
+
+
+class Task:
+    """What a run trains, and for what. It is made from settings, data and a model before anything is trained.
+
+    Attributes:
+        config: its settings; the loop reads ``seed``, ``max_norm`` and ``precision``, and ``save_every`` of a run that
+            can be resumed.
+        model: what is trained.
+        total: optimiser steps of the whole run.
+    """
+
+    config: Any
+    model: Any
+    total: int
+
+    def optimizer(self) -> AdamW:
+        """The optimiser of the parameters that are trained."""
+        raise NotImplementedError
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        raise NotImplementedError
+
+    def losses(self, step: int) -> Sequence[Callable[[], Tensor]]:
+        """The micro-batches of a step: functions that run the model and return a loss ()."""
+        raise NotImplementedError
+
+    def tokens(self, done: int) -> int:
+        """Tokens that were computed in the first ``done`` steps."""
+        raise NotImplementedError
+
+    def scores(self, done: int) -> dict[str, float]:
+        """Figures of the model after ``done`` steps, by name; empty if none are due."""
+        raise NotImplementedError
+
+    def samples(self, done: int) -> list[str]:
+        """Texts that the model writes after ``done`` steps; empty if none are due."""
+        return []
+
+    def finished(self, done: int) -> bool:
+        """Whether the run ends after ``done`` steps."""
+        return done >= self.total
+
+    def logged(self, folder: Path, log: Sequence[Progress]) -> None:
+        """Called after every step, when it is in the log."""
+
+    def write(self, folder: Path, log: Sequence[Progress]) -> None:
+        """Write what the folder holds about the steps so far, before the state that vouches for it."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What the next step depends on besides optimiser and loss scale, by name."""
+        raise NotImplementedError
+
+    def restore(self, tensors: dict[str, np.ndarray]) -> None:
+        """Go back to a `state`, which is among these."""
+        raise NotImplementedError
+
+
+def part_of(tensors: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Those whose names begin with a prefix, under names without it."""
+    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+
+
+def loss_scale_of(task: Task) -> LossScale | None:
+    """The loss scale of a run in float16; None in other precisions."""
+    return LossScale() if task.config.precision == "float16" else None
+
+
+def steps(task: Task, optimizer: AdamW, loss_scale: LossScale | None) -> Iterator[Progress]:
+    """Do the steps that are left, and yield after each."""
+    started = time.monotonic()
+    while not task.finished(optimizer.steps):
+        step = optimizer.steps
+        losses = task.losses(step)
+        seed_dropout(task.model.train(), task.config.seed, step)
+        optimizer.lr = task.rate(step)
+        loss, norm = train_step(losses, optimizer, task.config.max_norm, f"step {step + 1}", task.model, loss_scale)
+        done = optimizer.steps
+        yield Progress(done, task.total, loss, norm, optimizer.lr, task.tokens(done), time.monotonic() - started,
+                       task.scores(done), task.samples(done))
+
+
+class Run:
+    """A task, its optimiser, and the folder that it can be resumed from.
+
+    Args:
+        folder: where it is.
+        notes: what its config.json holds, or will hold.
+        task: what is trained.
+    """
+
+    def __init__(self, folder: Path, notes: dict[str, Any], task: Task):
+        self.folder, self.task = folder, task
+        self.optimizer, self.loss_scale = task.optimizer(), loss_scale_of(task)
+        self._states = States(folder, run_digest(notes))
+
+    def save_state(self) -> None:
+        """Write all that the next step depends on."""
+        tensors = {**self.task.state()}
+        tensors |= {f"optimizer.{name}": array for name, array in self.optimizer.state_dict().items()}
+        if self.loss_scale:
+            tensors |= {f"loss_scale.{name}": array for name, array in self.loss_scale.state_dict().items()}
+        self._states.save(self.optimizer.steps, tensors)
+
+    def restore(self) -> None:
+        """Go back to the newest state.
+
+        Raises:
+            CheckpointError: as `States.load`; "cannot resume (run): the state lacks stale; …".
+        """
+        tensors = self._states.load()
+        if missing := sorted(set(self.task.state()) - set(tensors)):
+            raise CheckpointError(f"cannot resume ({self.folder}): the state lacks {', '.join(missing)}; start a new "
+                                  "run in another folder")
+        self.task.restore(tensors)
+        self.optimizer.load_state_dict(part_of(tensors, "optimizer."))
+        if self.loss_scale:
+            self.loss_scale.load_state_dict(part_of(tensors, "loss_scale."))
+
+    def checkpoint(self, log: Sequence[Progress]) -> None:
+        """Write what the folder holds about the steps so far, the state last."""
+        self.task.write(self.folder, log)
+        self.save_state()
+
+    def train(self, report: Callable[[Progress], None]) -> list[Progress]:
+        """Do the steps that are left; returns the log of all steps.
+
+        Args:
+            report: called after each step. If it raises, the state is saved first.
+        """
+        log = Log(self.folder / "log.jsonl", self.optimizer.steps)
+        for progress in steps(self.task, self.optimizer, self.loss_scale):
+            log.append(progress)
+            self.task.logged(self.folder, log.entries)
+            if progress.step % self.task.config.save_every == 0 or self.task.finished(progress.step):
+                self.checkpoint(log.entries)
+            try:
+                report(progress)
+            except BaseException:  # Ctrl-C among them
+                self.checkpoint(log.entries)
+                raise
+        return log.entries
+
+
+def begin(folder: Path, notes: dict[str, Any], task: Task) -> Run:
+    """A new run in a folder, which can be resumed from now on."""
+    run = Run(folder, notes, task)
+    run.save_state()
+    write_run(folder, notes)  # the last: what is there now can be resumed
+    return run
