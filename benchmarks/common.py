@@ -124,7 +124,7 @@ class Line:
 
     @property
     def met(self) -> bool:
-        """Is the goal reached?"""
+        """Whether the goal is reached."""
         value = self.ours if self.absolute else self.ratio
         return self.goal is not None and value is not None and value <= self.goal
 

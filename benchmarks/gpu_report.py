@@ -97,7 +97,7 @@ def _goals(found: Found) -> str:
 
 
 def _measured_goals(found: Found) -> Iterator[tuple[str, float, float | None, str, bool]]:
-    """What, the goal, what was measured, its format, and is more better?"""
+    """What it is, the goal, the measured value, its format, and whether more is better."""
     batch = max(found.get("training", {}).get("batches", {"16": 0}), key=int)
 
     def beside(precision, rival):

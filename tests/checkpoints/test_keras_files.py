@@ -45,7 +45,7 @@ def virtual(file):
     (lambda f: f.create_dataset(PLACE, (2**50,), "f4"), "does not lie in the file"),
     (lambda f: f.create_dataset(PLACE, (6, 24), "f4"), "does not lie in the file"),  # never written
     (lambda f: f.create_dataset(PLACE, data=h5py.Empty("f4")), "does not lie in the file"),
-    (lambda f: f.copy("transformer/tfgp_t2lm_head_model", "transformer/other"), "stands in it twice"),
+    (lambda f: f.copy("transformer/tfgp_t2lm_head_model", "transformer/other"), "is in it twice"),
     (lambda f: f.__setitem__("a\nb", np.zeros(3)), "is no name"),
 ])
 def test_hostile_data_sets(path, make, why):

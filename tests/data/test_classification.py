@@ -260,7 +260,7 @@ def test_labels_of_a_test_file_are_matched_by_name():
     data = labelled([f"text {i}" for i in range(30)], ["a", "b", "c"] * 10)
     joined, split = split_for_test(data, labelled(["x", "y"], ["c", "b"]), seed=1)
     assert joined.labels[split.test].tolist() == [2, 1]
-    with pytest.raises(DataError, match=r"unknown labels \(.*\): 'd', 'e' do not stand in .*; rename them"):
+    with pytest.raises(DataError, match=r"unknown labels \(.*\): 'd', 'e' are not in .*; rename them"):
         split_for_test(data, labelled(["x", "y"], ["d", "e"]), seed=1)
 
 

@@ -62,7 +62,7 @@ def test_parts_are_cut_in_the_order_of_the_file():
     entries = [Instruction(str(i % 18), "", "x") for i in range(20)]
     parts = split_in_order(entries)
     assert (parts.train, parts.test, parts.validation) == (entries[:17], entries[17:19], entries[19:])
-    assert str(parts) == "17 training, 1 validation, 2 test entries, 2 of which stand in the training part, too"
+    assert str(parts) == "17 training, 1 validation, 2 test entries, 2 of which are in the training part as well"
     with pytest.raises(DataError, match=r"too few entries \(a\.json\): 9; give 10 or more"):
         split_in_order(entries[:9], "a.json")
 

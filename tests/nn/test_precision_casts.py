@@ -8,7 +8,7 @@ from tinygrad_gpt.engine.mode import no_grad, observing
 from tinygrad_gpt.models.classifier import GPT2Classifier, Reading
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.models.lora import apply_lora
-from tinygrad_gpt.nn.precision_casts import lowered, raised
+from tinygrad_gpt.nn.precision_casts import to_compute, to_float32
 
 HALVES = {"bfloat16": 2**-8, "float16": 2**-11}  # and the error of a rounding
 SCALE = 1024.0  # of the loss, for float16
@@ -27,28 +27,28 @@ def half(request):
 @pytest.mark.kernels
 def test_what_goes_into_a_layer_is_lowered_and_comes_back(half, backend):
     x = Tensor(backend.from_numpy(np.ones(3, np.float32)), requires_grad=True)
-    low = lowered(x)
+    low = to_compute(x)
     assert low.dtype == half
-    assert lowered(low) is low
-    assert raised(low).dtype == np.float32
-    raised(low).sum().backward()
+    assert to_compute(low) is low
+    assert to_float32(low).dtype == np.float32
+    to_float32(low).sum().backward()
     assert x.grad.dtype == np.float32
 
 
 def test_other_dtypes_and_nothing_stay(half):
     double, ids = Tensor(np.ones(3)), Tensor(np.arange(3))
-    assert lowered(double) is double
-    assert lowered(ids) is ids
-    assert lowered(None) is None
-    assert raised(double) is double
+    assert to_compute(double) is double
+    assert to_compute(ids) is ids
+    assert to_compute(None) is None
+    assert to_float32(double) is double
 
 
 @pytest.mark.parametrize("name", ["float32", "tf32"])
 def test_without_halves_nothing_is_cast(name):
     x = Tensor(np.ones(3, np.float32))
     with precision(name):
-        assert lowered(x) is x
-        assert raised(x) is x
+        assert to_compute(x) is x
+        assert to_float32(x) is x
 
 
 def models():

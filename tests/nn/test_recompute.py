@@ -72,9 +72,9 @@ def test_dropout_goes_on_where_it_was_after_the_second_run():
 def test_dropout_state_is_turned_back():
     model = GPT2(CONFIG)
     seed_dropout(model, 1, 2)
-    turn_back = dropout_state(model)
+    restore = dropout_state(model)
     first = model(IDS).tolist()
     assert model(IDS).tolist() != first
     seed_dropout(model.eval(), 3, 4)
-    turn_back()
+    restore()
     assert model(IDS).tolist() == first

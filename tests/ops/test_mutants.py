@@ -41,7 +41,7 @@ GELU = {f"h -> y: h in {line}": "h is made in the memory of y" for line in (
     "xp.multiply(h, 6 * CUBIC * SQRT_2_OVER_PI, out=slope)", "xp.tanh(h, out=h)", "slope *= 1 - h", "slope *= h")}
 SMOOTHING = ("q_sum = q_sum + share * counts * c_sum",
              "grad -= (share * counts * scale)[:, None] * (1.0 if class_weight is None else class_weight)")
-POW = "1.0 in lowered = xp.where(xp.equal(exponent, 0), 1.0, exponent - 1)"
+POW = "1.0 in smaller = xp.where(xp.equal(exponent, 0), 1.0, exponent - 1)"
 
 # Changes after which the rule is the same mathematics; each with the reason.
 EQUIVALENT = {"plain": {

@@ -99,7 +99,7 @@ class TestDecode:
 
 class TestVocabulary:
     @pytest.mark.parametrize(("characters", "why"), [
-        ("", "it has no characters"), ("aba", "one stands in it twice"), ("a\ud800", "half a surrogate pair"),
+        ("", "it has no characters"), ("aba", "it has a character twice"), ("a\ud800", "it has half a surrogate pair"),
         ([b"a", b"b"], "it is not a string"),
     ])
     def test_what_is_none_is_refused(self, characters, why):
@@ -142,7 +142,7 @@ class TestArrays:
         (lambda a: a.astype(">u4"), r"\(characters\): it is >u4 of shape"),
         (lambda a: a + np.uint32(0x110000), r"\(characters\): it holds 1242624, not a row"),
         (lambda a: a[:0], "it has no characters"),
-        (lambda a: a * np.uint32(0), "one stands in it twice"),
+        (lambda a: a * np.uint32(0), "it has a character twice"),
         (lambda a: np.append(a, np.uint32(0xD800)), "half a surrogate pair"),
     ])
     def test_damage_is_refused(self, letters, damage, why):
@@ -199,7 +199,7 @@ class TestFiles:
         ("characters", None, "'characters' is not a string"),
         ("characters", ["a", "b"], "'characters' is not a string"),
         ("characters", "", "it has no characters"),
-        ("characters", "abca", "one stands in it twice"),
+        ("characters", "abca", "it has a character twice"),
         ("characters", "a\ud800", "half a surrogate pair"),
         ("characters", "ab", "its digest is "),
         ("digest", None, "its digest is "),

@@ -78,7 +78,7 @@ class TestJson:
     def test_a_right_digest_does_not_make_it_a_vocabulary(self, tmp_path):
         path = tmp_path / "vocab.json"
         path.write_bytes(vocabulary.to_json([b"a", b"a"]))
-        assert "a token stands in it twice" in refusal(vocabulary.read_json, path)
+        assert "it has a token twice" in refusal(vocabulary.read_json, path)
 
     def test_no_cut_file_is_read(self, saved):
         whole = saved.read_bytes()

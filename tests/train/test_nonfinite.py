@@ -64,7 +64,7 @@ def test_a_bad_weight_is_named_with_op_module_line_and_rows(backend, recompute):
     assert text.startswith("loss is nan (step 7)")
     assert "forward, op 'linear' in h.1.mlp.c_fc (tinygrad_gpt/nn/layers.py:" in text
     assert "is the first to give nan, because h.1.mlp.c_fc.weight holds nan, in data rows 1-4 of 4; " in text
-    assert source_of(text) == "return ops.linear(lowered(x), lowered(self.weight))"
+    assert source_of(text) == "return ops.linear(to_compute(x), to_compute(self.weight))"
 
 
 def test_a_frozen_weight_too():

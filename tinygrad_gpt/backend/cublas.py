@@ -87,7 +87,7 @@ def _calls(batch, *arrays):
 
 
 def _steps(array, n_axes):
-    """Elements from one matrix to the next along so many batch axes, 0 along one that is broadcast."""
+    """Elements from one matrix to the next along ``n_axes`` batch axes, 0 along one that is broadcast."""
     strides = zip(array.shape[:-2], array.strides[:-2], strict=True)
     steps = [0 if size == 1 else stride // array.itemsize for size, stride in strides]
     return [0] * (n_axes - len(steps)) + steps

@@ -27,7 +27,7 @@ def load() -> Backend:
         cupy = importlib.import_module("cupy")
         special = importlib.import_module("cupyx.scipy.special")
         _try_out(cupy)
-        cublas = cupy.cuda.cublas  # this way CuPy finds the library in NVIDIA's wheel, too
+        cublas = cupy.cuda.cublas  # this way CuPy also finds the library in NVIDIA's wheel
     except Exception as error:  # a broken CUDA set-up raises anything, from ImportError to AttributeError
         raise BackendError(f"backend 'cupy': {_what_is_missing(error)}, or use --backend numpy") from error
     pool = cupy.get_default_memory_pool()

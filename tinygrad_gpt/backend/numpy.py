@@ -92,7 +92,7 @@ def _reuse_freed_memory():
     with contextlib.suppress(AttributeError, OSError, TypeError):  # not glibc
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(trim_threshold, -1)  # never give back the end of the heap
-        mallopt(mmap_max, 0)  # take large arrays from the heap, too
+        mallopt(mmap_max, 0)  # take large arrays from the heap as well
 
 
 

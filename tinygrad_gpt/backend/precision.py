@@ -30,7 +30,7 @@ class Precision:
 
     Args:
         name: what the user types after ``--precision``.
-        tf32: may a product of float32 arrays round its factors to TF32? A CUDA body reads it here, too.
+        tf32: whether a product of float32 arrays may round its factors to TF32.
     """
 
     name: str

@@ -7,13 +7,13 @@ __all__ = ["cached_slices", "equal_slices"]
 
 
 def equal_slices(n: int, count: int) -> list[slice]:
-    """Slices of like size, at most ``count`` of them, that cover 0 … n − 1."""
+    """Slices of about the same size, at most ``count`` of them, that cover 0 … n − 1."""
     step = max(1, -(-n // max(1, count)))
     return [slice(i, i + step) for i in range(0, n, step)]
 
 
 def cached_slices(array: Array, elements: int) -> list[slice]:
-    """Slices of the first axis with about so many elements each: all passes over one find it in a core's cache.
+    """Slices of the first axis with about ``elements`` elements each: all passes over one find it in a core's cache.
 
     On a device, where a call costs more than a pass, it is one slice.
     """

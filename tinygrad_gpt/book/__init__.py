@@ -1,1 +1,5 @@
-"""What reproduces the printed numbers of Raschka's book: PyTorch's random numbers, the book's splits and batches."""
+"""What reproduces the numbers printed in Raschka's book: PyTorch's random numbers, the book's splits and batches.
+
+"The book" is S. Raschka, *Build a Large Language Model (From Scratch)*, Manning 2024, and its repository
+github.com/rasbt/LLMs-from-scratch, with the appendices and additional experiments.
+"""

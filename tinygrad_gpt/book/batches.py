@@ -8,7 +8,7 @@ __all__ = ["book_batches"]
 
 
 def book_batches(n: int, batch_size: int, *, seed: int, epochs: int) -> list[list[np.ndarray]]:
-    """The batches of the reference's training loop: those of PyTorch's shuffled loader after `torch.manual_seed(seed)`.
+    """The batches of the book's training loop: those of PyTorch's shuffled loader after `torch.manual_seed(seed)`.
 
     What does not fill a batch is left out. Every 50th step, and at the end of an epoch, the loop looks at its two
     loaders, training and validation, and so draws random numbers that move the order of later epochs.

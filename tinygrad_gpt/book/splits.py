@@ -1,6 +1,6 @@
-"""The ways to divide labelled texts: our own, and the two of the reference, to compare figures on the very same texts.
+"""The ways to divide labelled texts: our own, and the two of the book, to compare figures on the very same texts.
 
-Those two are not meant for new work: they rebalance the test texts, and some of these stand in the training part, too.
+Those two are not meant for new work: they rebalance the test texts, and some of these are in the training part as well.
 
 Source: S. Raschka, *Build a Large Language Model (From Scratch)*, chapter 6, and its repository's folder
 ch06/02_bonus_additional-experiments.
@@ -28,7 +28,7 @@ def book_split(data: LabelledTexts) -> Split:
     """The split of chapter 6: the larger class undersampled to the smaller, shuffled, cut at 70 % and 80 %.
 
     Args:
-        data: texts of two classes; the reference reads its file with quotes (`read_labelled(…, quotes=True)`).
+        data: texts of two classes; the book reads its file with quotes (`read_labelled(…, quotes=True)`).
 
     Raises:
         DataError: "3 classes (mail.csv): the book's split is for two; …".

@@ -22,9 +22,9 @@ class TorchDropout(Dropout):
         """As in `Dropout`, with the place in the stream, which all layers share."""
         return super().state() | {"place": self.torch_stream.place()}
 
-    def turn_back(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """As in `Dropout`; where all layers are turned back, they go back to the same place."""
-        super().turn_back({name: value for name, value in state.items() if name != "place"})
+        super().restore({name: value for name, value in state.items() if name != "place"})
         self.torch_stream.go_to(state["place"])
 
     def mask(self, like: Tensor, shape: tuple[int, ...]):

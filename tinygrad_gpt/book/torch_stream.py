@@ -1,4 +1,4 @@
-"""PyTorch's random numbers on a CPU, drawn with NumPy, so that numbers printed in books and lectures can be met again.
+"""PyTorch's random numbers on a CPU, drawn with NumPy, so that numbers printed in books and lectures can be reproduced.
 
 PyTorch and `numpy.random.RandomState` both run the Mersenne Twister MT19937 and seed it alike, so they give the
 same 32-bit words. What PyTorch makes of the words is written down here, one method per rule. A sequence of calls

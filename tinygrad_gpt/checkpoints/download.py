@@ -147,7 +147,7 @@ def _made(folder: Path) -> Iterator[None]:
             raise TinygradError(f"cannot make the folder ({folder}): {(error.strerror or str(error)).lower()}; "
                                 f"set {CACHE_VARIABLE} to a folder you can write to") from error
         yield
-    except BaseException:  # a Ctrl-C, too
+    except BaseException:  # also a Ctrl-C
         with contextlib.suppress(OSError):  # it holds what has arrived
             for path in missing:
                 path.rmdir()

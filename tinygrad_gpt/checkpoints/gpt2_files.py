@@ -1,6 +1,6 @@
 """GPT-2 as Hugging Face publishes it: config.json and model.safetensors (in one file or several), or tf_model.h5.
 
-The names are those of this package, but for a prefix "transformer." and two layouts: `lm_head.weight` is (out, in)
+The names are those of this package, except for a prefix "transformer." and two layouts: `lm_head.weight` is (out, in)
 there, and `attn.c_attn.bias` always exists. Weights are (in, out) on both sides.
 
 Source: https://huggingface.co/openai-community/gpt2.

@@ -37,7 +37,7 @@ def read_keras(path: Path) -> dict[str, StoredTensor]:
         for place in _data_sets(file):
             name = _renamed(place)
             if name in tensors or not name.isprintable():
-                raise CheckpointError(f"{name[:80]!r} stands in it twice or is no name; use another copy")
+                raise CheckpointError(f"{name[:80]!r} is in it twice or is no name; use another copy")
             tensors[name] = _stored(path, size, data_set(file, place), name)
     if "wte.weight" not in tensors:
         raise CheckpointError("it is an HDF5 file of another program, without a GPT-2's transformer/*/transformer/wte; "

@@ -32,7 +32,7 @@ class StoredTensor:
 
     @property
     def is_float(self) -> bool:
-        """Is it of a dtype that weights have?"""
+        """Whether its dtype is one that weights have."""
         return self.dtype in FLOATS
 
     def load(self) -> np.ndarray:

@@ -107,7 +107,7 @@ def load_metadata(path: str | Path) -> dict[str, Any]:
 
 
 def is_native(path: str | Path) -> bool:
-    """Is it an HDF5 file with a manifest, so that `load` is the function to read it?
+    """Whether it is an HDF5 file with a manifest, which `load` reads.
 
     Raises:
         CheckpointError: as `load`, for a file that is missing or an HDF5 file that cannot be opened.

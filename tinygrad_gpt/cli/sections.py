@@ -1,4 +1,4 @@
-"""Commands with so many options that `--help` shows them under headings."""
+"""Commands whose options `--help` shows under headings."""
 
 import functools
 from collections.abc import Callable
@@ -29,7 +29,8 @@ def section(title: str) -> Callable[..., Any]:
 def precision_option(option: Callable[..., Any]) -> Any:
     """`--precision`, made by what `section` returned."""
     return option("--precision", type=click.Choice(["float32", "tf32", "bfloat16", "float16"]), default="float32",
-                  help="In which layers compute; weights and optimiser stay in float32. The others are for a GPU.")
+                  help="Precision of the layers' arithmetic; weights and optimiser stay float32. Values other than "
+                       "float32 are for GPUs.")
 
 
 class SectionedCommand(click.Command):

@@ -1,4 +1,4 @@
-"""Batches of texts of like length, padded no further than they must be."""
+"""Batches of texts of about the same length, with little padding."""
 
 from collections.abc import Sequence
 

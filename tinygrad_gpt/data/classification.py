@@ -43,7 +43,7 @@ class Split:
     conflicts: int = 0  # rows left out: their text, normalised, has two different labels
     undersampled: int = 0  # rows left out so that the classes are of one size
     leaked: int = 0  # test texts that stand, letter for letter, in the training part as well
-    in_test: int = 0  # rows left out: their text, normalised, stands in the test file
+    in_test: int = 0  # rows left out: their text, normalised, is in the test file
 
     @property
     def rows(self) -> np.ndarray:
@@ -55,7 +55,7 @@ class Split:
         """`3 duplicates and 0 texts with two labels left out`."""
         if self.undersampled:
             return (f"{self.undersampled:,} rows left out to balance the classes; "
-                    f"{self.leaked:,} of the test texts stand in the training part, too")
+                    f"{self.leaked:,} of the test texts are in the training part as well")
         known = f"{self.in_test:,} texts of the test file, " if self.in_test else ""
         return f"{known}{self.duplicates:,} duplicates and {self.conflicts:,} texts with two labels left out"
 
@@ -74,7 +74,7 @@ def read_labelled(
     Which columns: those that are named. Without names, the column `text` and the column `label`; failing that, the
     only column whose name is usual for it (message, review, …; category, class, …).
     Whether there is a header: columns given as numbers, counted from 1, mean that there is none; columns given by name
-    mean that there is one. Without either, the first row is a header if the usual names stand in it. If not, a file of
+    mean that there is one. Without either, the first row is a header if it has the usual names. If not, a file of
     two columns is taken to have no header, the label being the column with fewer different values, provided that
     the label of the first row occurs again; a header's would not.
 
@@ -87,7 +87,7 @@ def read_labelled(
             swallow rows.
 
     Returns:
-        The texts as they stand in the file; labels without surrounding space.
+        The texts as they are in the file; labels without surrounding space.
 
     Raises:
         DataError: `malformed row (sms.csv, line 7, column text): the text is empty; …`; columns that are absent or
@@ -248,7 +248,7 @@ def split_by_text(
 def split_for_test(data: LabelledTexts, test: LabelledTexts, *, seed: int) -> tuple[LabelledTexts, Split]:
     """Join two files; all of the second is the test part, the first is divided by text, 90 % to 10 %.
 
-    Texts of the first file that stand in the second are left out, so that no test text was seen in training.
+    Texts of the first file that are in the second are left out, so that no test text was seen in training.
 
     Args:
         data: to train on and to validate with.
@@ -259,10 +259,10 @@ def split_for_test(data: LabelledTexts, test: LabelledTexts, *, seed: int) -> tu
         The texts of both files with the sum of their counts, and the split of them.
 
     Raises:
-        DataError: `unknown labels (test.csv): 'ad' do not stand in mail.csv; …`, and as `split_by_text`.
+        DataError: `unknown labels (test.csv): 'ad' are not in mail.csv; …`, and as `split_by_text`.
     """
     if unknown := [name for name in test.classes if name not in data.classes]:
-        raise DataError(f"unknown labels ({test.file}): {', '.join(map(repr, unknown[:10]))} do not stand in "
+        raise DataError(f"unknown labels ({test.file}): {', '.join(map(repr, unknown[:10]))} are not in "
                         f"{data.file}; rename them, or add texts with them there")
     asked = {normalise(text) for text in test.texts}
     kept = np.array([row for row, text in enumerate(data.texts) if normalise(text) not in asked], np.int64)

@@ -39,11 +39,11 @@ class Parts(Generic[Entry]):
     test: list[Entry]
 
     def __str__(self) -> str:
-        """`935 training, 55 validation, 110 test entries`, and how many of them stand in the training part, too."""
+        """`935 training, 55 validation, 110 test entries`, and how many of them are in the training part as well."""
         known = {(entry.instruction, entry.input) for entry in self.train}
         again = sum((entry.instruction, entry.input) in known for entry in [*self.validation, *self.test])
         return (f"{len(self.train):,} training, {len(self.validation):,} validation, {len(self.test):,} test entries, "
-                f"{again:,} of which stand in the training part, too")
+                f"{again:,} of which are in the training part as well")
 
 
 def read_instructions(path: str | Path) -> list[Instruction]:

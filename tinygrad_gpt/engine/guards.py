@@ -80,7 +80,7 @@ def saved_arrays(pullbacks) -> dict[str, Array]:
     """The arrays captured by a node's pullbacks, by the names that they have in the op."""
     saved: dict[str, Array] = {}
     for name, value in captured(pullbacks):
-        if hasattr(value, "strides"):  # not "dtype": the array package has that name, too
+        if hasattr(value, "strides"):  # not "dtype": the array package has that name as well
             saved.setdefault(name, value)
         elif isinstance(value, tuple):
             saved.update({f"{name}[{i}]": item for i, item in enumerate(value) if hasattr(item, "strides")})

@@ -170,7 +170,7 @@ class Tensor(Operators):
         return Tensor(self)
 
     def retain_grad(self) -> "Tensor":
-        """Keep the gradient of this non-leaf, too, at the next backward."""
+        """Keep the gradient of this non-leaf at the next backward."""
         if self._node is None:
             raise TapeError("retain_grad: this tensor is on no tape")
         self._node.keeps_grad = True

@@ -41,7 +41,7 @@ class Perplexity:
 
     @property
     def perplexity(self) -> float:
-        """e to the loss: the model is as unsure as if it chose among so many tokens."""
+        """e to the loss: the model is as unsure as in a choice among that number of tokens."""
         return math.exp(self.loss)
 
     @property
@@ -66,7 +66,7 @@ def measure_perplexity(model: GPT2, tokens: np.ndarray, n_bytes: int, *, stride:
         n_bytes: length of the text that they stand for, for `bits_per_byte`.
         stride: 1 … n_ctx; n_ctx by default, windows side by side.
         batch_size: windows computed together; by default as many as have 4,096 tokens.
-        max_windows: compute about so many windows, evenly spaced (at least so many, fewer than twice that).
+        max_windows: compute about this number of windows, evenly spaced: at least this many, fewer than twice as many.
         report: called with the windows done and their total.
 
     Raises:
@@ -74,7 +74,7 @@ def measure_perplexity(model: GPT2, tokens: np.ndarray, n_bytes: int, *, stride:
         DataError: `text of 1 token (perplexity): …`.
         NonFiniteError: `loss is nan (perplexity): …`.
 
-    Source: https://huggingface.co/docs/transformers/perplexity (but for the place of the last window).
+    Source: https://huggingface.co/docs/transformers/perplexity (except for the place of the last window).
     """
     n_ctx = model.config.n_ctx
     stride = n_ctx if stride is None else stride

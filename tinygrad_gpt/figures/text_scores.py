@@ -11,7 +11,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def exact_match(response: str, expected: str) -> float:
-    """1 if both are the same but for case, punctuation, articles and white space, else 0.
+    """1 if both are the same apart from case, punctuation, articles and white space, else 0.
 
     Source: Rajpurkar et al. 2016, arXiv:1606.05250, section 6.1.
     """

@@ -35,7 +35,7 @@ class Reader:
         self.logits = self._read(self.windows, self.cache)
 
     def repeat(self, times: int) -> None:
-        """Go on with so many copies of each text, neighbours."""
+        """Go on with ``n`` copies of each text, side by side."""
         self.keep(np.repeat(np.arange(len(self.windows)), times))
 
     def keep(self, rows: np.ndarray) -> None:

@@ -21,7 +21,7 @@ class TextStream:
 
     Attributes:
         text: all that was given out.
-        stopped: was a stop string found?
+        stopped: whether a stop string was found.
     """
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()):

@@ -12,7 +12,7 @@ from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import ShapeError, UsageError
 from tinygrad_gpt.models.gpt2 import GPT2
 from tinygrad_gpt.nn import Block, Linear, Module
-from tinygrad_gpt.nn.precision_casts import lowered, raised
+from tinygrad_gpt.nn.precision_casts import to_compute, to_float32
 from tinygrad_gpt.nn.recompute import recomputed
 
 __all__ = ["READS", "GPT2Classifier", "Reading", "at_last", "block_over"]
@@ -27,12 +27,12 @@ class Reading:
     Args:
         read: where the scores come from: the text's "last-real" token, the "last" position (a filler, if the text is
             filled up), the "first" token, or the "mean" of all positions.
-        causal: does a token see only itself and what stands before it?
+        causal: whether a token sees only itself and the tokens before it.
         context: tokens that are read, the start token included; None: as many as the model takes.
         filled: are shorter texts filled up to the context with ``pad_id``, as tokens like any other? If not, they are
             padded to the longest of a batch, and nothing sees the padding.
         pad_id: the token to fill up with.
-        start: does a text begin with an end-of-text token, as every document did in pretraining?
+        start: whether a text begins with an end-of-text token, as every document did in pretraining.
     """
 
     read: str = "last-real"
@@ -69,8 +69,8 @@ class Reading:
 class GPT2Classifier(Module):
     """A GPT-2 whose language head is replaced by one that scores classes.
 
-    Of the last block only the position that is read is computed. `forward` is `embed`, `blocks` and `scores`; who
-    trains the last blocks alone computes what goes into them once, and goes on from there.
+    Of the last block only the position that is read is computed. `forward` is `embed`, `blocks` and `scores`; to
+    train only the last blocks, compute their input once and start there.
 
     Args:
         transformer: the model to build on; it keeps its weights.
@@ -114,7 +114,8 @@ class GPT2Classifier(Module):
         return self.transformer.drop(self.transformer.wte(ids) + self.transformer.wpe.weight[:length])
 
     def blocks(self, x: Tensor, lengths, start: int = 0, stop: int | None = None) -> Tensor:
-        """Blocks ``start`` to ``stop`` − 1: (B, T, C) -> (B, T, C), or (B, 1, C), what is read, behind the last one."""
+        """Blocks ``start`` to ``stop`` − 1: (B, T, C) -> (B, T, C); after the last block only what is read, (B, 1, C).
+        """
         n_layer = len(self.transformer.h)
         stop = n_layer if stop is None else stop
         if stop < n_layer or start == stop or self.reading.read == "mean":
@@ -137,7 +138,7 @@ class GPT2Classifier(Module):
     def scores(self, x: Tensor, lengths) -> Tensor:
         """What `blocks` gives -> logits (B, n_classes)."""
         x = self.transformer.ln_f(x)
-        return raised(self.score(self.pooled(x, lengths) if self.reading.read == "mean" else x[:, 0]))
+        return to_float32(self.score(self.pooled(x, lengths) if self.reading.read == "mean" else x[:, 0]))
 
     def pooled(self, x: Tensor, lengths) -> Tensor:
         """x (B, T, C) at every position -> what is read of it, (B, C)."""
@@ -178,24 +179,24 @@ def block_at(block: Block, row: Tensor, x: Tensor, visible) -> Tensor:
     can attend to x itself.
     """
     attn, width = block.attn, x.shape[-1]
-    w_k, w_v = (_by_head(lowered(attn.c_attn.weight_columns(i * width, (i + 1) * width)), attn.n_head)
+    w_k, w_v = (_by_head(to_compute(attn.c_attn.weight_columns(i * width, (i + 1) * width)), attn.n_head)
                 for i in (1, 2))  # (H, C, D) each
     q = _by_head(attn.c_attn.columns(block.ln_1(row), 0, width)[:, 0], attn.n_head)  # (H, B, D)
     q = ops.matmul(q, ops.transpose(w_k, axes=(0, 2, 1)))  # (H, B, C)
     q = ops.transpose(q, axes=(1, 0, 2))[:, None] * math.sqrt(attn.n_head)  # (B, 1, H, C): √(C/D), as C is its D
-    seen = lowered(block.ln_1(x))[:, None]  # (B, 1, T, C)
+    seen = to_compute(block.ln_1(x))[:, None]  # (B, 1, T, C)
     seen = ops.attention(q, seen, seen, visible, causal=False)[:, 0]  # (B, H, C)
     y = ops.matmul(ops.transpose(seen, axes=(1, 0, 2)), w_v)  # (H, B, D)
     y = ops.reshape(ops.transpose(y, axes=(1, 0, 2)), shape=row.shape)  # heads side by side again
     if attn.c_attn.bias is not None:
-        y = y + lowered(attn.c_attn.bias[2 * width:])
+        y = y + to_compute(attn.c_attn.bias[2 * width:])
     return _residual(block, row, y)
 
 
 def _residual(block: Block, rows: Tensor, y: Tensor) -> Tensor:
     """The rest of a block: what goes into it and what its heads give, (B, n, C) each -> (B, n, C)."""
-    rows = rows + raised(block.resid_dropout(block.attn.c_proj(y)))
-    return rows + raised(block.resid_dropout(block.mlp(block.ln_2(rows))))
+    rows = rows + to_float32(block.resid_dropout(block.attn.c_proj(y)))
+    return rows + to_float32(block.resid_dropout(block.mlp(block.ln_2(rows))))
 
 
 def _heads(x: Tensor, n_head: int) -> Tensor:

@@ -14,7 +14,7 @@ from tinygrad_gpt.engine.mode import current_mode
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import ShapeError, TapeError, UsageError
 from tinygrad_gpt.nn import Block, Dropout, Embedding, KVCache, LayerNorm, Linear, Module
-from tinygrad_gpt.nn.precision_casts import lowered, raised
+from tinygrad_gpt.nn.precision_casts import to_compute, to_float32
 from tinygrad_gpt.nn.recompute import recomputed
 
 __all__ = ["GPT2", "GPT2Config", "seed_dropout"]
@@ -31,8 +31,8 @@ class GPT2Config:
         n_layer, n_head: blocks, and attention heads in each.
         dropout: probability, of the embedding, the attention weights and both residual branches.
         layer_norm_epsilon: added to the variance.
-        qkv_bias: does c_attn have a bias?
-        tied_head: does the head use the token embedding, as in GPT-2?
+        qkv_bias: whether c_attn has a bias.
+        tied_head: whether the head uses the token embedding, as in GPT-2.
     """
 
     vocab_size: int = 50257
@@ -156,7 +156,7 @@ class GPT2(Module):
         config = self.config
         capacity = config.n_ctx if capacity is None else min(capacity, config.n_ctx)
         return KVCache(config.n_layer, batch, config.n_head, capacity, config.n_embd // config.n_head,
-                       like=lowered(self.wte.weight[:0]).data)
+                       like=to_compute(self.wte.weight[:0]).data)
 
     def next_logits(self, ids, cache: KVCache, lengths: np.ndarray | None = None) -> Tensor:
         """As `forward`, but only what follows each row's last real token, (B, vocab_size)."""
@@ -171,8 +171,8 @@ class GPT2(Module):
     def head(self, x: Tensor) -> Tensor:
         """Normalised residual stream (..., C) -> logits (..., vocab_size)."""
         if self.lm_head is not None:
-            return raised(self.lm_head(x))
-        return raised(ops.linear(lowered(x), lowered(self.wte.weight).T))
+            return to_float32(self.lm_head(x))
+        return to_float32(ops.linear(to_compute(x), to_compute(self.wte.weight).T))
 
     def loss(self, ids, targets) -> Tensor:
         """Mean negative log-likelihood () of targets (B, T) behind ids (B, T), in nats; −100 does not count."""
@@ -181,9 +181,9 @@ class GPT2(Module):
     def head_loss(self, x: Tensor, targets) -> Tensor:
         """``cross_entropy(head(x), targets)`` of x (..., C) and targets (...), but the logits are never there whole."""
         if self.lm_head is None:
-            return ops.linear_cross_entropy(lowered(x), lowered(self.wte.weight), targets)
+            return ops.linear_cross_entropy(to_compute(x), to_compute(self.wte.weight), targets)
         if type(self.lm_head) is Linear:
-            return ops.linear_cross_entropy(lowered(x), lowered(self.lm_head.weight).T, targets)
+            return ops.linear_cross_entropy(to_compute(x), to_compute(self.lm_head.weight).T, targets)
         return ops.cross_entropy(self.head(x), targets)  # a layer that does more, such as one with LoRA
 
 

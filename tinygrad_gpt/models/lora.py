@@ -16,7 +16,7 @@ from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.nn import Linear, Module, Parameter
-from tinygrad_gpt.nn.precision_casts import lowered
+from tinygrad_gpt.nn.precision_casts import to_compute
 
 __all__ = [
     "BLOCK_LAYERS", "LoRALinear", "LowRank", "apply_lora", "merge_lora", "uniform_by_inputs",
@@ -34,7 +34,7 @@ class LowRank(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., n_in) -> (..., n_out)"""
-        return ops.linear(ops.linear(lowered(x), lowered(self.a)), lowered(self.b))
+        return ops.linear(ops.linear(to_compute(x), to_compute(self.a)), to_compute(self.b))
 
     def matrix(self):
         """A B, raw, (n_in, n_out)."""

@@ -67,7 +67,7 @@ class KVCache:
 
     def __init__(self, n_layer: int, batch: int, n_head: int, capacity: int, head_size: int, like: Array):
         xp, shape = backend_of(like).xp, (batch, n_head, capacity, head_size)
-        # Zeros, because attention multiplies what stands in an unused slot by 0, and 0 · NaN is not 0.
+        # Zeros, because attention multiplies the contents of an unused slot by 0, and 0 · NaN is not 0.
         self.layers = [LayerCache(xp.zeros(shape, dtype=like.dtype), xp.zeros(shape, dtype=like.dtype))
                        for _ in range(n_layer)]
         self.lengths = np.zeros(batch, np.int64)

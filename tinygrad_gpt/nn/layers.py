@@ -13,7 +13,7 @@ from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.nn import init
 from tinygrad_gpt.nn.kv_cache import LayerCache
 from tinygrad_gpt.nn.module import Module, Parameter
-from tinygrad_gpt.nn.precision_casts import lowered, raised
+from tinygrad_gpt.nn.precision_casts import to_compute, to_float32
 from tinygrad_gpt.ops.attention import merge_heads, split_heads
 
 __all__ = ["MLP", "Block", "CausalSelfAttention", "Dropout", "Embedding", "LayerNorm", "Linear"]
@@ -32,16 +32,16 @@ class Linear(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., n_in) -> (..., n_out)"""
-        return ops.linear(lowered(x), lowered(self.weight), lowered(self.bias))
+        return ops.linear(to_compute(x), to_compute(self.weight), to_compute(self.bias))
 
     def product(self, x: Tensor) -> Tensor:
         """As `forward`, but without the bias, for a layer that adds it in its next step."""
-        return ops.linear(lowered(x), lowered(self.weight))
+        return ops.linear(to_compute(x), to_compute(self.weight))
 
     def columns(self, x: Tensor, start: int, stop: int) -> Tensor:
         """Some of the outputs: (..., n_in) -> (..., stop - start)."""
         bias = None if self.bias is None else self.bias[start:stop]
-        return ops.linear(lowered(x), lowered(self.weight[:, start:stop]), lowered(bias))
+        return ops.linear(to_compute(x), to_compute(self.weight[:, start:stop]), to_compute(bias))
 
     def weight_columns(self, start: int, stop: int) -> Tensor:
         """The weights of some of the outputs, (n_in, stop - start)."""
@@ -88,15 +88,15 @@ class Dropout(Module):
 
     @property
     def active(self) -> bool:
-        """Does it do anything now?"""
+        """Whether it drops anything now."""
         return self.training and self.p > 0
 
     def state(self) -> dict[str, Any]:
-        """What the next masks depend on, for `turn_back`."""
+        """What the next masks depend on, for `restore`."""
         return {"training": self.training, **vars(self)}
 
-    def turn_back(self, state: dict[str, Any]) -> None:
-        """Stand again where ``state`` was taken: the same masks follow."""
+    def restore(self, state: dict[str, Any]) -> None:
+        """Restore a state, so that the same masks are drawn again."""
         vars(self).update(state)
 
     def mask(self, like: Tensor, shape: tuple[int, ...]):
@@ -148,7 +148,7 @@ class MLP(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)"""
-        return self.c_proj(ops.bias_gelu(self.c_fc.product(x), lowered(self.c_fc.bias)))
+        return self.c_proj(ops.bias_gelu(self.c_fc.product(x), to_compute(self.c_fc.bias)))
 
 
 class Block(Module):
@@ -165,5 +165,5 @@ class Block(Module):
 
     def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
         """(B, T, C) -> (B, T, C); the cache is this layer's."""
-        x = x + raised(self.resid_dropout(self.attn(self.ln_1(x), cache)))
-        return x + raised(self.resid_dropout(self.mlp(self.ln_2(x))))
+        x = x + to_float32(self.resid_dropout(self.attn(self.ln_1(x), cache)))
+        return x + to_float32(self.resid_dropout(self.mlp(self.ln_2(x))))

@@ -10,22 +10,22 @@ import numpy as np
 from tinygrad_gpt.backend.precision import current_precision, is_half
 from tinygrad_gpt.engine.tensor import Tensor
 
-__all__ = ["lowered", "raised"]
+__all__ = ["to_compute", "to_float32"]
 
 
 @overload
-def lowered(x: Tensor) -> Tensor: ...
+def to_compute(x: Tensor) -> Tensor: ...
 @overload
-def lowered(x: None) -> None: ...
+def to_compute(x: None) -> None: ...
 
 
-def lowered(x: Tensor | None) -> Tensor | None:
+def to_compute(x: Tensor | None) -> Tensor | None:
     """A float32 tensor in the dtype of the policy in force, for a layer to compute with; any other as it is."""
     if x is None or not is_half(dtype := current_precision().dtype) or x.dtype != np.float32:
         return x
     return x.astype(dtype)
 
 
-def raised(x: Tensor) -> Tensor:
+def to_float32(x: Tensor) -> Tensor:
     """What a layer computed in half precision, in float32: for the residual stream, scores and losses."""
     return x.astype(np.float32) if is_half(x.dtype) else x

@@ -14,20 +14,20 @@ def dropout_state(module: Module) -> Callable[[], None]:
     """Remember where all dropout layers below stand; returns a function that turns them back to there."""
     states = [(layer, layer.state()) for _, layer in module.named_modules() if isinstance(layer, Dropout)]
 
-    def turn_back():
+    def restore():
         for layer, state in states:
-            layer.turn_back(state)
+            layer.restore(state)
 
-    return turn_back
+    return restore
 
 
 def recomputed(module: Module, x: Tensor) -> Tensor:
     """``module(x)``, but only ``x`` is kept for backward, which runs the module again."""
-    turn_back = dropout_state(module)
+    restore = dropout_state(module)
 
     def again(x):
         go_on = dropout_state(module)
-        turn_back()
+        restore()
         try:
             return module(x)
         finally:

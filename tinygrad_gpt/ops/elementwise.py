@@ -127,8 +127,8 @@ def pow_(xp, base, exponent):
     y = base ** exponent
 
     def grad_base(g):
-        lowered = xp.where(xp.equal(exponent, 0), 1.0, exponent - 1)  # y = base ^ 0 is constant, also at base 0
-        return g * exponent * base ** lowered  # y = base ^ exponent
+        smaller = xp.where(xp.equal(exponent, 0), 1.0, exponent - 1)  # y = base ^ 0 is constant, also at base 0
+        return g * exponent * base ** smaller  # y = base ^ exponent
 
     def grad_exponent(g):
         log_base = xp.log(xp.where(xp.equal(base, 0), 1.0, base))  # ln 1 = 0 stands for ln 0

@@ -107,7 +107,7 @@ def concat(xp, *arrays, axis=0):
 
     Forward:  y = arrays one after the other along axis
     Gradient: each array's gradient is its stretch of ȳ
-    Shapes:   arrays, equal but for axis -> y
+    Shapes:   arrays, equal except along axis -> y
     Saves:    nothing
     Source:   adjoint of selection
     """

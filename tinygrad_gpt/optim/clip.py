@@ -56,7 +56,7 @@ def scale_gradients(parameters: Iterable[Tensor], scale: float) -> None:
 def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     """Scale all gradients so that their global norm is at most ``max_norm``; returns the norm before.
 
-    If that is not finite, the gradients stay as they are, for whoever looks for the reason.
+    If that is not finite, the gradients stay as they are, so that the reason can be looked for.
 
     Source: Pascanu et al. 2013, arXiv:1211.5063; the 1e-6 is torch's, against division by zero.
     """

@@ -13,7 +13,7 @@ SPAN = 1 << 12  # elements that a block of threads takes
 
 
 def one_launch(arrays: Iterable[Array]) -> bool:
-    """Can a kernel go through these arrays, element by element?"""
+    """Whether a kernel can go through these arrays element by element."""
     return all(backend_of(a).launch is not None and a.flags.c_contiguous for a in arrays)
 
 

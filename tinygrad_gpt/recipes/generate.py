@@ -56,7 +56,7 @@ class Completion:
         logprobs: natural log-probability of each under the model itself, before penalty, temperature and filters.
         stopped_by: "end of text", "stop string" or "max_new_tokens".
         sample: number of the continuation among those of its prompt, from 0.
-        truncated: was the prompt longer than the model's context, so that its beginning was not read?
+        truncated: whether the prompt was longer than the model's context, so that its beginning was not read.
     """
 
     prompt: str
@@ -86,7 +86,7 @@ class Piece:
 def generate(saved: SavedModel, prompts: Sequence[str], config: GenerateConfig) -> list[Completion]:
     """Continue each prompt ``config.n_samples`` times; the samples of a prompt are neighbours.
 
-    What is drawn depends on seed, number of the sample and model, not on the other prompts, but for rounding.
+    What is drawn depends on seed, number of the sample and model, not on the other prompts, except for rounding.
 
     Args:
         saved: a language model, or a classifier, whose language model is used.

@@ -104,7 +104,7 @@ def model_file(path: str | Path) -> Path:
 
     Args:
         path: a file, a folder with one in it, the name of a model that ships with the package, or of a GPT-2 that
-            was downloaded. A path that exists goes before a name.
+            was downloaded. A path that exists takes precedence over a name.
 
     Raises:
         CheckpointError: the folder has no weights, or "cannot load model (gpt2): it is not downloaded; …".

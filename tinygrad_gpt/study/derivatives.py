@@ -29,7 +29,7 @@ compares it with a central difference.
 |---|---|
 | `y` | the result of the op |
 | `x̄`, `ȳ` | gradient of the loss with respect to `x`, to `y`; the pullback computes `x̄` from `ȳ` |
-| `⊙` | product element by element; `/`, powers and functions work so, too |
+| `⊙` | product element by element; `/`, powers and functions work in the same way |
 | `a b`, `aᵀ` | in matmul and attention matrix product and transpose, elsewhere product element by element |
 | `Σ` | sum along the op's axis; in a gradient over the axes that the argument does not have |
 | `[a > b]` | 1 where the condition holds, 0 elsewhere |

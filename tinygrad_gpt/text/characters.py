@@ -27,11 +27,11 @@ class Characters(Tokenizer):
     Attributes:
         characters: as given.
         tokens: each character's bytes in UTF-8.
-        eot_id: the id of `<|endoftext|>`, the last. `encode` never returns it: whoever joins texts adds it.
+        eot_id: the id of `<|endoftext|>`, the last. `encode` never returns it: it is added where texts are joined.
         vocab_size: `len(characters) + 1`.
 
     Raises:
-        CheckpointError: `cannot use the vocabulary (65 characters): one stands in it twice; …`.
+        CheckpointError: `cannot use the vocabulary (65 characters): it has a character twice; …`.
 
     Example:
         >>> characters = Characters.train(["low lower lowest"])
@@ -167,7 +167,7 @@ def _problem(characters: str) -> str | None:
     if not characters:
         return "it has no characters"
     if len(set(characters)) < len(characters):
-        return "one stands in it twice"
+        return "it has a character twice"
     if any("\ud800" <= character <= "\udfff" for character in characters):
-        return "half a surrogate pair stands in it"
+        return "it has half a surrogate pair"
     return None

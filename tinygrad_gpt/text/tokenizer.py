@@ -40,11 +40,11 @@ class Tokenizer:
 
     Attributes:
         tokens: as given, a tuple.
-        eot_id: the id of `<|endoftext|>`, `len(tokens)`. `encode` never returns it: whoever joins texts adds it.
+        eot_id: the id of `<|endoftext|>`, `len(tokens)`. `encode` never returns it: it is added where texts are joined.
         vocab_size: `len(tokens) + 1`.
 
     Raises:
-        CheckpointError: `cannot use the vocabulary (300 tokens): a token stands in it twice; …`.
+        CheckpointError: `cannot use the vocabulary (300 tokens): it has a token twice; …`.
 
     Example:
         >>> tokenizer = Tokenizer.train(["low lower lowest"], vocab_size=260)

@@ -33,7 +33,7 @@ def problem(tokens: Sequence[bytes]) -> str | None:
     if not all(isinstance(token, bytes) and token for token in tokens):
         return "a token is empty or not bytes"
     if len(set(tokens)) < len(tokens):
-        return "a token stands in it twice"
+        return "it has a token twice"
     missing = set(single_bytes()).difference(tokens)
     if missing:
         return f"{len(missing)} of the 256 single bytes are missing, the first is {min(missing).hex()}"
@@ -135,7 +135,7 @@ def read_merges(folder: str | Path) -> list[bytes]:
 
 
 def has_merges(folder: str | Path) -> bool:
-    """Is one of the two files that `read_merges` needs in a folder?"""
+    """Whether a folder has one of the two files that `read_merges` needs."""
     return any(path.exists() for path in _merges_and_ids(Path(folder)))
 
 

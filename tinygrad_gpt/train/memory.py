@@ -34,10 +34,10 @@ def memory_estimate(config: GPT2Config, batch_size: int, length: int, *, blocks:
         blocks: how many of the last blocks keep what their gradients need; None: all, and the embeddings are trained.
         trained: numbers that are trained; None: all of those blocks and the last norm, or of the model.
         predicted: positions of a batch at which the loss scores the whole vocabulary; None: all.
-        recompute: is each block run again in backward?
-        accumulate: are there several such batches in a step?
-        saves_state: do checkpoints hold the moments, so that the run can be resumed?
-        whole_logits: does the loss use more of the logits than `linear_cross_entropy` does, as that of pairs?
+        recompute: whether each block is run again in backward.
+        accumulate: whether a step has several such batches.
+        saves_state: whether checkpoints hold the moments, so that the run can be resumed.
+        whole_logits: whether the loss uses more of the logits than `linear_cross_entropy` does, as that of pairs.
         precision: in which layers compute.
     """
     c, v, rows = config.n_embd, config.vocab_size, batch_size * length

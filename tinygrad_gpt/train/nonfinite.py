@@ -88,7 +88,7 @@ class _Search:
             self._watch_pullbacks(op, result.node, call, from_data)
 
     def _is_data(self, a) -> bool:
-        """Is it an array that is neither a parameter nor made of parameters alone?"""
+        """Whether it is an array that is neither a parameter nor made of parameters alone."""
         leaf = isinstance(a, Tensor) and ((a.is_leaf and a.requires_grad) or id(a) in self.names)
         return bool(getattr(a, "shape", ())) and not leaf and id(a) not in self.constants
 

@@ -43,22 +43,23 @@ def train_step(losses: Sequence[Callable[[], Tensor]], optimizer: AdamW, max_nor
             (tinygrad_gpt/nn/layers.py:34) is the first to give nan, …, in data rows 2 of 8; …".
         ResourceError: "out of memory (step 7): nothing was updated; …".
     """
-    turn_back = dropout_state(model or Module())
-    overflow: Literal["ignore"] | None = "ignore" if loss_scale else None  # which half the scale will mend
+    restore = dropout_state(model or Module())
+    # An overflow of float16, which a smaller loss scale cures, is no warning.
+    overflow: Literal["ignore"] | None = "ignore" if loss_scale else None
     while True:
         factor = loss_scale.value if loss_scale else 1.0
         with memory_is_enough(where), np.errstate(over=overflow, invalid=overflow):
             loss, norm = _gradients(losses, optimizer, factor)
         if math.isfinite(loss) and math.isfinite(norm):
             break
-        turn_back()
+        restore()
         if not (loss_scale and math.isfinite(loss) and loss_scale.shrink()):
             found = find_non_finite(losses, optimizer.parameters, model)
             optimizer.zero_grad()
             bad, value = ("gradient norm", norm) if math.isfinite(loss) else ("loss", loss)
             raise NonFiniteError(f"{bad} is {value} ({where}): nothing was updated; {found}; "
                                  "lower the learning rate, or look for bad values in the data")
-    clip = min(1.0, max_norm / (norm + 1e-6)) / factor
+    clip = min(1.0, max_norm / (norm + 1e-6)) / factor  # clipping, and the loss scale undone, in one product
     if clip != 1:
         scale_gradients(optimizer.parameters, clip)
     optimizer.step()

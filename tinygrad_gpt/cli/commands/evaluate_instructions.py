@@ -27,7 +27,7 @@ __all__ = ["command"]
 @click.option("--max-new-tokens", type=PositiveInt(1_000_000), default=128, show_default=True,
               help="Longest response, in tokens.")
 @click.option("--judge", default=None, metavar="URL",
-              help="Let another model score the responses, too: the address of an OpenAI-compatible server, or of "
+              help="Let another model score the responses as well: the address of an OpenAI-compatible server, or of "
                    "Ollama (ends with /api). TINYGRAD_GPT_JUDGE_KEY may hold a key.")
 @click.option("--judge-model", default=None, metavar="NAME", help="That model's name there.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")

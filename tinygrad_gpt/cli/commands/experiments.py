@@ -1,4 +1,4 @@
-"""`experiments`: the reference's experiments on finetuning, on any model, with a report."""
+"""`experiments`: the book's experiments on finetuning, on any model, with a report."""
 
 import contextlib
 from collections.abc import Callable, Iterator

@@ -27,7 +27,7 @@ data, start, model, reading, training, folder = map(section, (
 @data("--test", metavar="FILE", help="Labelled texts to judge on.  [default: a fifth of those in --data]")
 @data("--split", type=click.Choice(["by-text", "book", "book-experiments"]), default="by-text",
       help="by-text: no text in two parts. The others are the two splits of the book's author, to compare with his "
-           "figures: of SMSSpamCollection's 300 test texts 37 or 36 stand in the training part, too.")
+           "figures: of SMSSpamCollection's 300 test texts 37 or 36 are in the training part as well.")
 @data("--split-seed", type=NonNegativeInt(), default=123, help="Seed of the split by text.")
 @start("--base", default="storyteller", metavar="MODEL",
        help="A checkpoint, a folder, a shipped model, gpt2 once downloaded, or 'random' for a new one.")
@@ -58,7 +58,7 @@ data, start, model, reading, training, folder = map(section, (
 @training("--batch-size", type=PositiveInt(4096), default=16, help="Texts computed together.")
 @training("--accumulate", type=PositiveInt(4096), default=1, help="Batches in an optimiser step.")
 @training("--order", type=click.Choice(["length", "book"]), default="length",
-          help="length: texts of like length in a batch; book: the batches of the book's data loader.")
+          help="length: texts of about the same length in a batch; book: the batches of the book's data loader.")
 @training("--lr", type=PositiveFloat(1.0), default=5e-4, help="Highest learning rate.")
 @training("--schedule", type=click.Choice(["cosine", "constant"]), default="cosine",
           help="Course of the learning rate; the cosine has a warm-up.")

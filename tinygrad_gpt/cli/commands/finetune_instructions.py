@@ -61,5 +61,5 @@ def _print_mask(entries: Sequence[Sequence[tuple[str, bool]]]) -> None:
 
 
 def _marked(text: str, colour: bool) -> str:
-    """In green where a terminal can show it; each line by itself, so that a pager shows it, too."""
+    """In green where a terminal can show it; each line by itself, so that a pager shows it as well."""
     return "\n".join(click.style(line, fg="green", bold=True) for line in text.split("\n")) if colour else f"[[{text}]]"

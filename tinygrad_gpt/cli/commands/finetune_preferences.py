@@ -15,7 +15,7 @@ __all__ = ["command"]
 @click.command(name="preferences", cls=SectionedCommand)
 @tuning_options("Entries with instruction, input, chosen and rejected", epochs=1, lr=5e-5)
 @section("Training")("--beta", type=PositiveFloat(), default=0.1,
-                     help="How dearly the model pays for going away from what it was.")
+                     help="Penalty for moving away from the starting model.")
 @section("Training")("--log-probability", type=click.Choice(["mean", "sum"]), default="mean",
                      help="Of a response: mean over its tokens, as the book's author has it, or the article's sum.")
 @common_options

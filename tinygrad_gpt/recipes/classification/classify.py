@@ -25,7 +25,7 @@ class Prediction:
         label, probability: the likeliest class.
         probabilities: of every class.
         tokens: how many tokens the text has.
-        truncated: was it longer than the model's context, so that its end was not read?
+        truncated: whether it was longer than the model's context, so that its end was not read.
     """
 
     text: str
@@ -37,7 +37,7 @@ class Prediction:
 
 
 def classify(saved: SavedModel, texts: Sequence[str], batch_size: int = 32) -> list[Prediction]:
-    """Label each text; the answers do not depend on the other texts but for rounding.
+    """Label each text; apart from rounding, an answer does not depend on the other texts.
 
     Raises:
         UsageError: "the model is a language model, not a classifier; …".
@@ -71,7 +71,7 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], context: int | None
 
 
 def predict(inputs: Texts, rows: np.ndarray | None = None, batch_size: int = 32) -> np.ndarray:
-    """Probabilities (N, K) float32 of the classes; texts of like length are computed together.
+    """Probabilities (N, K) float32 of the classes; texts of about the same length are computed together.
 
     Args:
         inputs: the model and the texts.

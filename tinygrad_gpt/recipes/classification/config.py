@@ -27,7 +27,7 @@ class FinetuneConfig:
         data, text_column, label_column, encoding, skip_malformed: the labelled texts, as in `read_labelled`.
         test: texts to judge on, in a file of their own that is read alike; 90 % of the others are trained on, 10 %
             validate, as in `split_for_test`. None: a part of ``data``.
-        split: "by-text" shares no text between the parts; "book" and "book-experiments" are those of the reference.
+        split: "by-text" shares no text between the parts; "book" and "book-experiments" are those of the book.
         split_seed: of the division by text, without a test file into 70 % training, 10 % validation, 20 % test texts.
         base: any model that `load_model` takes, or "random" for a new one.
         vocabulary, vocab_size, n_ctx, n_embd, n_layer, n_head: of a new model: a vocabulary as in `load_vocabulary`, or
@@ -35,7 +35,7 @@ class FinetuneConfig:
         init: "gpt2" or "book", the initial values of the head, of a new model, and of LoRA's A.
         train: what is trained besides the head: "head" (nothing), "last-block", "last-two-blocks", "all", or "lora".
         rank, alpha, targets: of LoRA, as in `apply_lora`, the targets with commas between. With "score" among them the
-            head is adapted, too; else it is trained as a whole.
+            head is adapted as well; else it is trained as a whole.
         read: where the scores come from, as in `Reading`.
         no_causal_mask: let tokens see what stands behind them.
         no_start: leave out the end-of-text token with which texts begin.
@@ -45,7 +45,7 @@ class FinetuneConfig:
             end-of-text tokens, which are read as if they were text).
         epochs: passes over the training texts.
         batch_size, accumulate: texts computed together, and how many times that in an optimiser step.
-        order: texts of like "length" share a batch, or the order of the "book"'s data loader.
+        order: texts of about the same "length" share a batch, or the order of the "book"'s data loader.
         lr, schedule: AdamW's peak rate, and its course: "cosine" (a tenth of the run is warm-up, then down to 0) or
             "constant".
         weight_decay, max_norm: AdamW's decay, and the global norm to which gradients are clipped.

@@ -76,7 +76,7 @@ def evaluate(saved: SavedModel, data: LabelledTexts, part: str = "all") -> Evalu
 
 
 def reads_quotes(saved: SavedModel, part: str) -> bool:
-    """Must the file be read with quotes, to find the rows of a part as the reference cuts them?"""
+    """Whether the file must be read with quotes, to find the rows of a part as the book cuts them."""
     return part != "all" and _split_of(saved) != "by-text"
 
 

@@ -22,7 +22,7 @@ from tinygrad_gpt.figures.pictures import draw_confusion, draw_curves
 from tinygrad_gpt.files import run_lock, write_atomic
 from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.models.lora import merge_lora
-from tinygrad_gpt.nn.precision_casts import raised
+from tinygrad_gpt.nn.precision_casts import to_float32
 from tinygrad_gpt.optim import AdamW, warmup_cosine
 from tinygrad_gpt.recipes.classification.baselines import bag_of_words
 from tinygrad_gpt.recipes.classification.classify import predict
@@ -176,7 +176,7 @@ def _caution(config: FinetuneConfig, split: Split) -> str:
     """What is known to have been seen of the test texts, in one line."""
     seen = []
     if split.leaked:
-        seen.append(f"{split.leaked:,} of the {len(split.test):,} test texts stand in the training part, too")
+        seen.append(f"{split.leaked:,} of the {len(split.test):,} test texts are in the training part as well")
     if base_has_seen_test(config):
         seen.append(f"the base was trained on texts of {Path(config.test or config.data).name} already")
     return f"new texts will fare worse than the test texts: {'; '.join(seen)}" if seen else ""
@@ -262,7 +262,7 @@ def _loss(inputs: Texts, labels, class_weights, lm_weight: float, rows: np.ndarr
     x, lengths = inputs.batch(rows)
     h = model.transformer.ln_f(model.whole_blocks(x, lengths, inputs.start))  # (B, T, C): every position is needed
     following = inputs.on_device(next_tokens(*inputs.ids(rows)))
-    loss = ops.cross_entropy(raised(model.score(model.pooled(h, lengths))), targets, class_weights)
+    loss = ops.cross_entropy(to_float32(model.score(model.pooled(h, lengths))), targets, class_weights)
     return loss + model.transformer.head_loss(h, following) * lm_weight
 
 

@@ -1,4 +1,4 @@
-"""What a classifier is fed with: token ids, or what its frozen blocks make of them, computed once."""
+"""Inputs of a classifier: token ids, or what its frozen blocks make of them, computed once."""
 
 import os
 import shutil
@@ -78,7 +78,7 @@ class FrozenPrefix(Texts):
         self.values = _storage((int(sizes.sum()), model.transformer.config.n_embd), dtype, in_memory)
 
     def prepare(self, rows: np.ndarray, report: Callable[[int, int], None] = lambda done, total: None) -> None:
-        """Send those texts that have not been there through the frozen blocks, texts of like length together.
+        """Send those texts that have not been there through the frozen blocks, texts of about the same length together.
 
         ``report`` is told how many of how many are through.
         """

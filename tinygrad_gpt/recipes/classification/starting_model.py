@@ -45,7 +45,7 @@ def load_base(config: FinetuneConfig, train_texts: list[str]) -> tuple[GPT2, Tok
 
 
 def base_has_seen_test(config: FinetuneConfig) -> bool:
-    """Was the base trained on the file that is judged on, and divided otherwise?
+    """Whether the base was trained on the file that it is judged on, divided otherwise.
 
     As far as its own file tells, which names what it was made of, but not what its base was made of.
     """
@@ -90,7 +90,7 @@ def _initialise(model: GPT2Classifier, config: FinetuneConfig) -> None:
         weight, bias = stream.linear(width, n_classes)
         model.score.load_state_dict({"weight": weight.T, "bias": np.asarray(bias)})
 
-        def draw(n_in: int, rank: int) -> np.ndarray:  # as the reference has it: by the rank, where n_in was meant
+        def draw(n_in: int, rank: int) -> np.ndarray:  # as the book has it: by the rank, where n_in was meant
             return stream.uniform(n_in, rank, low=-rank**-0.5, high=rank**-0.5)
 
     if config.train == "lora":

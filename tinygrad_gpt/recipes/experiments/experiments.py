@@ -1,4 +1,4 @@
-"""The reference's experiments on finetuning, on any model: each row of its table, each seed, one run in one folder."""
+"""The book's experiments on finetuning, on any model: each row of its table, each seed, one run in one folder."""
 
 import functools
 import json
@@ -39,7 +39,7 @@ class ExperimentsConfig:
     """What a set of experiments depends on.
 
     Args:
-        data: labelled texts of two classes; the reference's figures are of SMSSpamCollection.
+        data: labelled texts of two classes; the book's figures are of SMSSpamCollection.
         base: the model that all rows start from but those of random weights, as in `load_model`.
         vocabulary: GPT-2's, for rows of random weights, as in `load_vocabulary`.
         rows: which experiments.
@@ -92,7 +92,7 @@ class Result:
     """A row and its runs, one for each seed that could be run.
 
     Args:
-        row: of the reference's table.
+        row: of the book's table.
         first: the first row of the table that is the same run on this model; the row itself, if none before it is.
         runs: the figures.
         failures: why seeds could not be run.
@@ -228,7 +228,7 @@ def _sizes(base: str, vocabulary: str | None) -> tuple[GPT2Config, Tokenizer]:
 
 
 def _read(config: ExperimentsConfig):
-    return read_labelled(config.data, quotes=True)  # as the reference does
+    return read_labelled(config.data, quotes=True)  # as the book does
 
 
 def _first(config: ExperimentsConfig, row: Row) -> Row:

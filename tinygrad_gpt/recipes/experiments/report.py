@@ -1,4 +1,4 @@
-"""The report of a set of experiments: our figures beside the reference's, in Markdown and in one HTML file."""
+"""The report of a set of experiments: our figures beside the book's, in Markdown and in one HTML file."""
 
 import base64
 import html
@@ -49,7 +49,7 @@ def write_report(out: str | Path, config: ExperimentsConfig, results: Sequence[R
     _draw(out, results)
     pieces = [*_introduction(config, results), result_table(results, config.base),
               "Accuracies in per cent, with a 95 % interval of the test accuracy: " + _intervals(config) +
-              " One text of the reference's test part is 0.33 points.",
+              " One text of the book's test part is 0.33 points.",
               Picture(out / "accuracy.png", "Accuracy on the test texts, with 95 % intervals."),
               Picture(out / "minutes.png", "Minutes of training."), *_remarks(results), *_failures(results)]
     write_atomic(out / "report.md", to_markdown(pieces).encode())
@@ -97,11 +97,11 @@ def _introduction(config: ExperimentsConfig, results: Sequence[Result]) -> list[
     started = f"Base: {base}. " if any(result.row.model != "random" for result in results) else ""
     others = [str(result.row.number) for result in results if result.row.model not in ("random", base)]
     return [
-        "# The reference's experiments on finetuning",
-        f"{Path(config.data).name}, split as in the reference's experiments. {started}Seeds: {seeds}. "
+        "# The book's experiments on finetuning",
+        f"{Path(config.data).name}, split as in the book's experiments. {started}Seeds: {seeds}. "
         f"Epochs: {config.epochs}. Learning rate: {config.lr:g}. "
         f"Computed on: {'; '.join(machines) or 'nothing yet'}.",
-        "The reference's figures are those of its own table: one seed, on an A100." + (
+        "The book's figures are those of its own table: one seed, on an A100." + (
             f" Of row {', '.join(others)} they are of another model than {base}, and not to be compared with ours."
             if others else ""),
         *sorted({f"{run.caution[0].upper()}{run.caution[1:]}." for result in results for run in result.runs
@@ -133,7 +133,7 @@ def _failures(results: Sequence[Result]) -> list[Piece]:
 
 
 def _draw(out: Path, results: Sequence[Result]) -> None:
-    """The two pictures; of rows without runs they show the reference's figures only."""
+    """The two pictures; of rows without runs they show the book's figures only."""
     names = [f"{result.row.number} {result.row.name}" for result in results]
     ours: list[Point | None] = [_point(result.average("test"), *result.interval) if result.runs else None
                                 for result in results]

@@ -1,4 +1,4 @@
-"""The reference's experiments on finetuning, as a table of what each of them changes.
+"""The book's experiments on finetuning, as a table of what each of them changes.
 
 Source: S. Raschka, the repository of *Build a Large Language Model (From Scratch)*, folder
 ch06/02_bonus_additional-experiments.
@@ -18,7 +18,7 @@ __all__ = ["BOOK", "ROWS", "SIZES", "Row", "rows_named", "seeds_named"]
 BOOK = FinetuneConfig(  # what all rows share, unless they say otherwise
     data="", split="book-experiments", init="book", train="last-block", read="last", no_start=True, context="longest",
     padding="fixed", epochs=5, batch_size=8, order="book", lr=5e-5, schedule="constant", weight_decay=0.1, decay="all",
-    max_norm=1e6,  # that is never: the reference does not clip
+    max_norm=1e6,  # that is never: the book does not clip
     dropout=0.0, lm_weight=0.0, seed=123)
 SIZES: dict[str, Any] = {"n_ctx": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12}  # of the 124M model
 LORA = {"train": "lora", "rank": 16, "targets": ",".join((*BLOCK_LAYERS, "score"))}
@@ -26,13 +26,13 @@ LORA = {"train": "lora", "rank": 16, "targets": ",".join((*BLOCK_LAYERS, "score"
 
 @dataclass(frozen=True)
 class Row:
-    """An experiment, and what the reference found on one A100 with seed 123.
+    """An experiment, and what the book's author found on one A100 with seed 123.
 
     Args:
         number: in its table.
         name: one word for it.
         title: what is done.
-        model: name of the GPT-2 that the reference starts from, or "random".
+        model: name of the GPT-2 that it starts from, or "random".
         train, validation, test: its accuracies in per cent.
         minutes: that its training took.
         change: settings that differ from `BOOK`.
@@ -52,7 +52,7 @@ class Row:
 
 
 _PADDED = "It is read at the last position, which for all but the longest texts is padding."
-_SCALING = "The reference multiplies LoRA's updates by alpha itself; here alpha / rank is {}, which is the same."
+_SCALING = "The book multiplies LoRA's updates by alpha itself; here alpha / rank is {}, which is the same."
 
 ROWS = (
     Row(1, "last-block", "last block trained", "gpt2", 96.63, 99.33, 95.00, 0.28, {}, _PADDED),
@@ -65,7 +65,7 @@ ROWS = (
     Row(6, "medium", "last block trained", "gpt2-medium", 87.50, 91.28, 84.67, 0.75),
     Row(7, "large", "last block trained", "gpt2-large", 99.52, 98.66, 96.67, 1.50),
     Row(8, "xl", "last block trained", "gpt2-xl", 99.81, 99.33, 98.33, 2.83, {},
-        "The reference prints 99.81 for validation, which 149 texts cannot give; 99.33 is the nearest that they can."),
+        "The book's table has 99.81 for validation, which 149 texts cannot give; 99.33 is the nearest that they can."),
     Row(9, "xl-all", "all trained", "gpt2-xl", 100.00, 98.66, 98.67, 8.12, {"train": "all"}),
     Row(10, "random", "all trained, from random weights", "random", 100.00, 96.64, 93.67, 0.69,
         {"train": "all", "base": "random", **SIZES}),
@@ -83,9 +83,9 @@ ROWS = (
         {"read": "last-real"}),
     Row(17, "no-causal-mask", "no causal mask", "gpt2", 99.23, 98.66, 95.33, 0.29, {"no_causal_mask": True}),
     Row(18, "ignore-index", "padding ignored in the loss", "gpt2", 96.63, 99.33, 95.00, 0.28, {},
-        "The reference never passes the option on, and a loss on labels has no padding to ignore."),
+        "The book's script never passes the option on, and a loss on labels has no padding to ignore."),
     Row(19, "mean", "read as the mean of all positions", "gpt2", 97.79, 99.33, 96.33, 0.32, {"read": "mean"},
-        "The mean is over padding, too."),
+        "The mean includes padding."),
 )
 
 

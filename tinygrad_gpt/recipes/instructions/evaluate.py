@@ -92,7 +92,7 @@ def evaluate_instructions(saved: SavedModel, entries: Sequence[Instruction], sty
     Args:
         output: JSON Lines, a response and its scores on each; written before the judge is asked, and again after.
         max_new_tokens: longest response.
-        judge: scores the responses, too.
+        judge: another model that scores the responses.
         report: called with how many responses are written, then judged, and how many that shall be.
 
     Raises:

@@ -49,7 +49,7 @@ class PreferenceConfig(TuningConfig):
     """Everything a run depends on; the other fields are those of `TuningConfig`.
 
     Args:
-        beta: how dearly the model pays for going away from what it was.
+        beta: penalty for moving away from the starting model.
         log_probability: of a response, the "mean" over its tokens, as in the notebook of the book's author, so that
             length does not matter, or the "sum", as in the article. The end-of-text token is not among them.
     """
