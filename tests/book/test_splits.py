@@ -29,8 +29,8 @@ def test_the_parts_are_those_of_the_book(split, spams, leaked, spam):
     assert [int(spam.labels[part].sum()) for part in rows] == spams
     assert len(set(np.concatenate(rows).tolist())) == 2 * 747
     assert (parts.leaked, parts.undersampled) == (leaked, 5572 - 1494)
-    assert str(parts) == (f"4,078 rows left out to balance the classes; {leaked} of the test texts stand in the "
-                          "training part, too; 1,045 training, 149 validation, 300 test texts")
+    assert str(parts) == (f"4,078 rows left out to balance the classes; {leaked} of the test texts are in the "
+                          "training part as well; 1,045 training, 149 validation, 300 test texts")
 
 
 def test_the_two_splits_test_other_texts(spam):

@@ -114,7 +114,7 @@ def test_no_prompt_no_text(saved):
 @pytest.mark.parametrize(("settings", "text"), [
     ({"max_new_tokens": 0}, "max_new_tokens is 0, expected 1 or above"),
     ({"n_samples": -1}, "n_samples is -1, expected 1 or above"),
-    ({"stop": ("a", "")}, "stop has an empty string, which stands everywhere; expected strings with characters"),
+    ({"stop": ("a", "")}, "stop has an empty string, which is found everywhere; expected strings with characters"),
     ({"temperature": 0, "n_samples": 2}, "n_samples is 2, but at temperature 0 all would be the same; expected 1, or "
                                          "a temperature above 0"),
     ({"top_p": 1.5}, "top_p is 1.5, expected above 0 and at most 1")])

@@ -10,7 +10,7 @@ __all__ = ["SectionedCommand", "precision_option", "section"]
 
 
 class SectionedOption(click.Option):
-    """An option that stands under a heading.
+    """An option under a heading.
 
     Args:
         section: the heading.

@@ -146,7 +146,7 @@ def collate(texts: Sequence[Sequence[int]], eot_id: int, n_ctx: int,
     Args:
         texts: token ids, none empty.
         eot_id: the first one behind a text counts, the others do not.
-        n_ctx: longest row; what stands behind is cut off.
+        n_ctx: longest row; the rest is cut off.
         masked: tokens at the beginning of each text that need not be predicted: its prompt.
 
     Returns:

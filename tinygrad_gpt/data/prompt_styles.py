@@ -10,7 +10,7 @@ __all__ = ["STYLES", "Style", "find_style"]
 
 @dataclass(frozen=True)
 class Style:
-    """The marks around what is said. Behind the last response stands the end-of-text token, in every style.
+    """The marks around what is said. The end-of-text token follows the last response, in every style.
 
     Args:
         start: before everything.

@@ -63,7 +63,7 @@ def measure_perplexity(model: GPT2, tokens: np.ndarray, n_bytes: int, *, stride:
     Args:
         model: it is put into evaluation mode.
         tokens: ids (N,), N ≥ 2.
-        n_bytes: length of the text that they stand for, for `bits_per_byte`.
+        n_bytes: length of their text, for `bits_per_byte`.
         stride: 1 … n_ctx; n_ctx by default, windows side by side.
         batch_size: windows computed together; by default as many as have 4,096 tokens.
         max_windows: compute about this number of windows, evenly spaced: at least this many, fewer than twice as many.

@@ -216,5 +216,5 @@ def _take(x: Tensor, position) -> Tensor:
 
 
 def at_last(x: Tensor, lengths) -> Tensor:
-    """x (B, T, ...), lengths (B) -> what stands at the last real token of each row, (B, ...)."""
+    """x (B, T, ...), lengths (B) -> the values at the last real token of each row, (B, ...)."""
     return _take(x, raw(lengths) - 1)

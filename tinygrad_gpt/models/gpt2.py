@@ -143,7 +143,7 @@ class GPT2(Module):
                 they change nothing: the attention is causal, so padding on the right reaches no real token.
 
         Returns:
-            (B, T, vocab_size); what stands at padding means nothing.
+            (B, T, vocab_size); the values at padding mean nothing.
 
         Raises:
             ShapeError: more tokens than the context or the cache has room for.

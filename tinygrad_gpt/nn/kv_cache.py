@@ -19,7 +19,7 @@ class Chunk:
         allowed: (B, 1, n, m) bool, which of the m slots a new token may see; None if all.
         ends: (B) integers on the host, tokens that each row holds after this pass; m is the largest.
         real: three indices: row, place in the pass, and slot of every token that is not padding; slices where all
-            rows stand at the same slot and none is padded, else arrays (N).
+            rows are at the same slot and none is padded, else arrays (N).
     """
 
     positions: Array

@@ -123,7 +123,7 @@ class CausalSelfAttention(Module):
         self.n_head = n_head
 
     def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
-        """(B, T, C) -> (B, T, C); with a cache x stands behind the tokens that it holds."""
+        """(B, T, C) -> (B, T, C); with a cache x follows the tokens that it holds."""
         if cache is not None:
             return self.c_proj(self._cached(self.c_attn(x), cache))
         batch, length, _ = x.shape

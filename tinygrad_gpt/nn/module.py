@@ -48,7 +48,7 @@ class Module:
                 yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """All parameters with dotted names; one that stands at two places comes once, under its first name."""
+        """All parameters with dotted names; one that is used in two places comes once, under its first name."""
         seen = set()
         for prefix, module in self.named_modules():
             for name, child in module._children():

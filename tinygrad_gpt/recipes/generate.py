@@ -39,7 +39,7 @@ class GenerateConfig(Sampling):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}, expected 1 or above")
         if "" in self.stop:
-            raise UsageError("stop has an empty string, which stands everywhere; expected strings with characters")
+            raise UsageError("stop has an empty string, which is found everywhere; expected strings with characters")
         if self.temperature == 0 and self.n_samples > 1:
             raise UsageError(f"n_samples is {self.n_samples}, but at temperature 0 all would be the same; "
                              "expected 1, or a temperature above 0")

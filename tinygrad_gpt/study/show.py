@@ -67,7 +67,7 @@ def _lines_before(lines: Sequence[str], body: bool) -> int:
 
 
 def called_functions(function: Callable) -> list[FunctionType]:
-    """All functions of ops that a function calls, and that these call in turn; an op stands for its plain function."""
+    """All functions of ops that a function calls, and that these call in turn; an op means its plain function."""
     found: list[FunctionType] = []
     todo = [function]
     while todo:

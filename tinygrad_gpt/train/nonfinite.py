@@ -132,7 +132,7 @@ class _Search:
         return f", because {' and '.join(bad)}" if bad else ""
 
     def _rows(self, array) -> str:
-        """The rows of the batch in which it is not finite; the batch stands on the first axis, alone or with others."""
+        """The rows of the batch in which it is not finite; the batch is the first axis, alone or with others."""
         if not self.batch or array.shape[0] % self.batch:
             return ""
         rows = np.isfinite(_host(array)).reshape(self.batch, -1).all(axis=1)

@@ -289,8 +289,8 @@ def test_the_splits_of_the_book(config, tmp_path):
     results = [finetune_classifier(replace(config, **PLAIN, data=str(tmp_path / "two.tsv"), split=split),
                                    tmp_path / split) for split in ("book", "book-experiments")]
     for result in results:
-        assert result.counts.endswith("20 rows left out to balance the classes; 0 of the test texts stand in the "
-                                      "training part, too; 28 training, 4 validation, 8 test texts")
+        assert result.counts.endswith("20 rows left out to balance the classes; 0 of the test texts are in the "
+                                      "training part as well; 28 training, 4 validation, 8 test texts")
         data = read_labelled(str(tmp_path / "two.tsv"), quotes=reads_quotes(result.saved, "test"))
         assert reads_quotes(result.saved, "test")
         assert evaluate(result.saved, data, "test").report == result.test
@@ -306,8 +306,8 @@ def test_what_flatters_a_model_is_said_with_its_figures(config, run, tmp_path):
     result = finetune_classifier(flattered, tmp_path / "run")
     known, total = re.search(r": (\d+) of the (\d+) test texts", result.caution).groups()
     assert 0 < int(known) <= int(total) == 12
-    assert result.caution == (f"new texts will fare worse than the test texts: {known} of the 12 test texts stand "
-                              "in the training part, too; the base was trained on texts of twice.tsv already")
+    assert result.caution == (f"new texts will fare worse than the test texts: {known} of the 12 test texts are "
+                              "in the training part as well; the base was trained on texts of twice.tsv already")
     assert json.loads((tmp_path / "run" / "report.json").read_text())["caution"] == result.caution
 
 

@@ -52,7 +52,7 @@ data, start, model, reading, training, folder = map(section, (
 @reading("--padding", type=click.Choice(["none", "dynamic", "fixed"]), default="dynamic",
          help="none: a text a batch; dynamic: to the longest of a batch; fixed: to the context, with tokens that are "
               "read.")
-@reading("--no-causal-mask", is_flag=True, help="Let tokens see what stands behind them.")
+@reading("--no-causal-mask", is_flag=True, help="Let tokens see those after them.")
 @reading("--no-start", is_flag=True, help="Do not begin texts with the end-of-text token.")
 @training("--epochs", type=PositiveInt(10_000), default=6, help="Passes over the texts.")
 @training("--batch-size", type=PositiveInt(4096), default=16, help="Texts computed together.")

@@ -93,5 +93,5 @@ def _shown(prompt: str, pieces: Iterator["Piece"]) -> Iterator["Piece"]:
             started = True
             yield piece
     finally:
-        if started:  # also when it is interrupted: what is said about that stands on a line of its own
+        if started:  # also when it is interrupted: the message gets a line of its own
             echo()

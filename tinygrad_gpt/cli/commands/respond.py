@@ -100,7 +100,7 @@ def spoken(pieces: "Iterable[Piece]") -> "Completion":
                 echo(shown, end="")
                 started = True
     finally:
-        if started or sys.exc_info()[0] is None:  # what is said about an interruption stands on a line of its own
+        if started or sys.exc_info()[0] is None:  # a message about an interruption gets a line of its own
             echo()
     assert completion is not None
     return completion

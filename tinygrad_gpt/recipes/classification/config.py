@@ -37,7 +37,7 @@ class FinetuneConfig:
         rank, alpha, targets: of LoRA, as in `apply_lora`, the targets with commas between. With "score" among them the
             head is adapted as well; else it is trained as a whole.
         read: where the scores come from, as in `Reading`.
-        no_causal_mask: let tokens see what stands behind them.
+        no_causal_mask: let tokens see those after them.
         no_start: leave out the end-of-text token with which texts begin.
         context: tokens of a text that are read: "longest" (as many as the longest training text has), "model" (as many
             as the model takes), or a number.

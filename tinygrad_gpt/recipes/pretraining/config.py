@@ -14,7 +14,7 @@ CHOICES = {"tokenizer": ("bpe", "characters"), "init": ("gpt2", "book"), "window
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Everything a run depends on. None stands for what the last words of an entry say.
+    """Everything a run depends on. None means what the last words of an entry say.
 
     Args:
         data: text files (.txt, .txt.xz, .txt.gz) to learn from; a line ``<|endoftext|>`` ends a document.

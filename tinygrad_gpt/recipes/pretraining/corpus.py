@@ -40,7 +40,7 @@ class Corpus:
 
 
 def documents(text: str) -> Iterator[str]:
-    """The documents of a text: what stands between its lines `<|endoftext|>`."""
+    """The documents of a text: what is between its lines `<|endoftext|>`."""
     for document in text.split(END_OF_TEXT):
         if document.strip():
             yield document.strip("\n")

@@ -20,7 +20,7 @@ class Prediction:
         files: how many were read.
         documents: texts between the ends of text in them.
         figures: loss, perplexity and bits per byte. Each document counts one byte more than it has, for its end, and
-            one token more; another end of text stands before the first, as context.
+            one token more; another end of text precedes the first, as context.
     """
 
     files: int
