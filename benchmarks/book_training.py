@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from tinygrad_gpt import ops
+from tinygrad_gpt.book.batches import token_windows
 from tinygrad_gpt.book.initial_values import initial_values
 from tinygrad_gpt.book.torch_dropout import use_torch_dropout
 from tinygrad_gpt.book.torch_stream import TorchStream
-from tinygrad_gpt.data.pretraining import token_windows
 from tinygrad_gpt.engine import no_grad
 from tinygrad_gpt.generate.decode import decode
 from tinygrad_gpt.generate.sampling import Sampling

@@ -6,6 +6,7 @@ stays what it was until the new one is complete, on the disk, and read back.
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -16,7 +17,13 @@ from types import SimpleNamespace
 
 from tinygrad_gpt.errors import ResourceError, TinygradError, UsageError
 
-__all__ = ["append_line", "part_of", "run_lock", "write_atomic", "write_pieces"]
+__all__ = ["append_line", "part_of", "run_lock", "sha256_of", "write_atomic", "write_pieces"]
+
+
+def sha256_of(path: str | Path) -> str:
+    """The sha256 of a file, as `sha256sum` prints it."""
+    with open(path, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _lock(file: int) -> bool:

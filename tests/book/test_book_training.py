@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tinygrad_gpt.book.batches import token_windows
 from tinygrad_gpt.book.initial_values import initial_values
 from tinygrad_gpt.book.torch_stream import TorchStream
-from tinygrad_gpt.data.pretraining import token_windows
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.optim import warmup_cosine
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from printed import assert_prints
 
+from tinygrad_gpt.book.batches import token_windows
 from tinygrad_gpt.book.torch_stream import TorchStream
-from tinygrad_gpt.data.pretraining import token_windows
 from tinygrad_gpt.nn import Embedding
 
 

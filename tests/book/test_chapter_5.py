@@ -7,8 +7,9 @@ import pytest
 from printed import assert_prints
 
 from tinygrad_gpt import ops
+from tinygrad_gpt.book.batches import token_windows
 from tinygrad_gpt.book.torch_stream import TorchStream
-from tinygrad_gpt.data.pretraining import hold_out, token_windows
+from tinygrad_gpt.data.pretraining import hold_out
 from tinygrad_gpt.engine import no_grad
 from tinygrad_gpt.generate.decode import decode
 from tinygrad_gpt.generate.sampling import Sampling, scale, softmax, top_k

@@ -20,9 +20,8 @@ from tinygrad_gpt.checkpoints import download as module
 from tinygrad_gpt.checkpoints import transfer
 from tinygrad_gpt.checkpoints.download import MODELS, cache_folder, download, downloaded
 from tinygrad_gpt.checkpoints.gpt2_files import read_gpt2
-from tinygrad_gpt.checkpoints.transfer import sha256_of
 from tinygrad_gpt.errors import CheckpointError, DataError, ResourceError, TinygradError, UsageError
-from tinygrad_gpt.files import part_of
+from tinygrad_gpt.files import part_of, sha256_of
 from tinygrad_gpt.models.gpt2 import GPT2Config
 from tinygrad_gpt.text.vocabulary import read_gpt2 as read_vocabulary
 

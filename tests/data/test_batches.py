@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from tinygrad_gpt.book.batches import book_batches
 from tinygrad_gpt.data.batches import length_batches, pad, truncate
 from tinygrad_gpt.errors import DataError, UsageError
 
@@ -68,24 +67,6 @@ def test_padding_reaches_the_longest_of_the_batch():
 def test_padding_may_reach_further():
     assert pad([[5], [6, 7]], 9, width=4)[0].tolist() == [[5, 9, 9, 9], [6, 7, 9, 9]]
     assert pad([[5], [6, 7]], 9, width=1)[0].tolist() == [[5, 9], [6, 7]]
-
-
-def test_the_book_s_batches_are_those_of_its_training_loop():
-    torch = pytest.importorskip("torch", reason="compares with torch")
-    train, validation = (torch.utils.data.DataLoader(range(n), batch_size=8, shuffle=shuffle, drop_last=shuffle)
-                         for n, shuffle in ((125, True), (20, False)))
-    torch.manual_seed(123)
-    step, expected = -1, []
-    for _ in range(5):
-        for batch in train:
-            step += 1
-            expected.append(batch.tolist())
-            if step % 50 == 0:
-                next(iter(train)), next(iter(validation))
-        next(iter(train)), next(iter(validation))
-    batches = book_batches(125, 8, seed=123, epochs=5)
-    assert [len(epoch) for epoch in batches] == [15] * 5
-    assert [batch.tolist() for epoch in batches for batch in epoch] == expected
 
 
 @pytest.mark.parametrize("token_lists", [[], [[1], []]])

@@ -12,7 +12,6 @@ from tinygrad_gpt.data.pretraining import (
     load_text,
     random_batch,
     steps_per_epoch,
-    token_windows,
 )
 from tinygrad_gpt.errors import DataError
 
@@ -42,18 +41,9 @@ def test_every_window_can_be_drawn():
     assert targets.max() == 110
 
 
-def test_consecutive_windows():
-    ids, targets = token_windows(TOKENS[:9], 4)
-    assert ids.tolist() == [[100, 101, 102, 103], [104, 105, 106, 107]]
-    assert targets.tolist() == [[101, 102, 103, 104], [105, 106, 107, 108]]
-    assert token_windows(TOKENS[:8], 4)[0].tolist() == [[100, 101, 102, 103]]
-
-
 def test_a_text_that_is_too_short_is_refused():
     with pytest.raises(DataError, match="text of 8 tokens: a window of 8 needs 9"):
         random_batch(TOKENS[:8], 1, 8, seed=1, step=0)
-    with pytest.raises(DataError, match="text of 8 tokens"):
-        token_windows(TOKENS[:8], 8)
     assert random_batch(TOKENS[:9], 1, 8, seed=1, step=0)[0].tolist() == [list(range(100, 108))]
 
 

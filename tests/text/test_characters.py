@@ -79,8 +79,6 @@ class TestEncode:
 
     def test_batches_and_nothing(self, letters):
         assert letters.encode("") == []
-        assert letters.encode_batch(["", "cat"]) == [[], letters.encode("cat")]
-        assert letters.encode_batch([]) == []
 
     def test_a_million_characters(self, letters):
         assert letters.decode(letters.encode("the cat " * 125_000)) == "the cat " * 125_000

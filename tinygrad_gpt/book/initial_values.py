@@ -1,11 +1,30 @@
-"""The initial values of the book's GPT, from PyTorch's random numbers."""
+"""Models before their first step, with GPT-2's initial values or with the book's, from PyTorch's random numbers."""
+
+from dataclasses import asdict
 
 import numpy as np
 
 from tinygrad_gpt.book.torch_stream import TorchStream
+from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.nn import init
 
-__all__ = ["initial_values"]
+__all__ = ["initial_values", "new_model"]
+
+
+def new_model(config: GPT2Config, init: str, seed: int) -> GPT2:
+    """A model before its first step.
+
+    Args:
+        config: its sizes.
+        init: whose initial values, "gpt2" or "book".
+        seed: of them.
+    """
+    if init == "gpt2":
+        return GPT2(config, seed=seed)
+    model, sizes = GPT2(config, seed=None), asdict(config)
+    model.load_state_dict(initial_values(TorchStream(seed), **{name: sizes[name] for name in (
+        "vocab_size", "n_ctx", "n_embd", "n_layer", "qkv_bias", "tied_head")}))
+    return model
 
 
 def initial_values(stream: TorchStream, *, vocab_size: int, n_ctx: int, n_embd: int, n_layer: int,

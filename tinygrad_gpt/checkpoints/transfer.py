@@ -1,7 +1,6 @@
 """One large file from a server or a folder: continued after a cut, and checked before its name appears."""
 
 import contextlib
-import hashlib
 import os
 import shutil
 import time
@@ -10,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygrad_gpt.errors import CheckpointError, DataError, ResourceError, TinygradError
-from tinygrad_gpt.files import part_of, write_pieces
+from tinygrad_gpt.files import part_of, sha256_of, write_pieces
 
 if TYPE_CHECKING:
     from requests import Response
 
-__all__ = ["Report", "check_source", "fetch", "is_url", "sha256_of"]
+__all__ = ["Report", "check_source", "fetch", "is_url"]
 
 Report = Callable[[int, int], None]
 """Called with the bytes that are there and the bytes of the whole file, after every piece."""
@@ -77,12 +76,6 @@ def fetch(source: str, path: Path, sha256: str, *, size: int | None = None, repo
 def is_url(place: str) -> bool:
     """Whether it names a server; everything else is a path."""
     return "://" in place
-
-
-def sha256_of(path: Path) -> str:
-    """The digest of a file, as `sha256sum` prints it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _copy(source: str, path: Path, size: int | None, verify: Callable[[Path], None], report: Report) -> None:

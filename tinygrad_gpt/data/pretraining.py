@@ -9,7 +9,7 @@ from tinygrad_gpt.data.text_files import read_text
 from tinygrad_gpt.errors import DataError
 from tinygrad_gpt.text import END_OF_TEXT
 
-__all__ = ["consecutive_batch", "hold_out", "load_text", "random_batch", "steps_per_epoch", "token_windows"]
+__all__ = ["consecutive_batch", "hold_out", "load_text", "random_batch", "steps_per_epoch"]
 
 
 def load_text(path: str | Path) -> str:
@@ -110,24 +110,6 @@ def _epoch_order(n_windows: int, seed: int, epoch: int) -> np.ndarray:
 def _windows(tokens: np.ndarray, starts: np.ndarray, n_ctx: int) -> tuple[np.ndarray, np.ndarray]:
     windows = tokens[starts[:, None] + np.arange(n_ctx + 1)].astype(np.int64)  # (B, T + 1)
     return windows[:, :-1], windows[:, 1:]
-
-
-def token_windows(tokens: np.ndarray, n_ctx: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cut tokens into consecutive windows, for evaluation; what is left at the end is not used.
-
-    Args:
-        tokens: (N,) integers; N of at least n_ctx + 1.
-
-    Returns:
-        ids and targets, (W, n_ctx) int64, with W = (N - 1) // n_ctx.
-
-    Raises:
-        DataError: `text of 10 tokens: …`
-    """
-    _check_length(tokens, n_ctx)
-    used = (len(tokens) - 1) // n_ctx * n_ctx
-    tokens = np.asarray(tokens[:used + 1], np.int64)
-    return tokens[:-1].reshape(-1, n_ctx), tokens[1:].reshape(-1, n_ctx)
 
 
 def _check_length(tokens: np.ndarray, n_ctx: int) -> None:

@@ -15,7 +15,7 @@ from tinygrad_gpt.nn import Block, Linear, Module
 from tinygrad_gpt.nn.precision_casts import to_compute, to_float32
 from tinygrad_gpt.nn.recompute import recomputed
 
-__all__ = ["READS", "GPT2Classifier", "Reading", "at_last", "block_over"]
+__all__ = ["READS", "GPT2Classifier", "Reading", "block_over"]
 
 READS = ("last-real", "last", "first", "mean")
 
@@ -213,8 +213,3 @@ def _by_head(x: Tensor, n_head: int) -> Tensor:
 def _take(x: Tensor, position) -> Tensor:
     """x (B, T, C), position (B) -> (B, C)."""
     return x[backend_of(x.data).xp.arange(x.shape[0]), position]
-
-
-def at_last(x: Tensor, lengths) -> Tensor:
-    """x (B, T, ...), lengths (B) -> the values at the last real token of each row, (B, ...)."""
-    return _take(x, raw(lengths) - 1)

@@ -3,7 +3,6 @@
 In one native checkpoint, which is what this package writes, or as others publish a GPT-2.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,13 +15,14 @@ from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.checkpoints.download import MODELS, downloaded
 from tinygrad_gpt.checkpoints.gpt2_files import weights_file
 from tinygrad_gpt.errors import CheckpointError, UsageError
+from tinygrad_gpt.files import sha256_of
 from tinygrad_gpt.models.classifier import GPT2Classifier, Reading
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.text import Tokenizer, tokenizer_from_arrays
 from tinygrad_gpt.text.vocabulary import has_merges
 
 __all__ = [
-    "SHIPPED_BASE", "SHIPPED_CLASSIFIER", "SavedModel", "file_digest", "load_model", "model_file", "origin",
+    "SHIPPED_BASE", "SHIPPED_CLASSIFIER", "SavedModel", "load_model", "model_file", "origin",
     "packed", "save_model", "unpacked", "weights_folder",
 ]
 
@@ -69,12 +69,6 @@ class SavedModel:
         return self.model
 
 
-def file_digest(path: str | Path) -> str:
-    """The sha256 of a file, as `sha256sum` prints it."""
-    with open(path, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
 def origin(recipe: str, config, files: Sequence[str]) -> dict:
     """What a checkpoint notes about its run: recipe, settings, version, and the sha256 of each file that was read.
 
@@ -87,7 +81,7 @@ def origin(recipe: str, config, files: Sequence[str]) -> dict:
             return [bare(v) for v in value]
         return Path(value).name if isinstance(value, str) and Path(value).exists() else value
 
-    digests = {Path(file).name: file_digest(file) for file in files}
+    digests = {Path(file).name: sha256_of(file) for file in files}
     return {"recipe": recipe, "version": __version__, "sha256": digests,
             "config": {name: bare(value) for name, value in asdict(config).items()}}
 

@@ -136,10 +136,6 @@ class Tokenizer:
         encode = self._encoding.encode_ordinary
         return [i for part in _cut_long_white_space(bpe.well_formed(text)) for i in encode(part)]
 
-    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
-        """Encode each text."""
-        return [self.encode(text) for text in texts]
-
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """Join the bytes of tokens; a token may end inside a character.
 

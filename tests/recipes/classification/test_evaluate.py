@@ -6,9 +6,9 @@ import tiny
 
 from tinygrad_gpt.data.classification import read_labelled, split_by_text
 from tinygrad_gpt.errors import DataError, UsageError
+from tinygrad_gpt.files import sha256_of
 from tinygrad_gpt.recipes.classification.classify import classify
 from tinygrad_gpt.recipes.classification.evaluate import evaluate
-from tinygrad_gpt.runs.saved_model import file_digest
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_parts_are_those_of_the_model_s_own_split(data):
 
 
 def test_a_part_is_refused_for_another_file(data, tmp_path):
-    same = tiny.classifier(config={"split_seed": 5}, sha256={"a.csv": file_digest(tmp_path / "a.csv")})
+    same = tiny.classifier(config={"split_seed": 5}, sha256={"a.csv": sha256_of(tmp_path / "a.csv")})
     assert evaluate(same, data, "test").report.count == 12
     other = tiny.classifier(config={"split_seed": 5}, sha256={"mail.csv": "0" * 64})
     with pytest.raises(UsageError, match=r"no test part \(.*a.csv\): .* finetuned on another file, 'mail.csv'"):

@@ -13,7 +13,7 @@ import tiny
 from tinygrad_gpt.backend import backend_of, use_backend
 from tinygrad_gpt.data.classification import read_labelled
 from tinygrad_gpt.errors import DataError, ResourceError, UsageError
-from tinygrad_gpt.files import run_lock
+from tinygrad_gpt.files import run_lock, sha256_of
 from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.recipes.classification import finetune as finetune_recipe
 from tinygrad_gpt.recipes.classification import inputs
@@ -23,7 +23,7 @@ from tinygrad_gpt.recipes.classification.evaluate import evaluate, reads_quotes
 from tinygrad_gpt.recipes.classification.finetune import _class_weights, _loss, finetune_classifier, next_tokens
 from tinygrad_gpt.recipes.classification.inputs import Texts
 from tinygrad_gpt.recipes.classification.starting_model import set_trained, with_head
-from tinygrad_gpt.runs.saved_model import file_digest, load_model, save_model
+from tinygrad_gpt.runs.saved_model import load_model, save_model
 
 FILES = {"confusion.png", "curves.png", "log.jsonl", "model.h5", "report.json"}
 
@@ -301,7 +301,7 @@ def test_what_flatters_a_model_is_said_with_its_figures(config, run, tmp_path):
     assert run[1].caution == ""
     rows = [f"{label}\t{text}\n" for text, label in tiny.texts(30, ("snow", "sun"))]
     (tmp_path / "twice.tsv").write_text("".join(rows * 2))
-    save_model(tmp_path / "base.h5", tiny.classifier(sha256={"mail": file_digest(tmp_path / "twice.tsv")}, n_ctx=6))
+    save_model(tmp_path / "base.h5", tiny.classifier(sha256={"mail": sha256_of(tmp_path / "twice.tsv")}, n_ctx=6))
     flattered = replace(config, **PLAIN, data=str(tmp_path / "twice.tsv"), base=str(tmp_path / "base.h5"), split="book")
     result = finetune_classifier(flattered, tmp_path / "run")
     known, total = re.search(r": (\d+) of the (\d+) test texts", result.caution).groups()

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import tiny
 
+from tinygrad_gpt.files import sha256_of
 from tinygrad_gpt.recipes.classification.finetune import FinetuneConfig, train_on_texts
 from tinygrad_gpt.recipes.classification.starting_model import base_has_seen_test, load_base
 from tinygrad_gpt.recipes.export import export
 from tinygrad_gpt.recipes.instructions.instruct import InstructConfig, InstructTask
 from tinygrad_gpt.recipes.instructions.tuning import start
 from tinygrad_gpt.recipes.pretraining.pretrain import PretrainConfig, pretrain
-from tinygrad_gpt.runs.saved_model import file_digest, load_model, save_model
+from tinygrad_gpt.runs.saved_model import load_model, save_model
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,7 @@ def test_a_base_that_knows_the_test_texts_is_found_out(made_with, change, seen, 
     monkeypatch.chdir(tmp_path)
     tiny.labelled_file(tmp_path / "three.csv")
     tiny.labelled_file(tmp_path / "other.csv", 30)
-    save_model("base.h5", tiny.classifier(config=made_with, sha256={"renamed.csv": file_digest("three.csv")}))
+    save_model("base.h5", tiny.classifier(config=made_with, sha256={"renamed.csv": sha256_of("three.csv")}))
     config = replace(FinetuneConfig("three.csv", base="base.h5"), **change)
     assert base_has_seen_test(config) == seen
     assert not base_has_seen_test(replace(config, base="random"))

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import tiny
 
+from tinygrad_gpt.book.experiments import ROWS, rows_named
 from tinygrad_gpt.book.splits import book_experiments_split
 from tinygrad_gpt.data.classification import read_labelled
 from tinygrad_gpt.errors import CheckpointError, DataError, UsageError
@@ -22,7 +23,6 @@ from tinygrad_gpt.recipes.experiments.experiments import (
     run_config,
 )
 from tinygrad_gpt.recipes.experiments.report import bag_of_words
-from tinygrad_gpt.recipes.experiments.rows import ROWS, rows_named
 from tinygrad_gpt.runs.saved_model import save_model
 
 RANDOM = replace(ROWS[9], change=ROWS[9].change | {"n_ctx": 24, "n_embd": 8, "n_layer": 1, "n_head": 2})

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from tinygrad_gpt.book.experiments import ROWS
 from tinygrad_gpt.errors import ResourceError
 from tinygrad_gpt.recipes.experiments.experiments import ExperimentsConfig, Measured, Result
 from tinygrad_gpt.recipes.experiments.report import (
@@ -17,7 +18,6 @@ from tinygrad_gpt.recipes.experiments.report import (
     to_markdown,
     write_report,
 )
-from tinygrad_gpt.recipes.experiments.rows import ROWS
 
 
 def measured(seed=123, test=0.9, words=(0.98, (0.957, 0.991))):

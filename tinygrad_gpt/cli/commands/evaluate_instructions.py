@@ -43,14 +43,14 @@ def command(data: str, output: str, model: str | None, style: str | None, part: 
         raise UsageError("--judge and --judge-model (arguments): one is missing; give both or none")
     from tqdm import tqdm
 
+    from tinygrad_gpt.files import sha256_of
     from tinygrad_gpt.recipes.instructions.evaluate import evaluate_instructions, read_part
     from tinygrad_gpt.recipes.instructions.judge import KEY_VARIABLE, Judge
-    from tinygrad_gpt.runs.saved_model import file_digest
 
     asked = Judge(judge, judge_model, os.environ.get(KEY_VARIABLE)) if judge and judge_model else None
     entries = read_part(data, part)[:limit]
     saved, marks = load(model, style)
-    if part in ("all", "train") and file_digest(data) in saved.provenance.get("sha256", {}).values():
+    if part in ("all", "train") and sha256_of(data) in saved.provenance.get("sha256", {}).values():
         note("the model was trained on most of these entries; --part test leaves them out")
     on_terminal = sys.stderr is not None and sys.stderr.isatty()
     with tqdm(unit="response", file=sys.stderr, dynamic_ncols=True, leave=False, disable=not on_terminal) as bar:

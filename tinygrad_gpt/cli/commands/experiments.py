@@ -34,8 +34,8 @@ __all__ = ["command"]
 @common_options
 def command(out: Path | None, resume: bool, dry_run: bool, rows: str, seeds: str, **settings: Any) -> None:
     """Repeat the book author's experiments on finetuning."""
+    from tinygrad_gpt.book.experiments import rows_named, seeds_named
     from tinygrad_gpt.recipes.experiments.experiments import ExperimentsConfig
-    from tinygrad_gpt.recipes.experiments.rows import rows_named, seeds_named
 
     config = ExperimentsConfig(rows=rows_named(rows), seeds=seeds_named(seeds), **settings)
     if dry_run:

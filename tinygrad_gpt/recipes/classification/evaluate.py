@@ -8,9 +8,10 @@ from tinygrad_gpt.book.splits import divide
 from tinygrad_gpt.data.classification import LabelledTexts
 from tinygrad_gpt.errors import DataError, UsageError
 from tinygrad_gpt.figures.classification import Report, judge
+from tinygrad_gpt.files import sha256_of
 from tinygrad_gpt.recipes.classification.classify import encode_texts, predict
 from tinygrad_gpt.recipes.classification.inputs import Texts
-from tinygrad_gpt.runs.saved_model import SavedModel, file_digest
+from tinygrad_gpt.runs.saved_model import SavedModel
 
 __all__ = ["PARTS", "Evaluation", "Mistake", "evaluate", "reads_quotes"]
 
@@ -92,7 +93,7 @@ def _rows(saved: SavedModel, data: LabelledTexts, part: str) -> tuple[np.ndarray
     if seed is None:
         raise UsageError(f"no {part} part: the model does not say how its data were split; evaluate all rows")
     files = saved.provenance.get("sha256", {})
-    if files and file_digest(data.file) not in files.values():
+    if files and sha256_of(data.file) not in files.values():
         raise UsageError(f"no {part} part ({data.file}): the model was finetuned on another file, {_listed([*files])}; "
                          "give that one, or evaluate all rows")
     split = divide(data, _split_of(saved), seed)

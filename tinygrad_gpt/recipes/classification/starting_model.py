@@ -5,17 +5,18 @@ from pathlib import Path
 
 import numpy as np
 
-from tinygrad_gpt.book.initial_values import initial_values
+from tinygrad_gpt.book.initial_values import new_model
 from tinygrad_gpt.book.torch_stream import TorchStream
 from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.data.batches import truncate
+from tinygrad_gpt.files import sha256_of
 from tinygrad_gpt.models.classifier import GPT2Classifier, Reading
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.models.lora import apply_lora, uniform_by_inputs
 from tinygrad_gpt.recipes.classification.classify import encode_texts
 from tinygrad_gpt.recipes.classification.config import TRAINED, FinetuneConfig
 from tinygrad_gpt.recipes.pretraining.corpus import load_vocabulary
-from tinygrad_gpt.runs.saved_model import file_digest, load_model, model_file
+from tinygrad_gpt.runs.saved_model import load_model, model_file
 from tinygrad_gpt.text import Tokenizer
 
 __all__ = ["base_has_seen_test", "load_base", "set_trained", "with_head"]
@@ -35,13 +36,7 @@ def load_base(config: FinetuneConfig, train_texts: list[str]) -> tuple[GPT2, Tok
     tokenizer = load_vocabulary(config.vocabulary) if config.vocabulary else Tokenizer.train(train_texts,
                                                                                              config.vocab_size)
     sizes = GPT2Config(tokenizer.vocab_size, config.n_ctx, config.n_embd, config.n_layer, config.n_head, config.dropout)
-    if config.init == "gpt2":
-        return GPT2(sizes, config.seed), tokenizer
-    base = GPT2(sizes, seed=None)
-    kept = {name: value for name, value in asdict(sizes).items() if name in (
-        "vocab_size", "n_ctx", "n_embd", "n_layer", "qkv_bias", "tied_head")}
-    base.adopt_state_dict(initial_values(TorchStream(config.seed), **kept))
-    return base, tokenizer
+    return new_model(sizes, config.init, config.seed), tokenizer
 
 
 def base_has_seen_test(config: FinetuneConfig) -> bool:
@@ -52,7 +47,7 @@ def base_has_seen_test(config: FinetuneConfig) -> bool:
     if config.base == "random" or not native.is_native(file := model_file(config.base)):
         return False
     origin = native.load_metadata(file)["provenance"]
-    if file_digest(config.test or config.data) not in origin.get("sha256", {}).values():
+    if sha256_of(config.test or config.data) not in origin.get("sha256", {}).values():
         return False
 
     def division(settings):

@@ -14,23 +14,24 @@ from typing import Any
 import numpy as np
 
 from tinygrad_gpt.backend import default_backend
+from tinygrad_gpt.book.experiments import ROWS, SHARED, SIZES, Row
 from tinygrad_gpt.book.splits import divide
 from tinygrad_gpt.data.classification import Split, read_labelled
 from tinygrad_gpt.errors import CheckpointError, TinygradError, UsageError
-from tinygrad_gpt.files import run_lock, write_atomic
+from tinygrad_gpt.files import run_lock, sha256_of, write_atomic
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
 from tinygrad_gpt.recipes.classification.finetune import finetune_classifier, memory_needed
 from tinygrad_gpt.recipes.classification.starting_model import with_head
-from tinygrad_gpt.recipes.experiments.rows import BOOK, ROWS, SIZES, Row
 from tinygrad_gpt.recipes.pretraining.corpus import load_vocabulary
 from tinygrad_gpt.runs.progress import Progress
-from tinygrad_gpt.runs.saved_model import SHIPPED_BASE, file_digest, load_model, model_file
+from tinygrad_gpt.runs.saved_model import SHIPPED_BASE, load_model, model_file
 from tinygrad_gpt.text import Tokenizer
 from tinygrad_gpt.train.memory import peak_memory
 
 __all__ = ["ExperimentsConfig", "Measured", "Planned", "Result", "experiments", "plan", "run_config"]
 
+BOOK = FinetuneConfig(data="", **SHARED)
 RUN_FILE = "run.json"  # written last: a run that has it is finished
 
 
@@ -251,7 +252,7 @@ def _runs(config: ExperimentsConfig, out: Path, results: Mapping[int, Result]) -
 def _digest(file: str | Path) -> str:
     if not Path(file).is_file():
         raise CheckpointError(f"cannot load ({file}): no such file; give a model, or the name of one")
-    return file_digest(file)
+    return sha256_of(file)
 
 
 def _done(run: _Run, title: str, shown: Shown) -> Measured:

@@ -20,7 +20,7 @@ from tinygrad_gpt.data.batches import length_batches
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import CheckpointError
 from tinygrad_gpt.figures.pictures import draw_curves
-from tinygrad_gpt.files import run_lock
+from tinygrad_gpt.files import run_lock, sha256_of
 from tinygrad_gpt.models.gpt2 import GPT2
 from tinygrad_gpt.models.lora import apply_lora, merge_lora, uniform_by_inputs
 from tinygrad_gpt.optim import AdamW, warmup_cosine
@@ -29,7 +29,7 @@ from tinygrad_gpt.recipes.instructions.respond import settled_style
 from tinygrad_gpt.runs.folder import check_given, read_run, refuse_second_run, write_samples
 from tinygrad_gpt.runs.progress import Progress
 from tinygrad_gpt.runs.run import Run, Task, begin, part_of
-from tinygrad_gpt.runs.saved_model import SavedModel, file_digest, load_model, model_file, origin, save_model
+from tinygrad_gpt.runs.saved_model import SavedModel, load_model, model_file, origin, save_model
 from tinygrad_gpt.text import Tokenizer
 from tinygrad_gpt.train.memory import check_memory, memory_estimate
 
@@ -151,7 +151,7 @@ def _absolute(path: str) -> str:
 
 def _digests(config: TuningConfig) -> dict[str, str]:
     """sha256 of the files that the run is made of, by name."""
-    return {Path(file).name: file_digest(file) for file in (config.data, model_file(config.base))}
+    return {Path(file).name: sha256_of(file) for file in (config.data, model_file(config.base))}
 
 
 def _prepare(make: MakeObjective, config: TuningConfig, base: SavedModel) -> tuple[GPT2, Objective]:

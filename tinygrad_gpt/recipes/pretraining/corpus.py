@@ -12,9 +12,10 @@ import numpy as np
 from tinygrad_gpt.data.pretraining import hold_out, load_text
 from tinygrad_gpt.data.token_file import open_tokens, save_tokens
 from tinygrad_gpt.errors import CheckpointError, DataError
+from tinygrad_gpt.files import sha256_of
 from tinygrad_gpt.recipes.pretraining.config import PretrainConfig
 from tinygrad_gpt.runs.progress import Preparation
-from tinygrad_gpt.runs.saved_model import file_digest, load_model
+from tinygrad_gpt.runs.saved_model import load_model
 from tinygrad_gpt.text import END_OF_TEXT, Characters, Tokenizer, load_tokenizer
 from tinygrad_gpt.text.vocabulary import has_merges
 
@@ -92,7 +93,7 @@ def make_corpus(config: PretrainConfig, tokenizer: Tokenizer | None,
         tokenizer, encode_documents(tokenizer, train("tokenising")),
         encode_documents(tokenizer, validation) if validation else np.array([], np.uint16),
         sum(len(text.encode()) + 1 for text in validation),
-        {os.path.abspath(path): file_digest(path) for path in (*config.data, *config.validation)})
+        {os.path.abspath(path): sha256_of(path) for path in (*config.data, *config.validation)})
 
 
 def _documents(paths, part, what, prepare):
@@ -126,7 +127,7 @@ def load_corpus(folder: Path, saved: dict[str, Any]) -> Corpus:
         CheckpointError, DataError: a file is missing or damaged, or a source has changed.
     """
     for path, digest in saved["sources"].items():
-        if Path(path).is_file() and file_digest(path) != digest:
+        if Path(path).is_file() and sha256_of(path) != digest:
             raise DataError(f"cannot resume ({folder}): {path} has changed since the run began; put the old file back, "
                             "or start a new run in another folder")
     tokenizer = load_tokenizer(folder / "vocabulary.json")

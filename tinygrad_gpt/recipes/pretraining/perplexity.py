@@ -9,11 +9,11 @@ from tinygrad_gpt.figures.perplexity import Perplexity, measure_perplexity
 from tinygrad_gpt.recipes.pretraining.corpus import documents, encode_documents
 from tinygrad_gpt.runs.saved_model import SavedModel
 
-__all__ = ["Prediction", "perplexity"]
+__all__ = ["TextPerplexity", "perplexity"]
 
 
 @dataclass(frozen=True)
-class Prediction:
+class TextPerplexity:
     """How well a model predicts a text.
 
     Args:
@@ -44,7 +44,7 @@ class Prediction:
 
 
 def perplexity(saved: SavedModel, files: Sequence[str], *, stride: int | None = None, max_windows: int | None = None,
-               report: Callable[[int, int], None] = lambda done, total: None) -> Prediction:
+               report: Callable[[int, int], None] = lambda done, total: None) -> TextPerplexity:
     """Predict the texts of files, one after the other, as in pretraining: a window may reach over their ends.
 
     Args:
@@ -63,7 +63,7 @@ def perplexity(saved: SavedModel, files: Sequence[str], *, stride: int | None = 
     tokens = encode_documents(saved.tokenizer, texts)
     figures = measure_perplexity(saved.transformer, tokens, n_bytes, stride=stride, max_windows=max_windows,
                                  report=report)
-    return Prediction(len(files), len(texts), figures)
+    return TextPerplexity(len(files), len(texts), figures)
 
 
 def _counted(number: int, noun: str) -> str:

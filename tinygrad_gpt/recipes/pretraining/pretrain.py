@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_gpt.backend.precision import precision
-from tinygrad_gpt.book.initial_values import initial_values
-from tinygrad_gpt.book.torch_stream import TorchStream
+from tinygrad_gpt.book.initial_values import new_model
 from tinygrad_gpt.data.pretraining import steps_per_epoch
 from tinygrad_gpt.errors import DataError, UsageError
-from tinygrad_gpt.files import run_lock
+from tinygrad_gpt.files import run_lock, sha256_of
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.recipes.pretraining.config import PretrainConfig
 from tinygrad_gpt.recipes.pretraining.corpus import load_corpus, load_vocabulary, make_corpus, save_corpus
@@ -19,7 +18,7 @@ from tinygrad_gpt.recipes.pretraining.task import PretrainTask, describe, settin
 from tinygrad_gpt.runs.folder import check_given, read_run, refuse_second_run
 from tinygrad_gpt.runs.progress import Preparation, Progress
 from tinygrad_gpt.runs.run import Run, begin
-from tinygrad_gpt.runs.saved_model import SavedModel, file_digest, load_model, model_file
+from tinygrad_gpt.runs.saved_model import SavedModel, load_model, model_file
 from tinygrad_gpt.text import Tokenizer
 from tinygrad_gpt.train.memory import check_memory, memory_estimate
 
@@ -106,18 +105,12 @@ def _new_model(config: PretrainConfig, tokenizer: Tokenizer, base: SavedModel | 
         return model
     sizes = GPT2Config(tokenizer.vocab_size, config.n_ctx or 256, config.n_embd or 192, config.n_layer or 4,
                        config.n_head or 4, config.dropout, qkv_bias=config.qkv_bias, tied_head=config.tied_head)
-    if config.init == "gpt2":
-        return GPT2(sizes, seed=config.seed)
-    model = GPT2(sizes, seed=None)
-    model.load_state_dict(initial_values(TorchStream(config.seed), vocab_size=sizes.vocab_size, n_ctx=sizes.n_ctx,
-                                    n_embd=sizes.n_embd, n_layer=sizes.n_layer, qkv_bias=sizes.qkv_bias,
-                                    tied_head=sizes.tied_head))
-    return model
+    return new_model(sizes, config.init, config.seed)
 
 
 def _base_digest(config):
     file = None if config.base is None else model_file(config.base)
-    return {file.name: file_digest(file)} if file and file.is_file() else {}
+    return {file.name: sha256_of(file)} if file and file.is_file() else {}
 
 
 def _check_length(config, corpus, n_ctx):

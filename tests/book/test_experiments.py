@@ -1,10 +1,10 @@
-"""The table of the reference's experiments."""
+"""The table of the book's experiments."""
 
 import pytest
 
+from tinygrad_gpt.book.experiments import ROWS, rows_named, seeds_named
 from tinygrad_gpt.errors import UsageError
-from tinygrad_gpt.recipes.experiments.experiments import ExperimentsConfig, run_config
-from tinygrad_gpt.recipes.experiments.rows import BOOK, ROWS, rows_named, seeds_named
+from tinygrad_gpt.recipes.experiments.experiments import BOOK, ExperimentsConfig, run_config
 
 CONFIG = ExperimentsConfig("sms", base="base.h5")
 

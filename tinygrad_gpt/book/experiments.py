@@ -11,12 +11,11 @@ from typing import Any
 
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.models.lora import BLOCK_LAYERS
-from tinygrad_gpt.recipes.classification.config import FinetuneConfig
 
-__all__ = ["BOOK", "ROWS", "SIZES", "Row", "rows_named", "seeds_named"]
+__all__ = ["ROWS", "SHARED", "SIZES", "Row", "rows_named", "seeds_named"]
 
-BOOK = FinetuneConfig(  # what all rows share, unless they say otherwise
-    data="", split="book-experiments", init="book", train="last-block", read="last", no_start=True, context="longest",
+SHARED: dict[str, Any] = dict(  # settings of all rows, unless they say otherwise
+    split="book-experiments", init="book", train="last-block", read="last", no_start=True, context="longest",
     padding="fixed", epochs=5, batch_size=8, order="book", lr=5e-5, schedule="constant", weight_decay=0.1, decay="all",
     max_norm=1e6,  # that is never: the book does not clip
     dropout=0.0, lm_weight=0.0, seed=123)
@@ -35,7 +34,7 @@ class Row:
         model: name of the GPT-2 that it starts from, or "random".
         train, validation, test: its accuracies in per cent.
         minutes: that its training took.
-        change: settings that differ from `BOOK`.
+        change: settings that differ from `SHARED`.
         remark: what its figures do not tell.
     """
 
