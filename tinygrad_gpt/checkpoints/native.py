@@ -27,6 +27,7 @@ from tinygrad_gpt.checkpoints.hdf5_guard import (
     opened_hdf5,
     refuse_foreign,
 )
+from tinygrad_gpt.checkpoints.mapped_tensor import bfloat16_to_float32
 from tinygrad_gpt.errors import CheckpointError
 from tinygrad_gpt.files import write_atomic
 
@@ -218,5 +219,5 @@ def _restored(dtype: str, bits: np.ndarray) -> np.ndarray:
     if dtype == "bool":
         return bits != 0
     if dtype == "bfloat16":
-        return (bits.astype(np.uint32) << 16).view(np.float32)
+        return bfloat16_to_float32(bits)
     return bits
