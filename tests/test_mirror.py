@@ -1,0 +1,69 @@
+"""Each module of the package has its test file at the same place in tests/, but for the exceptions listed here."""
+
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+PACKAGE = TESTS.parent / "tinygrad_gpt"
+
+# A module, or a folder with a slash at its end, and the test file that covers it.
+TESTED_ELSEWHERE = {
+    "__main__.py": "cli/test_main.py",
+    "backend/memory.py": "backend/test_cupy.py",
+    "backend/slices.py": "ops/test_sweep.py",
+    "book/batches.py": "data/test_batches.py",
+    "book/initial_values.py": "nn/test_init.py",
+    "checkpoints/hdf5_guard.py": "checkpoints/test_native.py",
+    "checkpoints/mapped_tensor.py": "checkpoints/test_safetensors_files.py",
+    "cli/commands/chat.py": "cli/commands/test_instructions_commands.py",
+    "cli/commands/evaluate_classifier.py": "cli/commands/test_evaluate.py",
+    "cli/commands/evaluate_instructions.py": "cli/commands/test_instructions_commands.py",
+    "cli/commands/finetune.py": "cli/test_main.py",
+    "cli/commands/finetune_instructions.py": "cli/commands/test_instructions_commands.py",
+    "cli/commands/finetune_preferences.py": "cli/commands/test_instructions_commands.py",
+    "cli/commands/respond.py": "cli/commands/test_instructions_commands.py",
+    "cli/lazy.py": "cli/test_main.py",
+    "cli/resuming.py": "cli/commands/test_pretrain.py",
+    "cli/sections.py": "cli/commands/test_pretrain.py",
+    "cli/tuning.py": "cli/commands/test_instructions_commands.py",
+    "data/preferences.py": "data/test_instructions.py",
+    "engine/guards.py": "engine/test_tape.py",
+    "engine/mode.py": "engine/test_tape.py",
+    "engine/operators.py": "engine/test_tensor.py",
+    "engine/pending.py": "engine/test_tape.py",
+    "engine/registry.py": "engine/test_tape.py",
+    "errors.py": "cli/test_failures.py",
+    "generate/reader.py": "generate/test_decode.py",
+    "ops/": "ops/test_sweep.py",
+    "optim/many_arrays.py": "optim/test_adamw.py",
+    "recipes/classification/config.py": "recipes/classification/test_finetune.py",
+    "recipes/instructions/config.py": "recipes/instructions/test_instruct.py",
+    "recipes/instructions/evaluate.py": "recipes/instructions/test_judge.py",
+    "recipes/instructions/respond.py": "recipes/instructions/test_instruct.py",
+    "recipes/instructions/tuning.py": "recipes/instructions/test_instruct.py",
+    "recipes/pretraining/config.py": "recipes/pretraining/test_pretrain.py",
+    "recipes/pretraining/task.py": "recipes/pretraining/test_pretrain.py",
+    "runs/folder.py": "recipes/pretraining/test_resume.py",
+    "runs/progress.py": "cli/test_progress.py",
+    "runs/run.py": "recipes/pretraining/test_resume.py",
+    "study/show.py": "study/test_derivatives.py",
+}
+
+
+def without_test_file():
+    """Modules, or folders that are excepted as a whole, that lack the test file of their name."""
+    folders = [name for name in TESTED_ELSEWHERE if name.endswith("/")]
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        name = path.relative_to(PACKAGE).as_posix()
+        twin = TESTS / Path(name).with_name(f"test_{path.name}")
+        if path.name != "__init__.py" and not twin.exists():
+            found.add(next((folder for folder in folders if name.startswith(folder)), name))
+    return found
+
+
+def test_each_module_has_its_test_file():
+    assert without_test_file() == TESTED_ELSEWHERE.keys()
+
+
+def test_exceptions_name_files_that_exist():
+    assert not [file for file in TESTED_ELSEWHERE.values() if not (TESTS / file).is_file()]
