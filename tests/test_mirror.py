@@ -34,7 +34,7 @@ TESTED_ELSEWHERE = {
     "errors.py": "cli/test_failures.py",
     "generate/reader.py": "generate/test_decode.py",
     "ops/": "ops/test_sweep.py",
-    "optim/many_arrays.py": "optim/test_adamw.py",
+    "optim/many_arrays.py": "ops/test_kernels.py",
     "recipes/classification/config.py": "recipes/classification/test_finetune.py",
     "recipes/instructions/config.py": "recipes/instructions/test_instruct.py",
     "recipes/instructions/evaluate.py": "recipes/instructions/test_judge.py",
