@@ -99,9 +99,9 @@ def steps(task: Task, optimizer: AdamW, loss_scale: LossScale | None) -> Iterato
         seed_dropout(task.model.train(), task.config.seed, step)
         optimizer.lr = task.rate(step)
         loss, norm = train_step(losses, optimizer, task.config.max_norm, f"step {step + 1}", task.model, loss_scale)
-        done = optimizer.steps
+        done, scores = optimizer.steps, task.scores(optimizer.steps)
         yield Progress(done, task.total, loss, norm, optimizer.lr, task.tokens(done), time.monotonic() - started,
-                       task.scores(done), task.samples(done))
+                       scores, task.samples(done))
 
 
 class Run:

@@ -66,6 +66,20 @@ def test_the_log_has_a_line_a_step_and_scores_at_each_epoch(run):
     assert log[-1]["loss"] < log[0]["loss"]
 
 
+def test_the_clock_of_a_run_includes_the_frozen_blocks(config, tmp_path, monkeypatch):
+    now = [0]
+    monkeypatch.setattr("tinygrad_gpt.runs.run.time.monotonic", lambda: now[0])
+
+    def prepare(preparation):
+        now[0] += 1
+
+    reported = []
+    config = replace(config, train="last-block", dropout=0.0)
+    finetune_classifier(config, tmp_path / "run", reported.append, prepare)
+    assert now[0] > 0
+    assert {progress.seconds for progress in reported} == {now[0]}
+
+
 def test_the_report_says_everything(run, config):
     out, result, _ = run
     report = json.loads((out / "report.json").read_text())

@@ -202,7 +202,7 @@ class ClassificationTask(Task):
 
     def __init__(self, config: FinetuneConfig, inputs: Texts, labels: np.ndarray, split: Split,
                  prepare: Callable[[Preparation], None] = lambda preparation: None):
-        self.config, self.inputs, self.labels, self.split = config, inputs, labels, split
+        self.config, self.inputs, self.labels, self.split, self.prepare = config, inputs, labels, split, prepare
         self.model = inputs.model
         # What is random cannot be kept.
         self.fed = inputs if config.dropout == 0 else Texts(self.model, inputs.token_lists)
@@ -212,8 +212,6 @@ class ClassificationTask(Task):
         self.weights = (_class_weights(labels[split.train], inputs) if config.class_weights == "balanced" else None)
         computed = (np.full_like(inputs.lengths, self.model.context) if self.model.reading.filled else inputs.lengths)
         self.seen = np.cumsum([computed[split.train[np.concatenate(batches)]].sum() for batches in self.steps])
-        self.fed.prepare(split.train, lambda done, of: prepare(
-            Preparation("through the frozen blocks, once for all epochs", done, of, "texts")))
 
     def optimizer(self) -> AdamW:
         return AdamW(self.model.trainable(), self.config.lr, weight_decay=self.config.weight_decay,
@@ -225,6 +223,9 @@ class ClassificationTask(Task):
         return warmup_cosine(step, self.total, peak=self.config.lr, warmup=self.total // 10)
 
     def losses(self, step: int) -> list[Callable[[], Tensor]]:
+        if step == 0:  # not when the task is made: this is most of the time of a run of the last block
+            self.fed.prepare(self.split.train, lambda done, of: self.prepare(
+                Preparation("through the frozen blocks, once for all epochs", done, of, "texts")))
         return [partial(_loss, self.fed, self.labels, self.weights, self.config.trains_language, self.split.train[rows])
                 for rows in self.steps[step]]
 

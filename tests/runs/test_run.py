@@ -1,0 +1,124 @@
+"""The loop of all training runs, on a task that learns four tokens by heart."""
+
+import numpy as np
+import pytest
+import tiny
+from run_folders import assert_same_run
+
+from tinygrad_gpt.checkpoints import native
+from tinygrad_gpt.errors import CheckpointError
+from tinygrad_gpt.optim import AdamW
+from tinygrad_gpt.runs import run as runs
+from tinygrad_gpt.runs.run import Run, Task, begin, loss_scale_of, part_of, steps
+
+IDS = np.array([[1, 2, 3, 4]])
+
+
+class Settings:
+    seed, max_norm, precision, save_every = 3, 1.0, "float32", 2
+
+
+class ByHeart(Task):
+    config, total = Settings, 5
+
+    def __init__(self):
+        self.model = tiny.language_model().transformer
+
+    def optimizer(self):
+        return AdamW(self.model.parameters())
+
+    def rate(self, step):
+        return 0.01 / (step + 1)
+
+    def losses(self, step):
+        return [lambda: self.model.loss(IDS[:, :-1], IDS[:, 1:])]
+
+    def tokens(self, done):
+        return 3 * done
+
+    def scores(self, done):
+        return {"even": 1.0} if done % 2 == 0 else {}
+
+    def write(self, folder, log):
+        (folder / "written.txt").write_text(str(log[-1].step))
+
+    def state(self):
+        return {f"model.{name}": array for name, array in self.model.state_dict().items()}
+
+    def restore(self, tensors):
+        self.model.load_state_dict(part_of(tensors, "model."))
+
+
+def quiet(progress):
+    pass
+
+
+def test_the_loop_asks_the_task_at_each_step():
+    task = ByHeart()
+    log = list(steps(task, task.optimizer(), loss_scale_of(task)))
+    assert [(entry.step, entry.total, entry.tokens) for entry in log] == [(n, 5, 3 * n) for n in range(1, 6)]
+    assert [entry.lr for entry in log] == [task.rate(step) for step in range(5)]
+    assert [entry.step for entry in log if entry.scores] == [2, 4]
+    assert log[-1].loss < log[0].loss
+
+
+def test_the_loop_goes_on_where_the_optimiser_is():
+    task = ByHeart()
+    optimizer = task.optimizer()
+    optimizer.steps = 3
+    assert [entry.step for entry in steps(task, optimizer, None)] == [4, 5]
+
+
+def test_a_task_can_end_early():
+    task = ByHeart()
+    task.finished = lambda done: done >= 2
+    assert [entry.step for entry in steps(task, task.optimizer(), None)] == [1, 2]
+
+
+def test_the_clock_includes_the_evaluation_of_a_step(monkeypatch):
+    task, now = ByHeart(), [0]
+    monkeypatch.setattr(runs.time, "monotonic", lambda: now[0])
+
+    def scores(done):
+        now[0] += 10
+        return {}
+
+    monkeypatch.setattr(task, "scores", scores)
+    assert [entry.seconds for entry in steps(task, task.optimizer(), None)] == [10, 20, 30, 40, 50]
+
+
+@pytest.mark.parametrize("stopped", range(1, 6))
+def test_a_stopped_run_is_resumed_bit_for_bit(stopped, tmp_path):
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    for folder in (whole, half):
+        folder.mkdir()
+    begin(whole, {"name": "run"}, ByHeart()).train(quiet)
+
+    def stop(progress):
+        if progress.step == stopped:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        begin(half, {"name": "run"}, ByHeart()).train(stop)
+    assert (half / "written.txt").read_text() == str(stopped)
+    resumed = Run(half, {"name": "run"}, ByHeart())
+    resumed.restore()
+    assert [entry.step for entry in resumed.train(quiet)] == [1, 2, 3, 4, 5]
+    assert_same_run(half, whole)
+
+
+def test_a_state_that_lacks_something_is_refused(tmp_path):
+    run = begin(tmp_path, {"name": "run"}, ByHeart())
+    path = tmp_path / "state-a.h5"
+    state = native.load(path)
+    native.save(path, {name: array for name, array in state.tensors.items() if name != "model.wpe.weight"},
+                state.metadata)
+    with pytest.raises(CheckpointError, match=r"the state lacks model\.wpe\.weight; start a new run"):
+        run.restore()
+
+
+def test_the_loss_is_scaled_in_float16_alone():
+    task = ByHeart()
+    assert loss_scale_of(task) is None
+    task.config = type("Half", (Settings,), {"precision": "float16"})
+    assert loss_scale_of(task) is not None
