@@ -73,7 +73,7 @@ def test_a_step_that_fails_is_looked_into_with_its_own_masks():
     seen = []
 
     def loss():
-        seen.append(stream.place()[0][1].tobytes())
+        seen.append(stream.state()[0][1].tobytes())
         return ops.cross_entropy(gpt(IDS), IDS) * float("nan")
 
     with pytest.raises(NonFiniteError, match="loss is nan"):

@@ -120,11 +120,11 @@ def test_loader_order_over_several_passes_with_draws_between_them(streams):
         assert np.array_equal(torch.rand(2).numpy(), stream.uniform(2))
 
 
-def test_a_stream_goes_back_to_a_place():
+def test_a_restored_stream_draws_the_same_numbers():
     stream = TorchStream(5)
     stream.normal(3)  # its twin waits
-    place = stream.place()
+    state = stream.state()
     first = stream.normal(2), stream.keep(0.5, 700), stream.words(9)
-    stream.go_to(place)
+    stream.restore(state)
     for again, value in zip((stream.normal(2), stream.keep(0.5, 700), stream.words(9)), first, strict=True):
         assert again.tobytes() == value.tobytes()

@@ -19,13 +19,13 @@ class TorchDropout(Dropout):
         self.torch_stream = torch_stream
 
     def state(self) -> dict[str, Any]:
-        """As in `Dropout`, with the place in the stream, which all layers share."""
-        return super().state() | {"place": self.torch_stream.place()}
+        """As in `Dropout`, with the state of the stream, which all layers share."""
+        return super().state() | {"stream": self.torch_stream.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """As in `Dropout`; where all layers are turned back, they go back to the same place."""
-        super().restore({name: value for name, value in state.items() if name != "place"})
-        self.torch_stream.go_to(state["place"])
+        """As in `Dropout`; layers that share a stream restore it to the same state."""
+        super().restore({name: value for name, value in state.items() if name != "stream"})
+        self.torch_stream.restore(state["stream"])
 
     def mask(self, like: Tensor, shape: tuple[int, ...]):
         """The next mask (shape), bool; None when not active, and then nothing is drawn."""
@@ -33,7 +33,7 @@ class TorchDropout(Dropout):
 
 
 def use_torch_dropout(model: Module, stream: TorchStream) -> None:
-    """Let every dropout of ``model`` draw from ``stream``, in the order in which the forward pass meets them.
+    """Let every dropout of ``model`` draw from ``stream``, in the order in which the forward pass runs them.
 
     On the NumPy backend only; the masks are those of `TorchStream.keep`.
     """

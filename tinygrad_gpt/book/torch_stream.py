@@ -6,7 +6,7 @@ here gives what the same sequence of calls after `torch.manual_seed(seed)` gives
 
 The rules for dropout masks (`keep`) and for samples (`choice`) are those of PyTorch's own code. Some of its versions
 took such draws from Intel's MKL where they were built with it, and gave other masks on Linux than on a Mac
-(github.com/pytorch/pytorch/issues/121595); 2.13 takes them from its own code there, too.
+(github.com/pytorch/pytorch/issues/121595); 2.13 takes them from its own code there as well.
 
 Source: aten/src/ATen/core/{MT19937RNGEngine,DistributionsHelper,TransformationHelper}.h and
 aten/src/ATen/native/cpu/DistributionTemplates.h of https://github.com/pytorch/pytorch.
@@ -36,14 +36,14 @@ class TorchStream:
         self._state = np.random.RandomState(seed % 2**32)
         self._second_normal: float | None = None  # `normal` makes pairs; this waits for its turn
 
-    def place(self) -> tuple[Any, float | None]:
-        """Where the stream stands, for `go_to`."""
+    def state(self) -> tuple[Any, float | None]:
+        """The state of the stream, for `restore`."""
         return self._state.get_state(), self._second_normal
 
-    def go_to(self, place: tuple[Any, float | None]) -> None:
-        """Draw from there on what was drawn before."""
-        state, self._second_normal = place
-        self._state.set_state(state)
+    def restore(self, state: tuple[Any, float | None]) -> None:
+        """Restore a state, so that the same numbers are drawn again."""
+        words, self._second_normal = state
+        self._state.set_state(words)
 
     def words(self, n: int) -> np.ndarray:
         """The next n words of the Mersenne Twister, (n,) uint32."""
@@ -66,7 +66,7 @@ class TorchStream:
         """`torch.randn`, `nn.Embedding`: float32, mean 0 and variance 1, by the method of Box and Muller.
 
         From 16 values on, PyTorch fills the array with uniforms and turns them, 16 at a time, into normals; where
-        the size is no multiple of 16, the last 16 values are drawn anew. Fewer values come from `_scalar_normal`.
+        the size is no multiple of 16, the last 16 values are drawn again. Fewer values come from `_scalar_normal`.
         """
         n = math.prod(shape)
         if n < 16:
@@ -148,7 +148,7 @@ def _pieces(values: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _box_muller(uniforms: np.ndarray) -> None:
-    """Turn uniforms (n,) float32, n a multiple of 16, into normals where they stand: the first 8 of each 16 give
+    """Turn uniforms (n,) float32, n a multiple of 16, into normals in place: the first 8 of each 16 give
     the radii, the other 8 the angles; cosines come first, then sines.
     """
     u1, u2 = uniforms.reshape(-1, 2, 8).swapaxes(0, 1)  # (n/16, 8) each, views

@@ -66,7 +66,7 @@ def command(data: str, output: str, model: str | None, style: str | None, part: 
         return
     lines = [f"{result.count:,} responses, {result.unfinished:,} of them cut at {max_new_tokens:,} tokens, "
              f"{result.truncated:,} to prompts that the model could not read whole",
-             _scores(vars(result)), f"{_scores(result.repeating)}, for one who repeats the input or the instruction"]
+             _scores(vars(result)), f"{_scores(result.repeating)}, baseline: repeating the input or instruction"]
     if result.bits_per_byte is not None:
         lines.append(f"the expected outputs are foreseen with {result.bits_per_byte:.4f} bits per byte")
     if asked:

@@ -48,7 +48,7 @@ class ResponseReport:
         unfinished: those that were cut at the largest number of tokens.
         truncated: those whose prompt was longer than the model reads.
         exact_match, rouge_l, token_f1: means, 0 to 1.
-        repeating: the same three for one who repeats the input of each entry, or its instruction where it has none.
+        repeating: the same three of a baseline that repeats the input of each entry, or its instruction without one.
         bits_per_byte: how well the model foresees the outputs that the entries have, ends included, in bits per byte
             of theirs; None if it could read none of them whole.
         judged: mean score of the judge, 0 to 100, over those that have one; None if none has.
