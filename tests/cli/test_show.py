@@ -1,9 +1,11 @@
 """Columns and shortened lines (the report: test_evaluate.py)."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from tinygrad_gpt.backend import on_backend
-from tinygrad_gpt.cli.show import columns, note_half_precision, shortened
+from tinygrad_gpt.cli.show import columns, note, note_half_precision, shortened
 
 WIDE = "\u65e5\u672c\u8a9e\u6587\u5b57"  # characters of two columns each
 
@@ -28,6 +30,13 @@ def test_a_pipe_gets_the_whole_text(monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.setattr("sys.__stdout__", None)
     assert shortened("> ", "word " * 1000 + "end") == "> " + "word " * 1000 + "end"
+
+
+def test_a_note_and_its_line_feed_are_one_write(monkeypatch):
+    written = []
+    monkeypatch.setattr("sys.stderr", SimpleNamespace(write=written.append, flush=lambda: None))
+    note("a\nb")
+    assert [text for text in written if text] == ["a b\n"]
 
 
 @pytest.mark.parametrize(("precision", "device", "lines"), [

@@ -19,7 +19,7 @@ LARGEST_MATRIX = 12  # classes whose confusion matrix still fits a terminal
 
 def note(text: str) -> None:
     """Print one line on stderr."""
-    print(one_line(text), file=sys.stderr, flush=True)
+    print(f"{one_line(text)}\n", end="", file=sys.stderr, flush=True)  # one write, which Ctrl-C cannot cut in two
 
 
 def note_half_precision(precision: str) -> None:

@@ -42,7 +42,7 @@ def check_given(folder: str | Path, config: Any, given: Mapping[str, Any]) -> No
 
     Args:
         config: of the run.
-        given: settings by name, paths as `absolute` makes them.
+        given: settings by name, paths in the form that the config has.
 
     Raises:
         UsageError: "cannot resume (run): lr is 0.1, but the run has 0.002; leave it out, or start a new run …".
