@@ -30,6 +30,17 @@ def test_several_outputs_are_summed_with_their_gradients():
     assert found.numpy() == pytest.approx(np.array([2.0, 0.0, 6.0]) + 2 * x.numpy())
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_an_output_may_be_what_another_was_computed_from(create_graph):
+    x = Tensor(np.array([2.0]), requires_grad=True)
+    h = x * x
+    y = (h * h).sum()
+    found = grad([y, h, h.sum()], [x, h], [None, np.array([1.0]), None], create_graph=create_graph)
+    assert [g.tolist() for g in found] == [[40.0], [10.0]]  # 4 x³ + 4 x; 2 h + 2
+    if create_graph:
+        assert grad([g.sum() for g in found], x)[0].tolist() == [60.0]  # 12 x² + 4 + 4 x
+
+
 def test_inputs_may_be_results_of_ops():
     x = leaf(3)
     h = ops.exp(x)
@@ -71,6 +82,8 @@ def test_the_starting_gradient_is_checked():
         grad(x * x, x)
     with pytest.raises(ShapeError, match=r"grad: the gradient is \(3,\) but the tensor is \(2,\)"):
         grad(x * x, x, np.ones(3))
+    with pytest.raises(ShapeError, match="grad_outputs: expected 1, one for each tensor, got 2"):
+        grad(x * x, x, [np.ones(2), np.ones(2)])
     with pytest.raises(TapeError, match="grad: this tensor is on no tape"):
         grad(Tensor([1.0]).sum(), x)
 
@@ -110,6 +123,29 @@ def test_hvp_is_the_hessian_times_a_direction():
     value, product = hvp(lambda x: (x * x * x).sum() + x[0] * x[1], x, v)
     assert value.item() == 11.0
     assert product.tolist() == [61.0, 22.0]  # [[6, 1], [1, 12]] v
+
+
+def test_a_function_or_a_direction_of_another_kind_is_refused():
+    x = Tensor(np.ones(2))
+    for product in (jvp, hvp):
+        with pytest.raises(ShapeError, match="v: expected 1, one for each tensor, got 2"):
+            product(lambda x: (x * x).sum(), x, [np.ones(2), np.ones(2)])
+        with pytest.raises(ShapeError, match=r"direction: the gradient is \(3,\) but the tensor is \(2,\)"):
+            product(lambda x: (x * x).sum(), x, np.ones(3))
+    for function in (jvp, hvp, jacobian, hessian):
+        with pytest.raises(TapeError, match="func: returned float, expected one Tensor; compute it from the arguments"):
+            function(lambda x: (x * x).sum().item(), x)
+        with pytest.raises(TapeError, match="grad: this tensor is on no tape"):
+            function(lambda x: Tensor(1.0), x)
+    for function in (hvp, hessian):
+        with pytest.raises(TapeError, match=r"grad: the tensor has shape \(2,\), not one value"):
+            function(lambda x: x * x, x)
+
+
+def test_of_no_numbers_the_results_are_empty():
+    x = Tensor(np.ones((0, 2)))
+    assert jacobian(lambda x: x * x, x).shape == hessian(lambda x: (x * x).sum(), x).shape == (0, 2, 0, 2)
+    assert hvp(lambda x: (x * x).sum(), x)[1].shape == (0, 2)
 
 
 def test_a_function_without_curvature_has_the_hessian_zero():

@@ -1,12 +1,13 @@
 """Second derivatives: of every op against central differences of the first, and of whole models."""
 
+import ml_dtypes
 import numpy as np
 import pytest
-from checks import is_differentiated, samples
+from checks import assert_close, cast, is_differentiated, is_float, samples
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.backend import get_backend
-from tinygrad_gpt.engine import OPS, Op, Tensor, no_grad, using_ops
+from tinygrad_gpt.engine import OPS, Op, Tensor, checking, no_grad, using_ops
 from tinygrad_gpt.engine.functional import grad
 from tinygrad_gpt.engine.recompute import recompute
 from tinygrad_gpt.errors import TapeError
@@ -71,6 +72,24 @@ def test_gradients_are_those_without_a_graph(name):
             assert ours.numpy() == pytest.approx(reference.numpy(), rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.parametrize("half", [np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("name", sorted(OPS))
+def test_gradients_of_halves_are_halves(name, half):
+    """Of dtype and shape of their arguments, also those of gradients, and near what float32 gives."""
+    for arguments, settings in samples(OPS[name]):
+        halves = [cast(a, half) for a in arguments]
+        results = []
+        for given in (halves, [cast(a, np.float32) if is_float(a) else a for a in halves]):
+            like = OPS[name](*given, **settings)
+            u = Tensor(np.ones(like.shape, like.dtype), requires_grad=True)
+            leaves, first = gradients(name, given, settings, u, create_graph=True)
+            second = grad(first, [*leaves, u], [np.ones(g.shape, g.dtype) for g in first], allow_unused=True)
+            for g, x in zip([*first, *second], [*leaves, *leaves, u], strict=True):
+                assert g is None or (g.dtype, g.shape) == (x.dtype, x.shape)
+            results.append([g.numpy().astype(np.float32) for g in first])
+        assert_close(*results, 16 * float(ml_dtypes.finfo(half).eps))
+
+
 def test_third_derivatives_and_beyond():
     x = Tensor(np.array([0.5, -2.0]), requires_grad=True)
     y, expected = (x ** 5.0).sum(), [5, 20, 60, 120, 120]
@@ -89,6 +108,24 @@ def test_gradients_of_gradients_stay_on_their_backend(backend):
 
 
 # -- `backward(create_graph=True)`
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0, 3.0])
+def test_powers_at_zero_have_second_derivatives(exponent):
+    x = Tensor(np.array([0.0, 2.0]), requires_grad=True)
+    slope, = grad((x ** exponent).sum(), x, create_graph=True)
+    curvature, = grad(slope.sum(), x)
+    expected = {0.0: [0, 0], 1.0: [0, 0], 2.0: [2, 2], 3.0: [0, 12]}[exponent]
+    assert curvature.tolist() == expected
+
+
+def test_values_guarded_by_checking_mode_have_second_derivatives():
+    with checking():
+        x = Tensor(np.array([[1.0, 2.0]]), requires_grad=True)
+        (slope,) = grad(ops.softmax(ops.gelu(x))[0, 0], x, create_graph=True)
+        guarded = grad(slope.sum(), x)[0].numpy()
+    (slope,) = grad(ops.softmax(ops.gelu(x))[0, 0], x, create_graph=True)
+    assert np.array_equal(guarded, grad(slope.sum(), x)[0].numpy())
 
 
 def test_gradients_on_leaves_carry_a_graph():

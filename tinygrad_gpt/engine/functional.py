@@ -13,7 +13,7 @@ from tinygrad_gpt.engine.higher_order import walk_on_tensors
 from tinygrad_gpt.engine.pending import Pending
 from tinygrad_gpt.engine.tape import walk
 from tinygrad_gpt.engine.tensor import Tensor
-from tinygrad_gpt.errors import TapeError
+from tinygrad_gpt.errors import ShapeError, TapeError
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp"]
 
@@ -37,6 +37,7 @@ def grad(outputs: Tensors, inputs: Tensors, grad_outputs: Any = None, *, retain_
 
     Raises:
         TapeError: "grad: inputs[1] is not among what the outputs were computed from; …".
+        ShapeError: "grad_outputs: expected 1, one for each tensor, got 2".
 
     Source: torch.autograd.grad
 
@@ -47,7 +48,7 @@ def grad(outputs: Tensors, inputs: Tensors, grad_outputs: Any = None, *, retain_
         (Tensor([12.]),)
     """
     outputs, inputs = _tuple(outputs), _tuple(inputs)
-    given = (None,) * len(outputs) if grad_outputs is None else _tuple(grad_outputs)
+    given = (None,) * len(outputs) if grad_outputs is None else _one_each(grad_outputs, outputs, "grad_outputs")
     roots = [(y, y.as_cotangent(g, "grad")) for y, g in zip(outputs, given, strict=True)]
     wanted = {x._node for x in inputs}
     if create_graph:
@@ -79,7 +80,7 @@ def jvp(func: Callable, inputs: Tensors, v: Any = None) -> tuple[Tensor, Tensor]
     products", 2017.
     """
     leaves = _leaves(inputs)
-    y = func(*leaves)
+    y = _result(func, leaves)
     u = Tensor(np.zeros(y.shape, y.dtype), requires_grad=True, backend=backend_of(y.data).name)
     grads = grad(y, leaves, u, create_graph=True, allow_unused=True)
     pairs = [(g, d) for g, d in zip(grads, _directions(leaves, v), strict=True) if g is not None]
@@ -100,7 +101,7 @@ def hvp(func: Callable, inputs: Tensors, v: Any = None) -> tuple[Tensor, Any]:
     Source: torch.autograd.functional.hvp; Pearlmutter 1994, "Fast exact multiplication by the Hessian"
     """
     leaves = _leaves(inputs)
-    y = func(*leaves)
+    y = _result(func, leaves)
     return y.detach(), _like(inputs, _products(y, leaves, _directions(leaves, v)))
 
 
@@ -116,7 +117,7 @@ def jacobian(func: Callable, inputs: Tensors) -> Any:
     Source: torch.autograd.functional.jacobian
     """
     leaves = _leaves(inputs)
-    y = func(*leaves)
+    y = _result(func, leaves)
     rows = [grad(y, leaves, unit, retain_graph=True, allow_unused=True) for unit in _units(y)]
     return _like(inputs, [_stacked([row[i] for row in rows], y, x) for i, x in enumerate(leaves)])
 
@@ -135,7 +136,7 @@ def hessian(func: Callable, inputs: Tensors) -> Any:
     Source: torch.autograd.functional.hessian
     """
     leaves = _leaves(inputs)
-    grads = _gradients(func(*leaves), leaves)
+    grads = _gradients(_result(func, leaves), leaves)
     blocks = []
     for g, x in zip(grads, leaves, strict=True):
         rows = [_of_gradients([g], leaves, [unit]) for unit in _units(x)]
@@ -145,6 +146,14 @@ def hessian(func: Callable, inputs: Tensors) -> Any:
 
 def _tuple(tensors) -> tuple:
     return tuple(tensors) if isinstance(tensors, (list, tuple)) else (tensors,)
+
+
+def _one_each(given, tensors, what) -> tuple:
+    """One value for each of some tensors."""
+    given = _tuple(given)
+    if len(given) != len(tensors):
+        raise ShapeError(f"{what}: expected {len(tensors)}, one for each tensor, got {len(given)}")
+    return given
 
 
 def _like(inputs, results):
@@ -157,9 +166,18 @@ def _leaves(inputs) -> list[Tensor]:
     return [Tensor(x.detach() if isinstance(x, Tensor) else x, requires_grad=True) for x in _tuple(inputs)]
 
 
+def _result(func, leaves) -> Tensor:
+    y = func(*leaves)
+    if not isinstance(y, Tensor):
+        raise TapeError(f"func: returned {type(y).__name__}, expected one Tensor; compute it from the arguments with "
+                        "operators and ops")
+    return y
+
+
 def _directions(leaves, v) -> list[Tensor]:
-    ones = [Tensor(backend_of(x.data).xp.ones(x.shape, dtype=x.dtype)) for x in leaves]
-    return ones if v is None else [x.as_cotangent(d, "direction") for x, d in zip(leaves, _tuple(v), strict=True)]
+    if v is None:
+        return [Tensor(backend_of(x.data).xp.ones(x.shape, dtype=x.dtype)) for x in leaves]
+    return [x.as_cotangent(d, "direction") for x, d in zip(leaves, _one_each(v, leaves, "v"), strict=True)]
 
 
 def _gradients(y, leaves) -> list[Tensor | None]:

@@ -59,10 +59,12 @@ class PendingTensors(Pending):
 
 
 def _values(roots: list[Node]) -> dict[Node, Array]:
-    """The results of all ops below the roots, computed again."""
+    """The results of all ops below the roots that other ops take, computed again."""
     values: dict[Node, Array] = {}
+    nodes = nodes_below(*roots)
+    taken = {source for node in nodes for source in node.inputs}
     with no_grad():
-        for node in nodes_below(*roots):
+        for node in nodes:
             if node.op is None:
                 continue
             node.check_alive()
@@ -72,7 +74,7 @@ def _values(roots: list[Node]) -> dict[Node, Array]:
             for version in node.versions:
                 if version is not None and version.changed > node.order:
                     raise changed_in_place(node.op, "an argument or its result", version)
-            if node not in roots:
+            if node in taken:
                 values[node] = node.op(*_arguments(node, values), **node.settings)._data
     return values
 
@@ -108,7 +110,8 @@ def _fitted(op, grad, shape):
                          "pullback")
     new = grad.ndim - len(shape)
     axes = (*range(new), *(new + i for i, size in enumerate(shape) if size == 1))
-    return grad.sum(axis=axes).reshape(shape)
+    total = grad.sum(axis=axes).reshape(shape)
+    return total if total.dtype == grad.dtype else total.astype(grad.dtype)  # halves are summed to () in float32
 
 
 class OnTensors:
