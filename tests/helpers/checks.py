@@ -196,9 +196,9 @@ def nothing_is_shared(op, seed):
             assert not any(np.shares_memory(g, other) for other in [*grads[:i], *others])
 
 
-def forms_of(op):
-    """The names of the forms that an op has on the host, as `using_ops` takes them."""
-    return [*op.available(get_backend("numpy")), *(["composed"] if op.composed else [])]
+def forms_of(op, backend="numpy"):
+    """The names of the forms that an op has on a backend, as `using_ops` takes them."""
+    return [*op.available(get_backend(backend)), *(["composed"] if op.composed else [])]
 
 
 def forms_agree(op, seed):

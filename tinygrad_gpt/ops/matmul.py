@@ -1,5 +1,7 @@
 """Matrix products: matmul and linear."""
 
+import math
+
 from tinygrad_gpt.engine import op
 from tinygrad_gpt.errors import ShapeError
 
@@ -75,7 +77,7 @@ def linear(xp, x, weight, bias=None):
     """
     n_in, n_out = weight.shape
     rows = tuple(range(x.ndim - 1))
-    n = x.size // max(1, n_in)
+    n = math.prod(x.shape[:-1])
 
     def grad_x(g):
         return g @ weight.T  # y = x W + b
