@@ -3,10 +3,11 @@
 import ml_dtypes
 import numpy as np
 import pytest
-from checks import assert_close, cast, is_differentiated, is_float, samples
+import strict
+from checks import assert_close, cast, is_differentiated, is_float, samples, to_backend
 
 from tinygrad_gpt import ops
-from tinygrad_gpt.backend import get_backend
+from tinygrad_gpt.backend import get_backend, use_backend
 from tinygrad_gpt.engine import OPS, Op, Tensor, checking, no_grad, using_ops
 from tinygrad_gpt.engine.functional import grad
 from tinygrad_gpt.engine.recompute import recompute
@@ -105,6 +106,33 @@ def test_gradients_of_gradients_stay_on_their_backend(backend):
     (curvature,) = grad((slope * slope).sum(), x)
     assert type(curvature.data) is type(x.data)
     assert np.isfinite(curvature.numpy()).all()
+
+
+def first_and_second(name, arguments, settings, backend):
+    """Gradients, and those of ⟨gradients, v⟩, computed on a backend; as NumPy arrays."""
+    given = [to_backend(a, backend) for a in arguments]
+    leaves = [Tensor(a, requires_grad=True) if is_differentiated(OPS[name], i, arguments[i]) else a
+              for i, a in enumerate(given)]
+    wanted = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    y = OPS[name](*leaves, **to_backend(settings, backend))
+    u = Tensor(Draw(1).normal(*y.shape), requires_grad=True, backend=backend.name)
+    along = [Tensor(Draw(2).normal(*leaf.shape), backend=backend.name) for leaf in wanted]
+    before = strict.synchronisations
+    first = grad(y, wanted, u, create_graph=True)
+    second = grad(first, [*wanted, u], along, allow_unused=True)
+    assert strict.synchronisations == before, "nothing waits for the device"
+    return [g.numpy() for g in [*first, *second] if g is not None]
+
+
+@pytest.mark.parametrize("name", sorted(OPS))
+def test_second_derivatives_on_a_device_are_those_of_the_host(name):
+    for arguments, settings in samples(OPS[name]):
+        expected = first_and_second(name, arguments, settings, get_backend("numpy"))
+        backend = use_backend("strict")
+        try:
+            assert_close(first_and_second(name, arguments, settings, backend), expected, 1e-12)
+        finally:
+            use_backend("numpy")
 
 
 # -- `backward(create_graph=True)`
