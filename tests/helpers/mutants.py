@@ -9,19 +9,22 @@ from collections.abc import Iterator
 
 from tinygrad_gpt.engine import Op
 from tinygrad_gpt.engine.registry import Form
+from tinygrad_gpt.study.show import called_functions
 
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult}
 COMPARISONS = {ast.Gt: ast.Lt, ast.Lt: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.GtE: ast.Lt, ast.LtE: ast.Gt}
 
 
-MAKE_GRADIENTS = ("_grads", "_slope", "_target", "_product")  # ends of names of helpers that do, of fast forms
+# Ends of the names of functions that make gradients, or sums for them; of all others the pullbacks in them are changed.
+MAKE_GRADIENTS = ("_grads", "_passes", "_product", "_slope", "_target", "row_means", "row_sums", "sum_rows")
+_called = functools.cache(called_functions)
 
 
 def mutants(op: Op, form: str) -> Iterator[tuple[str, Op]]:
     """Pairs (what was changed, the op with a changed form, "plain" or "fast")."""
     yield from _whole(op, form)
     function = getattr(op, form).function
-    for owner in (function, *_helpers(function)):
+    for owner in (function, *_called(function)):
         tree = _tree(owner)
         for node, statement in _rule(tree, owner):
             text, line = ast.unparse(node), ast.unparse(statement)
@@ -31,6 +34,14 @@ def mutants(op: Op, form: str) -> Iterator[tuple[str, Op]]:
                 mutant = _rebuilt(op, form, owner, tree)
                 restore()
                 yield f"{change}: {text if text == line else f'{text} in {line}'}", mutant
+
+
+def copies(op: Op, form: str) -> Iterator[Op]:
+    """The op with its form rebuilt as for a mutant, once for each function that mutants change, but nothing changed."""
+    function = getattr(op, form).function
+    for owner in (function, *_called(function)):
+        if _rule(_tree(owner), owner):
+            yield _rebuilt(op, form, owner, _tree(owner))
 
 
 def _whole(op, form):
@@ -76,28 +87,6 @@ def _pullbacks(tree, owner):
     if owner.__name__.endswith(MAKE_GRADIENTS):
         return [tree.body[0]]
     return [n for n in tree.body[0].body if isinstance(n, ast.FunctionDef)]
-
-
-def _helpers(function):
-    """The helpers of a function that make gradients, whether it calls them itself or through others of its file."""
-    return [helper for helper in _all_called(function) if helper.__name__.endswith(MAKE_GRADIENTS)]
-
-
-def _all_called(function):
-    """The functions of its file that a function calls, and those that these call, outer ones last."""
-    found, todo = [], [function]
-    while todo:
-        names = sorted(_called(_tree(todo.pop())))
-        new = [f for name in names if inspect.isfunction(f := function.__globals__.get(name))
-               and f.__module__ == function.__module__ and f not in found]
-        found += new
-        todo += new
-    return found[::-1]
-
-
-def _called(tree):
-    """Names of the functions that are called by name."""
-    return {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
 
 
 def _rule(tree, owner):
@@ -194,13 +183,25 @@ def _put(tree, target, replacement):
 
 
 def _rebuilt(op, form, owner, tree):
-    """The op with the mutated code, in a copy of its module."""
+    """The op with the mutated code of ``owner``, which is its form's function or one that this calls."""
     function = getattr(op, form).function
-    namespace = dict(owner.__globals__)
-    code = compile(ast.fix_missing_locations(tree), f"<mutant of {op.name}>", "exec")
-    exec(code, namespace)
-    if owner is not function:
-        for caller in (*_all_called(function), function):  # again, so that they call the changed one
-            if caller is not owner:
-                exec(compile(_tree(caller), f"<mutant of {op.name}>", "exec"), namespace)
-    return _with_form(op, form, namespace[function.__name__])
+    mutated = compile(ast.fix_missing_locations(tree), f"<mutant of {op.name}>", "exec")
+    callers = [f for f in (function, *_called(function)) if owner in _called(f)]
+    modules, new = {}, {}  # copies of modules by name; functions that call the changed one, and their new versions
+    for changed in {owner, *callers}:
+        namespace = modules.setdefault(changed.__module__, dict(changed.__globals__))
+        before = namespace[changed.__name__]  # the function, or its op
+        exec(mutated if changed is owner else _code(changed), namespace)
+        new[changed], namespace[changed.__name__] = namespace[changed.__name__], before
+    for namespace in modules.values():
+        for name, value in [*namespace.items()]:
+            if isinstance(value, Op) and value.function in new:
+                namespace[name] = _with_form(value, "plain", new[value.function])
+            elif inspect.isfunction(value) and value in new:
+                namespace[name] = new[value]
+    return _with_form(op, form, new[function])
+
+
+@functools.cache
+def _code(function):
+    return compile(_tree(function), function.__code__.co_filename, "exec")
