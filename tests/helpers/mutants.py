@@ -2,10 +2,14 @@
 
 import ast
 import copy
+import faulthandler
 import functools
 import inspect
+import os
+import signal
 import textwrap
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 
 from tinygrad_gpt.engine import Op
 from tinygrad_gpt.engine.registry import Form
@@ -21,7 +25,7 @@ _called = functools.cache(called_functions)
 
 
 def mutants(op: Op, form: str) -> Iterator[tuple[str, Op]]:
-    """Pairs (what was changed, the op with a changed form, "plain" or "fast")."""
+    """Pairs (what was changed, the op with a changed form, "plain", "fast" or "cuda")."""
     yield from _whole(op, form)
     function = getattr(op, form).function
     for owner in (function, *_called(function)):
@@ -205,3 +209,19 @@ def _rebuilt(op, form, owner, tree):
 @functools.cache
 def _code(function):
     return compile(_tree(function), function.__code__.co_filename, "exec")
+
+
+def returns_in_a_child(function: Callable[[], None]) -> bool:
+    """Whether a call returns, in a process of its own: a changed launch may hang, or write outside its arrays."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: of a fork beside threads
+        child = os.fork()
+    if not child:
+        faulthandler.disable()
+        signal.alarm(10)
+        try:
+            function()
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    return os.waitpid(child, 0)[1] == 0
