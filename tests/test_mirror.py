@@ -10,8 +10,6 @@ TESTED_ELSEWHERE = {
     "__main__.py": "cli/test_main.py",
     "backend/memory.py": "backend/test_cupy.py",
     "backend/slices.py": "ops/test_sweep.py",
-    "book/batches.py": "data/test_batches.py",
-    "book/initial_values.py": "nn/test_init.py",
     "checkpoints/hdf5_guard.py": "checkpoints/test_native.py",
     "checkpoints/mapped_tensor.py": "checkpoints/test_safetensors_files.py",
     "cli/commands/chat.py": "cli/commands/test_instructions_commands.py",
@@ -22,7 +20,6 @@ TESTED_ELSEWHERE = {
     "cli/commands/finetune_preferences.py": "cli/commands/test_instructions_commands.py",
     "cli/commands/respond.py": "cli/commands/test_instructions_commands.py",
     "cli/lazy.py": "cli/test_main.py",
-    "cli/resuming.py": "cli/commands/test_pretrain.py",
     "cli/sections.py": "cli/commands/test_pretrain.py",
     "cli/tuning.py": "cli/commands/test_instructions_commands.py",
     "data/preferences.py": "data/test_instructions.py",
@@ -42,9 +39,7 @@ TESTED_ELSEWHERE = {
     "recipes/instructions/tuning.py": "recipes/instructions/test_instruct.py",
     "recipes/pretraining/config.py": "recipes/pretraining/test_pretrain.py",
     "recipes/pretraining/task.py": "recipes/pretraining/test_pretrain.py",
-    "runs/folder.py": "recipes/pretraining/test_resume.py",
     "runs/progress.py": "cli/test_progress.py",
-    "runs/run.py": "recipes/pretraining/test_resume.py",
     "study/show.py": "study/test_derivatives.py",
 }
 

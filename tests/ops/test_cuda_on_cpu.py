@@ -99,7 +99,7 @@ def test_a_barrier_that_some_never_reach_is_an_error(launch, kernel, args):
     with pytest.raises(AssertionError, match="threads wait for others that ended or wait elsewhere: 0 "):
         launch(kernel, (1,), (64,), *args)
     y = floats(64)
-    launch("some_wait<float>", (1,), (64,), y, 64, 0)  # and the next launch begins anew
+    launch("some_wait<float>", (1,), (64,), y, 64, 0)  # and the next launch starts again
     assert (y == 1).all()
 
 

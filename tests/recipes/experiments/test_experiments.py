@@ -198,7 +198,7 @@ def test_the_interval_over_seeds_is_student_s():
 
 
 def books_losses(torch, run):
-    """Training losses as the reference's script computes them: its loaders, looks and optimiser, in torch."""
+    """Training losses as the book's script computes them: its loaders, looks and optimiser, in torch."""
     from torch.utils.data import DataLoader
     from torch_gpt2 import GPT2, copy_weights
 

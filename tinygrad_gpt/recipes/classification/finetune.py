@@ -89,7 +89,7 @@ def finetune_classifier(config: FinetuneConfig, out: str | Path,
     inputs = inputs_of(model, tokens, split.rows)
     out.mkdir(parents=True, exist_ok=True)
     with run_lock(out):
-        log = Log(out / "log.jsonl")  # an interrupted run may have left one, which begins anew
+        log = Log(out / "log.jsonl")  # an interrupted run may have left one, which starts again
         with precision(config.precision):
             task = ClassificationTask(config, inputs, data.labels, split, prepare)
             for progress in steps(task, task.optimizer(), loss_scale_of(task)):

@@ -152,7 +152,7 @@ def _unseen(title: str) -> Iterator[Callable[[Progress], None]]:
 
 def experiments(config: ExperimentsConfig, out: str | Path, *, resume: bool = False,
                 shown: Shown = _unseen) -> list[Result]:
-    """Run all rows with all seeds; what was finished before is not run again, what was interrupted begins anew.
+    """Run all rows with all seeds; what was finished before is not run again, what was interrupted starts again.
 
     Args:
         config: which experiments.
