@@ -52,10 +52,10 @@ def operations(vocab_size: int, n_layer: int, n_embd: int, batch: int, length: i
 def predicted_mib(vocab_size: int, n_layer: int, n_head: int, n_embd: int, batch: int, length: int, **_: int) -> float:
     """Peak memory of a step in MiB, beyond the interpreter."""
     from tinygrad_gpt.models.gpt2 import GPT2Config
-    from tinygrad_gpt.train.memory import memory_estimate
+    from tinygrad_gpt.train.memory import Plan, memory_estimate
 
     config = GPT2Config(vocab_size, n_ctx=length, n_embd=n_embd, n_layer=n_layer, n_head=n_head)
-    return memory_estimate(config, batch, length, saves_state=False) / 2**20
+    return memory_estimate(config, batch, length, Plan(saves_state=False)) / 2**20
 
 
 def points(options: Options) -> list[Point]:

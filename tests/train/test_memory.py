@@ -21,7 +21,7 @@ from tinygrad_gpt.errors import ResourceError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.study import view_tape
 from tinygrad_gpt.train import memory
-from tinygrad_gpt.train.memory import check_memory, memory_estimate, memory_is_enough, peak_memory
+from tinygrad_gpt.train.memory import Plan, check_memory, memory_estimate, memory_is_enough, peak_memory
 
 # A process that takes two steps and saves, and prints the growth of its peak memory since all libraries were loaded.
 CHILD = """
@@ -78,7 +78,8 @@ def test_the_estimate_is_within_15_percent(case):
                           env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
     assert (done.returncode, done.stderr) == (0, "")
     settings = {"saves_state": False, **case}
-    estimate = memory_estimate(GPT2Config(**settings.pop("config")), **settings)
+    config, rows, length = (settings.pop(name) for name in ("config", "batch_size", "length"))
+    estimate = memory_estimate(GPT2Config(**config), rows, length, Plan(**settings))
     assert 100e6 < estimate < 600e6  # so that small things do not count
     assert estimate == pytest.approx(int(done.stdout), rel=0.15)
 
@@ -86,10 +87,10 @@ def test_the_estimate_is_within_15_percent(case):
 @pytest.mark.parametrize("config", [GPT2Config(31, 8, 16, 2, 2), GPT2Config(31, 8, 16, 2, 2, qkv_bias=False),
                                     GPT2Config(31, 8, 16, 3, 4, tied_head=False)])
 def test_the_weights_are_counted_exactly(config):
-    model = GPT2(config)
-    assert memory_estimate(config, 1, 1, blocks=0, trained=0, predicted=0, saves_state=False) == pytest.approx(
+    model, nothing = GPT2(config), Plan(blocks=0, trained=0, predicted=0, saves_state=False)
+    assert memory_estimate(config, 1, 1, nothing) == pytest.approx(
         2 * 4 * model.size, abs=4 * 4 * config.n_embd)  # they and their checkpoint
-    one, two = (memory_estimate(config, 1, 1, trained=n) for n in (1000, 2000))
+    one, two = (memory_estimate(config, 1, 1, Plan(trained=n)) for n in (1000, 2000))
     assert two - one == 5 * 4000  # gradients, moments, moments in the checkpoint
 
 
@@ -97,10 +98,10 @@ def test_each_remedy_takes_less():
     config = GPT2Config(n_ctx=1024, dropout=0.1)
     whole = memory_estimate(config, 8, 1024)
     assert 8e9 < whole < 30e9
-    assert memory_estimate(config, 2, 1024, accumulate=True) < whole / 2
-    assert memory_estimate(config, 8, 1024, recompute=True) < whole / 2
+    assert memory_estimate(config, 2, 1024, Plan(accumulate=True)) < whole / 2
+    assert memory_estimate(config, 8, 1024, Plan(recompute=True)) < whole / 2
     assert memory_estimate(config, 8, 256) < whole / 2
-    assert memory_estimate(config, 8, 1024, blocks=2, predicted=0, saves_state=False) < whole / 3
+    assert memory_estimate(config, 8, 1024, Plan(blocks=2, predicted=0, saves_state=False)) < whole / 3
 
 
 def test_a_run_that_does_not_fit_is_refused_in_one_line(monkeypatch):
@@ -125,7 +126,7 @@ def test_what_kernels_keep_is_within_15_percent(name):
         kept = view_tape(model.loss(ids, ids), model.named_parameters()).bytes
         expected = 6 * memory._kernel_floats(config, 8, 64, block, name.endswith("16")) + 2 * 8 * 64 * 64
         assert kept == pytest.approx(4 * expected, rel=0.15)
-        whole, here = (memory_estimate(GPT2Config(), 8, 1024, precision=each) for each in ("float32", name))
+        whole, here = (memory_estimate(GPT2Config(), 8, 1024, Plan(precision=each)) for each in ("float32", name))
         assert 0 < here <= whole
         assert (here < whole) == name.endswith("16")
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tinygrad_gpt.checkpoints.transfer import check_source, fetch, is_url, sha256_of
+from tinygrad_gpt.checkpoints.transfer import check_source, fetch, is_url
 from tinygrad_gpt.errors import CheckpointError, DataError, TinygradError, UsageError
-from tinygrad_gpt.files import run_lock, write_atomic
+from tinygrad_gpt.files import run_lock, sha256_of, write_atomic
 from tinygrad_gpt.text.vocabulary import GPT2_IDS, GPT2_MERGES
 
 __all__ = ["CACHE_VARIABLE", "MODELS", "Published", "cache_folder", "download", "downloaded"]

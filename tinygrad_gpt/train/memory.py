@@ -4,6 +4,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from tinygrad_gpt.backend import default_backend, out_of_memory
 from tinygrad_gpt.backend.precision import POLICIES, is_half
@@ -13,15 +14,41 @@ from tinygrad_gpt.ops.cuda.linear_cross_entropy import DEVICE_LOGITS
 from tinygrad_gpt.ops.fast.attention import QUERIES
 from tinygrad_gpt.ops.fast.linear_cross_entropy import LOGITS, PRODUCT
 
-__all__ = ["check_memory", "memory_estimate", "memory_is_enough", "peak_memory"]
+__all__ = ["Plan", "check_memory", "memory_estimate", "memory_is_enough", "peak_memory"]
 
 FLOAT = 4  # bytes of a float32
 
 
-def memory_estimate(config: GPT2Config, batch_size: int, length: int, *, blocks: int | None = None,
-                    trained: int | None = None, predicted: int | None = None, recompute: bool = False,
-                    accumulate: bool = False, saves_state: bool = True, whole_logits: bool = False,
-                    precision: str = "float32") -> int:
+@dataclass(frozen=True)
+class Plan:
+    """What a training run does, as far as its memory depends on it.
+
+    Args:
+        blocks: how many of the last blocks keep what their gradients need; None: all, and the embeddings are trained.
+        trained: numbers that are trained; None: all of those blocks and the last norm, or of the model.
+        predicted: positions of a batch at which the loss scores the whole vocabulary; None: all.
+        recompute: whether each block is run again in backward.
+        accumulate: whether a step has several batches.
+        saves_state: whether checkpoints hold the moments, so that the run can be resumed.
+        whole_logits: whether the loss uses more of the logits than `linear_cross_entropy` does, as that of pairs.
+        precision: in which layers compute.
+    """
+
+    blocks: int | None = None
+    trained: int | None = None
+    predicted: int | None = None
+    recompute: bool = False
+    accumulate: bool = False
+    saves_state: bool = True
+    whole_logits: bool = False
+    precision: str = "float32"
+
+
+EVERYTHING = Plan()
+"""Training of all layers in float32, with checkpoints that can be resumed."""
+
+
+def memory_estimate(config: GPT2Config, batch_size: int, length: int, plan: Plan = EVERYTHING) -> int:
     """Bytes that training takes at its peak on the default backend, beyond the interpreter and its libraries.
 
     They are the weights, AdamW's two moments, and what the hungriest moment needs besides: the loss over the
@@ -31,41 +58,35 @@ def memory_estimate(config: GPT2Config, batch_size: int, length: int, *, blocks:
     Args:
         config: of the model.
         batch_size, length: of the largest batch that is computed at once, in rows and tokens.
-        blocks: how many of the last blocks keep what their gradients need; None: all, and the embeddings are trained.
-        trained: numbers that are trained; None: all of those blocks and the last norm, or of the model.
-        predicted: positions of a batch at which the loss scores the whole vocabulary; None: all.
-        recompute: whether each block is run again in backward.
-        accumulate: whether a step has several such batches.
-        saves_state: whether checkpoints hold the moments, so that the run can be resumed.
-        whole_logits: whether the loss uses more of the logits than `linear_cross_entropy` does, as that of pairs.
-        precision: in which layers compute.
+        plan: what is trained, and how.
     """
     c, v, rows = config.n_embd, config.vocab_size, batch_size * length
     block = 12 * c * c + (13 if config.qkv_bias else 10) * c
     weights = (v + config.n_ctx) * c + config.n_layer * block + 2 * c + (0 if config.tied_head else v * c)
-    head = v * c if blocks is None else 0  # gradient of its weight
+    head = v * c if plan.blocks is None else 0  # gradient of its weight
+    saving = config.n_layer if plan.blocks is None else plan.blocks
+    trained = plan.trained
     if trained is None:
-        trained = weights if blocks is None else blocks * block + 2 * c
-    saving = blocks if blocks is not None else config.n_layer
+        trained = weights if plan.blocks is None else saving * block + 2 * c
     saved, working = _block_floats(config, batch_size, length)
     some_logits, for_head, for_embedding = LOGITS, min(head, PRODUCT), 2 * rows * c
     if default_backend().launch is not None:
-        saved = _kernel_floats(config, batch_size, length, block, is_half(POLICIES[precision].dtype))
+        saved = _kernel_floats(config, batch_size, length, block, is_half(POLICIES[plan.precision].dtype))
         some_logits, for_head, for_embedding = DEVICE_LOGITS, v * c + head, head  # a padded copy of the head, a product
-    kept = (saving * (rows * c if recompute else saved)  # by the blocks, the last norm and the head
+    kept = (saving * (rows * c if plan.recompute else saved)  # by the blocks, the last norm and the head
             + (2 + bool(config.dropout) / FLOAT) * rows * c)
-    earlier = trained if accumulate else 0  # gradients of earlier batches of the step
-    scores = (rows if predicted is None else predicted) * v
+    earlier = trained if plan.accumulate else 0  # gradients of earlier batches of the step
+    scores = (rows if plan.predicted is None else plan.predicted) * v
     # Logits and their gradient; or some of them, and the gradient of the head's weight, which is made with them.
     some = scores / max(1, math.ceil(scores / some_logits))
-    loss = 2 * scores if whole_logits else some + (head + for_head if scores else 0)
+    loss = 2 * scores if plan.whole_logits else some + (head + for_head if scores else 0)
     turned = 0 if config.tied_head else head  # the gradient of a head of its own is made as (V, C) and copied
     moments = (
         kept + loss + earlier,
-        kept + (saved if recompute else 0) + working + head + earlier if saving else 0,  # backward of the last block
+        kept + (saved if plan.recompute else 0) + working + head + earlier if saving else 0,  # backward of a block
         trained + for_embedding + 2 * rows * c,  # the last gradients: that of the embedding is added, sorted by token
         # a checkpoint, while the gradients are there
-        trained + turned + weights + (2 * trained if saves_state else 0) if default_backend().on_host else 0,
+        trained + turned + weights + (2 * trained if plan.saves_state else 0) if default_backend().on_host else 0,
     )
     return int(FLOAT * (weights + 2 * trained + max(moments)))
 

@@ -34,7 +34,7 @@ from tinygrad_gpt.runs.progress import Preparation, Progress
 from tinygrad_gpt.runs.run import Task, loss_scale_of, steps
 from tinygrad_gpt.runs.saved_model import SavedModel, model_file, origin, save_model
 from tinygrad_gpt.text import Tokenizer
-from tinygrad_gpt.train.memory import check_memory, memory_estimate
+from tinygrad_gpt.train.memory import Plan, check_memory, memory_estimate
 
 __all__ = ["FinetuneConfig", "FinetuneResult", "finetune_classifier", "memory_needed", "train_on_texts"]
 
@@ -155,10 +155,10 @@ def memory_needed(model: GPT2Classifier, tokens: Sequence[list[int]], config: Fi
     sizes, trained = model.transformer.config, sum(parameter.size for parameter in model.trainable())
     longest = model.context if model.reading.filled else max(len(tokens[row]) for row in split.train)
     kept = memory_kept(model, tokens, split.rows) if default_backend().on_host else 0
-    return kept + memory_estimate(
-        sizes, min(config.batch_size, len(split.train)), longest, trained=trained,
-        blocks=TRAINED.get(config.train, sizes.n_layer), accumulate=config.accumulate > 1,
-        predicted=None if config.trains_language else 0, saves_state=False, precision=config.precision)
+    plan = Plan(blocks=TRAINED.get(config.train, sizes.n_layer), trained=trained,
+                predicted=None if config.trains_language else 0, accumulate=config.accumulate > 1, saves_state=False,
+                precision=config.precision)
+    return kept + memory_estimate(sizes, min(config.batch_size, len(split.train)), longest, plan)
 
 
 def _as_saved(inputs: Texts, config: FinetuneConfig) -> Texts:

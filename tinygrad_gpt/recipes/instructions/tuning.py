@@ -31,7 +31,7 @@ from tinygrad_gpt.runs.progress import Progress
 from tinygrad_gpt.runs.run import Run, Task, begin, part_of
 from tinygrad_gpt.runs.saved_model import SavedModel, load_model, model_file, origin, save_model
 from tinygrad_gpt.text import Tokenizer
-from tinygrad_gpt.train.memory import check_memory, memory_estimate
+from tinygrad_gpt.train.memory import Plan, check_memory, memory_estimate
 
 __all__ = ["Objective", "TuningTask", "nothing", "resume", "start"]
 
@@ -161,10 +161,11 @@ def _prepare(make: MakeObjective, config: TuningConfig, base: SavedModel) -> tup
     if config.train == "lora":
         apply_lora(model, config.rank, config.alpha, config.targets.split(","), uniform_by_inputs(config.seed))
     objective = make(config, model, base.tokenizer)
-    check_memory(memory_estimate(
-        model.config, objective.texts * config.batch_size, int(objective.lengths.max()),
-        blocks=None if config.train == "all" else model.config.n_layer, trained=sum(p.size for p in model.trainable()),
-        accumulate=config.accumulate > 1, whole_logits=objective.texts > 1, precision=config.precision), "LoRA")
+    plan = Plan(blocks=None if config.train == "all" else model.config.n_layer,
+                trained=sum(p.size for p in model.trainable()), accumulate=config.accumulate > 1,
+                whole_logits=objective.texts > 1, precision=config.precision)
+    rows, longest = objective.texts * config.batch_size, int(objective.lengths.max())
+    check_memory(memory_estimate(model.config, rows, longest, plan), "LoRA")
     return model, objective
 
 

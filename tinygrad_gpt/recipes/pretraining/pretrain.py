@@ -20,7 +20,7 @@ from tinygrad_gpt.runs.progress import Preparation, Progress
 from tinygrad_gpt.runs.run import Run, begin
 from tinygrad_gpt.runs.saved_model import SavedModel, load_model, model_file
 from tinygrad_gpt.text import Tokenizer
-from tinygrad_gpt.train.memory import check_memory, memory_estimate
+from tinygrad_gpt.train.memory import Plan, check_memory, memory_estimate
 
 __all__ = ["PretrainConfig", "pretrain", "resume"]
 
@@ -88,8 +88,8 @@ def resume(out: str | Path, given: Mapping[str, Any] | None = None, *,
 
 def _check_memory(config, sizes):
     """Refuse a run that will not fit into memory before anything is written."""
-    check_memory(memory_estimate(sizes, config.batch_size, config.n_ctx or sizes.n_ctx, recompute=config.recompute,
-                                 accumulate=config.accumulate > 1, precision=config.precision),
+    plan = Plan(recompute=config.recompute, accumulate=config.accumulate > 1, precision=config.precision)
+    check_memory(memory_estimate(sizes, config.batch_size, config.n_ctx or sizes.n_ctx, plan),
                  "a smaller model" if config.recompute else "--recompute")
 
 
