@@ -1,4 +1,4 @@
-"""Each module of the package has its test file at the same place in tests/, but for the exceptions listed here."""
+"""Each module of the package has its test file at the same place in tests/, except those listed here."""
 
 from pathlib import Path
 
@@ -12,16 +12,8 @@ TESTED_ELSEWHERE = {
     "backend/slices.py": "ops/test_sweep.py",
     "checkpoints/hdf5_guard.py": "checkpoints/test_native.py",
     "checkpoints/mapped_tensor.py": "checkpoints/test_safetensors_files.py",
-    "cli/commands/chat.py": "cli/commands/test_instructions_commands.py",
-    "cli/commands/evaluate_classifier.py": "cli/commands/test_evaluate.py",
-    "cli/commands/evaluate_instructions.py": "cli/commands/test_instructions_commands.py",
-    "cli/commands/finetune.py": "cli/test_main.py",
-    "cli/commands/finetune_instructions.py": "cli/commands/test_instructions_commands.py",
-    "cli/commands/finetune_preferences.py": "cli/commands/test_instructions_commands.py",
-    "cli/commands/respond.py": "cli/commands/test_instructions_commands.py",
     "cli/lazy.py": "cli/test_main.py",
     "cli/sections.py": "cli/commands/test_pretrain.py",
-    "cli/tuning.py": "cli/commands/test_instructions_commands.py",
     "data/preferences.py": "data/test_instructions.py",
     "engine/guards.py": "engine/test_tape.py",
     "engine/mode.py": "engine/test_tape.py",

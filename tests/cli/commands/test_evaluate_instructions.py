@@ -1,0 +1,31 @@
+"""`evaluate instructions`: scores in words or JSON, and the file of responses."""
+
+import json
+
+import pytest
+
+from tinygrad_gpt.cli import main
+
+
+@pytest.fixture
+def args(tasks, tuned, tmp_path):
+    return ["evaluate", "instructions", "--data", tasks, "--model", tuned, "--output", str(tmp_path / "out.jsonl"),
+            "--max-new-tokens", "3"]
+
+
+def test_the_part_that_was_kept_for_tests(args, tmp_path, capsys):
+    output = tmp_path / "out.jsonl"
+    assert main([*args, "--part", "test"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("2 responses, ")
+    assert "exact match 0.0000, ROUGE-L " in out
+    assert out.endswith(f"Written to {output}\n")
+    assert len(output.read_text().splitlines()) == 2
+    assert err == ""
+
+
+def test_entries_that_the_model_was_trained_on_are_noted(args, capsys):
+    assert main([*args, "--limit", "1", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["count"] == 1
+    assert err == "the model was trained on most of these entries; --part test leaves them out\n"
