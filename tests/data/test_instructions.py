@@ -5,7 +5,6 @@ import json
 import pytest
 
 from tinygrad_gpt.data.instructions import Instruction, collate, read_instructions, split_in_order
-from tinygrad_gpt.data.preferences import Preference, read_preferences
 from tinygrad_gpt.data.prompt_styles import STYLES
 from tinygrad_gpt.errors import DataError
 from tinygrad_gpt.text import Tokenizer
@@ -50,14 +49,6 @@ def test_a_malformed_entry_is_named(name, text, part, tmp_path, monkeypatch):
     assert part in str(error.value)
 
 
-def test_preferences(tmp_path):
-    pair = {"instruction": "Greet.", "chosen": "Hello.", "rejected": "What?"}
-    assert read_preferences(write(tmp_path, "a.json", json.dumps([pair]))) == [
-        Preference("Greet.", "", "", "Hello.", "What?")]
-    with pytest.raises(DataError, match=r'entry 1\): it has no "rejected"'):
-        read_preferences(write(tmp_path, "b.json", json.dumps([{"instruction": "x", "chosen": "y"}])))
-
-
 def test_parts_are_cut_in_the_order_of_the_file():
     entries = [Instruction(str(i % 18), "", "x") for i in range(20)]
     parts = split_in_order(entries)
@@ -92,11 +83,3 @@ def test_the_data_of_the_book(shared_data):
     # The prompt and the response, each on its own, have the same tokens as the whole.
     assert lengths == [len(tokenizer.encode(prompt)) + len(tokenizer.encode(entry.output))
                        for prompt, entry in zip(prompts, entries, strict=True)]
-
-
-def test_the_preferences_of_the_reference(shared_data):
-    pairs = read_preferences(shared_data / "instruct" / "instruction-data-with-preference.json")
-    parts = split_in_order(pairs)
-    assert (len(parts.train), len(parts.validation), len(parts.test)) == (935, 55, 110)
-    assert pairs[50].rejected == "The correct spelling is obviously 'Occasion.'"
-    assert pairs[50].chosen == pairs[50].output == "The correct spelling is 'Occasion.'"

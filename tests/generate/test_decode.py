@@ -5,42 +5,20 @@ import math
 import numpy as np
 import pytest
 import tiny
-from tiny import language_model
+from decoding import PROMPTS, sharp, windows
 
-from tinygrad_gpt import no_grad
 from tinygrad_gpt.errors import NonFiniteError
 from tinygrad_gpt.generate.decode import decode, log_probability
-from tinygrad_gpt.generate.reader import Reader
 from tinygrad_gpt.generate.sampling import Sampling
 from tinygrad_gpt.text import Tokenizer
 
-CONTEXT = 10
-PROMPTS = [[5, 9, 30], [7], [1, 2, 3, 4, 5, 6, 7, 8], list(range(100, 114))]
 SETTINGS = [Sampling(temperature=0), Sampling(seed=4), Sampling(0.8, top_k=40, top_p=0.9, min_p=0.01, seed=1,
                                                                 repetition_penalty=1.3)]
-
-
-def sharp(n_ctx=CONTEXT, backend=None):
-    """A language model in float64 whose choices are clear."""
-    saved = language_model(n_ctx)
-    r = np.random.default_rng(2)
-    for p in saved.model.parameters():
-        values = p.numpy().astype(np.float64) + 0.3 * r.standard_normal(p.shape)
-        p.data = values if backend is None else backend.from_numpy(values)
-    return saved
 
 
 @pytest.fixture(scope="module")
 def saved():
     return sharp()
-
-
-def windows(text, n_prompt, n_ctx):
-    """What the model sees of a text of which the first n_prompt tokens were the prompt, by the rule in `Reader`."""
-    window = text[:n_prompt][-n_ctx:]
-    for i in text[n_prompt:]:
-        window = [*window, i] if len(window) < n_ctx else [*window, i][-max(n_ctx // 2, 1):]
-    return window
 
 
 def directly(saved, prompt, sampling, n_new, sample=0):
@@ -165,39 +143,6 @@ def test_logits_that_are_no_numbers(value):
     saved = with_favourite(sharp(), 3, value)
     with pytest.raises(NonFiniteError, match=r"logits are not numbers \(prompt 1, token 1\): the model's weights"):
         list(decode(saved.model, saved.tokenizer, PROMPTS, Sampling(), max_new_tokens=2))
-
-
-def test_the_prompt_is_read_once_and_the_head_computed_at_its_end_only(saved):
-    shapes, head = [], saved.model.head
-    saved.model.head = lambda x: (shapes.append(x.shape), head(x))[1]
-    try:
-        reader = Reader(saved.model, PROMPTS[:3], 5)
-        reader.repeat(2)
-        reader.append([1] * 6)
-    finally:
-        del saved.model.head
-    assert shapes == [(3, 16), (6, 16)]
-    assert reader.cache.capacity == CONTEXT
-    assert Reader(saved.model, [[1], [2, 3]], 5).cache.capacity == 7
-
-
-def test_the_reader_says_what_the_model_says(saved):
-    reader = Reader(saved.model, PROMPTS, 30)
-    texts = [list(prompt) for prompt in PROMPTS]
-    r = np.random.default_rng(0)
-    for step in range(25):
-        if step == 12:
-            reader.keep(np.array([3, 0, 2]))
-            texts = [texts[i] for i in (3, 0, 2)]
-        prompts = PROMPTS if step < 12 else [PROMPTS[i] for i in (3, 0, 2)]
-        for text, prompt, logits in zip(texts, prompts, reader.logits, strict=True):
-            with no_grad():
-                direct = saved.model(np.array([windows(text, len(prompt), CONTEXT)])).numpy()[0, -1]
-            np.testing.assert_allclose(logits, direct, rtol=0, atol=1e-10)
-        new = r.integers(0, 250, len(texts)).tolist()
-        reader.append(new)
-        for text, i in zip(texts, new, strict=True):
-            text.append(i)
 
 
 def test_the_model_does_not_drop_out_while_it_writes():

@@ -16,7 +16,7 @@ from tinygrad_gpt.engine import OPS, using_ops
 from tinygrad_gpt.errors import DTypeError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
 from tinygrad_gpt.ops.cuda.matmul import sum_rows
-from tinygrad_gpt.optim import AdamW, clip_grad_norm
+from tinygrad_gpt.optim import AdamW
 from tinygrad_gpt.study.gradcheck import check_op
 from tinygrad_gpt.train.step import train_step
 
@@ -169,15 +169,3 @@ def test_a_training_step_of_gpt2_is_numpys():
     assert expected[2] < expected[0]
     assert none == 0
     assert launches <= 80, "a few for each op"
-
-
-def test_an_optimiser_takes_a_few_launches():
-    shapes = [(30, 4), (4,), (), (5, 7, 3), (1, 1), (0, 4), (6000,)]
-    parameters = [Tensor(np.ones(shape, np.float32), requires_grad=True, backend="emulated") for shape in shapes]
-    for p in parameters:
-        p.grad = Tensor(np.full(p.shape, 0.5, np.float32), backend="emulated")
-    optimizer, before = AdamW(parameters, weight_decay=0.1), cuda_on_cpu.launches
-    optimizer.step()
-    assert cuda_on_cpu.launches - before == 2, "with and without decay"
-    assert clip_grad_norm(parameters, 1.0) == pytest.approx(0.5 * sum(p.size for p in parameters) ** 0.5, rel=1e-6)
-    assert cuda_on_cpu.launches - before == 4, "the norm, and what it is scaled by"
