@@ -2,12 +2,12 @@
 
 import shutil
 import sys
-import unicodedata
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from tinygrad_gpt.cli.options import one_line
+from tinygrad_gpt.terminal import aligned, width
 
 if TYPE_CHECKING:
     from tinygrad_gpt.figures.classification import Report
@@ -34,29 +34,17 @@ def note_half_precision(precision: str) -> None:
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines with the cells of each column below each other: the first to the left, numbers to the right."""
     rows = [[one_line(cell) for cell in row] for row in rows]
-    widths = [max(_width(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return ["  ".join(_pad(cell, width, left=i == 0) for i, (cell, width) in enumerate(zip(row, widths, strict=True)))
-            for row in rows]
+    return aligned(rows, "<" + ">" * (len(rows[0]) - 1))
 
 
 def shortened(start: str, text: str) -> str:
     """One line, `start` and as much of the text as the terminal's width has room for; in a pipe, all of it."""
-    room = shutil.get_terminal_size(fallback=(sys.maxsize, 24)).columns - _width(start)
+    room = shutil.get_terminal_size(fallback=(sys.maxsize, 24)).columns - width(start)
     text = one_line(text)
     if 2 * len(text) <= room:  # surely fits, without a look at every character
         return start + text
-    ends = list(accumulate(map(_width, text)))
+    ends = list(accumulate(map(width, text)))
     return start + text if ends[-1] <= room else f"{start}{text[:sum(end < room for end in ends)]}…"
-
-
-def _width(text: str) -> int:
-    """Columns of a terminal that the text takes."""
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else not unicodedata.combining(c) for c in text)
-
-
-def _pad(cell: str, width: int, left: bool) -> str:
-    space = " " * (width - _width(cell))
-    return cell + space if left else space + cell
 
 
 def report_text(report: "Report") -> str:

@@ -12,7 +12,8 @@ from tinygrad_gpt.engine import OPS, Op, Tensor, using_ops
 from tinygrad_gpt.engine.guards import saved_arrays
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.study.gradcheck import Draw, split_sample
-from tinygrad_gpt.study.show import called_functions, columns, numbered_source, place
+from tinygrad_gpt.study.show import called_functions, numbered_source, place
+from tinygrad_gpt.terminal import aligned
 
 __all__ = ["FIELDS", "Derivative", "derivative", "lecture", "page", "saved_by"]
 
@@ -137,7 +138,8 @@ def _forms(op):
                      place(op.form(default_backend(), name).function)))
     if op.cuda is not None and default_backend().launch is None:
         rows.append(("cuda", "", "", place(op.cuda.function)))
-    return f"Its forms, and what each saves of the op's largest sample in float32:\n\n{columns(rows, '<<><')}"
+    return "\n".join(["Its forms, and what each saves of the op's largest sample in float32:", "",
+                      *aligned(rows, "<<><")])
 
 
 def saved_by(op: Op, form: str) -> dict[str, int]:

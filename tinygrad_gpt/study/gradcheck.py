@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_gpt.backend import default_backend, is_integer
 from tinygrad_gpt.engine import OPS, Op, Tensor, using_ops
 from tinygrad_gpt.engine.mode import current_mode
-from tinygrad_gpt.study.show import columns
+from tinygrad_gpt.terminal import aligned
 
 __all__ = ["LIMIT", "Check", "Draw", "check_forms", "check_op", "check_table", "split_sample", "summary"]
 
@@ -136,7 +136,7 @@ def check_table(checks: Sequence[Check]) -> str:
     rows = [("op", "form", "sample", "argument", "shape", "analytic", "numeric", "rel. error", "")]
     rows += [(c.op, c.form, str(c.sample), c.argument, str(c.shape), f"{c.analytic:.12f}", f"{c.numeric:.12f}",
               f"{c.error:.1e}", "" if c.passed() else "FAILED") for c in checks]
-    return columns(rows, "<<><<>>><")
+    return "\n".join(aligned(rows, "<<><<>>><"))
 
 
 def summary(checks: Sequence[Check]) -> str:

@@ -1,11 +1,10 @@
-"""What the three views share: ops by name, where a function stands, and columns."""
+"""What the three views share: ops by name, where a function is defined, and its source."""
 
 import ast
 import difflib
 import dis
 import inspect
 import textwrap
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -14,7 +13,7 @@ from typing import Any
 from tinygrad_gpt.engine import OPS, Op
 from tinygrad_gpt.errors import UsageError
 
-__all__ = ["called_functions", "columns", "numbered_source", "place", "select_ops"]
+__all__ = ["called_functions", "numbered_source", "place", "select_ops"]
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -23,7 +22,7 @@ def select_ops(names: Iterable[str] = ()) -> list[Op]:
     """The ops of these names, in the order given; all ops for no name.
 
     Raises:
-        UsageError: "unknown op (gleu): not one of the 38 ops; did you mean gelu, relu?"
+        UsageError: "unknown op (gleu): not one of the 42 ops; did you mean gelu, relu?"
     """
     names = list(names)
     for name in names:
@@ -88,20 +87,3 @@ def _named_in(function: Callable) -> list[FunctionType]:
     values = [function.__globals__.get(name) for name in names]
     return [f for f in (value.function if isinstance(value, Op) else value for value in values)
             if isinstance(f, FunctionType)]
-
-
-def columns(rows: Sequence[Sequence[str]], align: str) -> str:
-    """Rows of cells as text in columns two spaces apart; ``align`` has one of ``<`` and ``>`` per column."""
-    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(_padded(cell, width, side) for cell, width, side in zip(row, widths, align, strict=True)).rstrip()
-        for row in rows)
-
-
-def _width(text: str) -> int:
-    return sum(not unicodedata.combining(c) for c in text)
-
-
-def _padded(text: str, width: int, side: str) -> str:
-    space = " " * (width - _width(text))
-    return space + text if side == ">" else text + space

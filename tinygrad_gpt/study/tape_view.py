@@ -10,7 +10,8 @@ from tinygrad_gpt.engine.guards import saved_arrays
 from tinygrad_gpt.engine.tape import Node, nodes_below
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import TapeError
-from tinygrad_gpt.study.show import columns, place
+from tinygrad_gpt.study.show import place
+from tinygrad_gpt.terminal import aligned
 
 __all__ = ["NodeView", "Saved", "TapeView", "view_tape"]
 
@@ -87,7 +88,7 @@ class TapeView:
         rows += [(str(n.number), n.label, str(n.shape), " ".join(str(number) for _, number in n.inputs),
                   " ".join(map(str, n.saved)), f"{n.bytes:,}" if n.saved else "", _short(n.gradients))
                  for n in self.nodes]
-        return f"{columns(rows, '><<<<><')}\n\n{self.totals()}"
+        return "\n".join([*aligned(rows, "><<<<><"), "", self.totals()])
 
     def totals(self) -> str:
         """The sums, and how to read the brackets of the table."""
