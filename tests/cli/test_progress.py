@@ -6,7 +6,7 @@ import pytest
 
 from tinygrad_gpt.backend import on_backend
 from tinygrad_gpt.cli import progress
-from tinygrad_gpt.cli.progress import PreparationLines
+from tinygrad_gpt.cli.progress import PreparationLines, counting_bar
 from tinygrad_gpt.runs.progress import Preparation
 
 
@@ -31,3 +31,19 @@ def test_memory_is_that_of_the_host_or_of_the_device():
     assert re.fullmatch(r"[\d,]+ MB \(peak [\d,]+\)", progress._memory())
     with on_backend("strict"):
         assert progress._memory() == "strict: 0 MB at most"
+
+
+@pytest.mark.parametrize("on_terminal", [True, False])
+def test_a_bar_counts_on_a_terminal_only(on_terminal, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: on_terminal)
+    with counting_bar("window") as report:
+        for done in range(1, 4):
+            report(done, 3)
+    assert ("?window/s" in capsys.readouterr().err) is on_terminal
+
+
+def test_a_bar_without_a_stderr_is_silent(monkeypatch):
+    monkeypatch.setattr("sys.stderr", None)
+    with counting_bar("window") as report:
+        report(1, 1)
+        report(2, 2)

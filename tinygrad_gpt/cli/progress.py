@@ -12,7 +12,7 @@ from tinygrad_gpt.cli.show import note
 if TYPE_CHECKING:
     from tinygrad_gpt.runs.progress import Preparation, Progress
 
-__all__ = ["PreparationLines", "progress_shown"]
+__all__ = ["PreparationLines", "counting_bar", "progress_shown"]
 
 PATIENCE = 5  # seconds without a word that a user is left with
 
@@ -27,6 +27,21 @@ class PreparationLines:
         if preparation.total and time.monotonic() - self.spoken > PATIENCE:
             self.spoken = time.monotonic()
             note(f"{preparation.what}: {preparation.done:,} of {preparation.total:,} {preparation.unit}")
+
+
+@contextlib.contextmanager
+def counting_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Give a function to call with how many are done and how many there are; a terminal shows a bar meanwhile."""
+    from tqdm import tqdm
+
+    on_terminal = sys.stderr is not None and sys.stderr.isatty()
+    with tqdm(unit=unit, file=sys.stderr, dynamic_ncols=True, leave=False, disable=not on_terminal) as bar:
+
+        def report(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield report
 
 
 @contextlib.contextmanager

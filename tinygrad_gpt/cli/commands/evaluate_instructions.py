@@ -1,13 +1,13 @@
 """`evaluate instructions`: how good responses are."""
 
 import os
-import sys
 from collections.abc import Mapping
 
 import click
 
 from tinygrad_gpt.cli.commands.respond import load
 from tinygrad_gpt.cli.options import PositiveInt, common_options, echo, print_json
+from tinygrad_gpt.cli.progress import counting_bar
 from tinygrad_gpt.cli.show import note
 from tinygrad_gpt.errors import UsageError
 
@@ -41,8 +41,6 @@ def command(data: str, output: str, model: str | None, style: str | None, part: 
     """
     if (judge is None) != (judge_model is None):
         raise UsageError("--judge and --judge-model (arguments): one is missing; give both or none")
-    from tqdm import tqdm
-
     from tinygrad_gpt.files import sha256_of
     from tinygrad_gpt.recipes.instructions.evaluate import evaluate_instructions, read_part
     from tinygrad_gpt.recipes.instructions.judge import KEY_VARIABLE, Judge
@@ -52,13 +50,7 @@ def command(data: str, output: str, model: str | None, style: str | None, part: 
     saved, marks = load(model, style)
     if part in ("all", "train") and sha256_of(data) in saved.provenance.get("sha256", {}).values():
         note("the model was trained on most of these entries; --part test leaves them out")
-    on_terminal = sys.stderr is not None and sys.stderr.isatty()
-    with tqdm(unit="response", file=sys.stderr, dynamic_ncols=True, leave=False, disable=not on_terminal) as bar:
-
-        def report(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with counting_bar("response") as report:
         result = evaluate_instructions(saved, entries, marks, output, max_new_tokens=max_new_tokens, judge=asked,
                                        report=report)
     if as_json:

@@ -1,11 +1,11 @@
 """`perplexity`: how well a language model predicts a text."""
 
-import sys
 from collections.abc import Sequence
 
 import click
 
 from tinygrad_gpt.cli.options import PositiveInt, common_options, echo, print_json
+from tinygrad_gpt.cli.progress import counting_bar
 from tinygrad_gpt.cli.show import note
 
 __all__ = ["command"]
@@ -30,19 +30,11 @@ def command(data: Sequence[str], model: str | None, stride: int | None, max_wind
     Each token but the first is predicted once, from at least the context minus the stride (less at the beginning of
     the text). The loss is in nats per token; bits per byte compare models with different vocabularies.
     """
-    from tqdm import tqdm
-
     from tinygrad_gpt.recipes.pretraining.perplexity import perplexity
     from tinygrad_gpt.runs.saved_model import SHIPPED_BASE, load_model
 
     saved = load_model(SHIPPED_BASE if model is None else model)
-    on_terminal = sys.stderr is not None and sys.stderr.isatty()
-    with tqdm(unit="window", file=sys.stderr, dynamic_ncols=True, leave=False, disable=not on_terminal) as bar:
-
-        def report(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with counting_bar("window") as report:
         result = perplexity(saved, data, stride=stride, max_windows=max_windows, report=report)
     if saved.labels:
         note("the model is a classifier; its language model was measured")
