@@ -58,7 +58,7 @@ RUNS = {
 
 
 class TorchAdamW(AdamW):
-    """torch.optim.AdamW as the book calls it: biases and norms decay, too."""
+    """torch.optim.AdamW as the book calls it: biases and norms decay as well."""
 
     def step(self) -> None:
         for parameter in self.parameters:
@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("run", choices=RUNS)
     parser.add_argument("--text", type=Path, required=True, help="the-verdict.txt")
     parser.add_argument("--vocabulary", type=Path, required=True, help="folder with GPT-2's vocab.bpe and encoder.json")
-    parser.add_argument("--steps", type=int, help="stop after so many")
+    parser.add_argument("--steps", type=int, help="stop after this many steps")
     settings = parser.parse_args()
     text = settings.text.read_text(encoding="utf-8")
     tokenizer = Tokenizer.gpt2(settings.vocabulary)

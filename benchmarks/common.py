@@ -39,17 +39,17 @@ sys.path[1:1] = [str(REPOSITORY), str(REPOSITORY / "benchmarks")]  # a worker st
 
 
 def machine_threads() -> int:
-    """Threads of the matrix products where nobody asks for another number: as many as this process may use cores."""
+    """Threads of the matrix products by default: one for each core that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def thread_limits(threads: int) -> dict[str, str]:
-    """The environment that gives NumPy and torch so many threads."""
+    """Environment variables that limit NumPy and torch to this many threads."""
     return dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
 
 
 def environment(threads: int) -> dict[str, str]:
-    """That of a measured process: so many threads, and Python keeps what it has compiled of us, as pip did of torch."""
+    """Environment of a measured process: limited threads, and compiled Python files are kept, as pip keeps torch's."""
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return inherited | thread_limits(threads)
 
@@ -94,8 +94,8 @@ class Case:
     """One piece of work: its name, the settings of its workers, what to compare, and "limit" for a bound below.
 
     Args:
-        every_thread: measure it with each number of threads in a quick run, too.
-        in_quick: measure it in a quick run at all.
+        every_thread: whether a quick run measures it with each number of threads as well.
+        in_quick: whether a quick run measures it at all.
     """
 
     name: str
@@ -322,7 +322,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def write_section(title: str, markdown: str, path: Path = PAGE) -> None:
-    """Put `markdown` under the heading `title` of a page, in place of what stood there."""
+    """Put `markdown` under the heading `title` of a page, replacing what was there."""
     page = path.read_text(encoding="utf-8") if path.exists() else HEADER
     sections = re.split(r"(?m)^(?=## )", page)
     new = f"## {title}\n\n{markdown.strip()}\n"

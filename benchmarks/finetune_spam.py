@@ -181,14 +181,14 @@ def work(which, file, first_steps, whole):
 
 
 def procedure(runner, parts, steps, first_steps, whole):
-    """The book's training loop; its figures.
+    """Run the book's training loop and return its figures.
 
     Args:
         runner: a `Torch` or an `Ours`.
         parts: numbers of the training, the validation and the test texts.
         steps: pairs of the texts of a step and whether an epoch ends with it.
         first_steps: how many are summarised as "first".
-        whole: are the looks and the accuracies at the end taken, too?
+        whole: whether the evaluations and the accuracies at the end are computed as well.
     """
     started, cpu, in_steps, cpu_in_steps, losses = time.perf_counter(), time.process_time(), [], [], []
     runner.prepare(np.concatenate(parts))

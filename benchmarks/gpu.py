@@ -1,10 +1,10 @@
-"""Everything that only a GPU can tell: is CuPy right, and how fast is it beside torch on the same GPU?
+"""What only a GPU can tell: whether CuPy computes the right values, and its speed beside torch on the same GPU.
 
     python benchmarks/gpu.py [--parts tests training …] [--out FOLDER] [--write]
 
 Under 8 minutes on an H200. The parts run in the order of their importance, each for its share of the time at most;
-after each, all that is known stands in FOLDER/gpu.json and FOLDER/gpu.md, so that a run that is cut short is worth
-what it has measured. Ours and torch work in processes of their own that take turns, a block each; a block begins with
+after each, all results so far are written to FOLDER/gpu.json and FOLDER/gpu.md, so that a run that is cut short loses
+none of them. Ours and torch work in processes of their own that take turns, a block each; a block begins with
 a step that is not timed, and ends when the device has done its work. --dry-run does all of it at tiny sizes, on the
 tests' stand-in for CuPy and on torch's CPU: it shows that everything runs and measures nothing.
 """
@@ -178,7 +178,7 @@ def finetuning(run: Run) -> dict[str, Any]:
 
 
 def _write_task(file: Path, dry: bool) -> str:
-    """The book's split of the spam texts, or texts of like lengths; says which."""
+    """The book's split of the spam texts, or random texts of similar lengths; returns which of the two."""
     shared = Path(os.environ.get("TINYGRAD_GPT_DATA", REPOSITORY.parent / "shared" / "data"))
     epochs, train = (1, 8) if dry else (5, 1045)
     if (shared / "spam" / "SMSSpamCollection").exists() and (shared / "gpt2").exists() and not dry:

@@ -67,7 +67,7 @@ class Side:
         self.waiting += 1
 
     def ask(self, seconds: float, **request: Any) -> dict[str, Any]:
-        """Do a piece of work and wait for the answer, so many seconds at most; {"error": …} if there is none."""
+        """Do a piece of work and wait at most this many seconds for the answer; {"error": …} if there is none."""
         try:
             self.send(**request)
             while self.waiting > 1:

@@ -35,7 +35,7 @@ class Point:
 
     @property
     def value(self) -> int:
-        """Where it stands on its axis."""
+        """The size that is varied."""
         return self.settings[self.axis]
 
     def speed(self, side: str) -> float:

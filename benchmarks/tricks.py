@@ -201,7 +201,7 @@ def attention(batch, short, long) -> Iterator[Trick]:
     def blocks_of_queries():
         y = np.empty_like(one_q)
         for i in range(0, long, step):
-            end = i + step  # what stands behind is never looked at
+            end = i + step  # later keys are never read
             y[:, :, i:end] = attend(one_q[:, :, i:end], one_k[:, :, :end], one_v[:, :, :end])
         return y
 

@@ -21,7 +21,7 @@ WRITES_NOTHING = ["classify", "generate", "derivatives", "tape"]  # and takes no
 
 
 def arguments(line):
-    """What stands behind `cli.py`, with the first of several alternatives `a|b`."""
+    """What follows `cli.py`, with the first of several alternatives `a|b`."""
     return [word.split("|")[0] for word in shlex.split(line.split("cli.py")[-1])]
 
 

@@ -1,4 +1,4 @@
-"""Columns and shortened lines (the report: test_evaluate.py)."""
+"""Columns, notes and shortened lines (the report: test_evaluate.py)."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Labelled texts are what stands in the file, and no text is in two parts of a split."""
+"""Labelled texts are those of the file, and no text is in two parts of a split."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The loop beside its plain definition: each text alone, computed anew for each token."""
+"""The loop beside its plain definition: each text alone, recomputed for each token."""
 
 import math
 
@@ -22,7 +22,7 @@ def saved():
 
 
 def directly(saved, prompt, sampling, n_new, sample=0):
-    """Ids and log-probabilities of one continuation, everything computed anew each time."""
+    """Ids and log-probabilities of one continuation, everything recomputed for each token."""
     text, logprobs = list(prompt), []
     for step in range(n_new):
         window = windows(text, len(prompt), saved.n_ctx)

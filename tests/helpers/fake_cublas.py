@@ -23,7 +23,7 @@ calls: deque[dict] = deque(maxlen=100)
 
 
 def _matrix(address, dtype, rows, columns, leading):
-    """The matrix (rows, columns) that stands at an address, its columns ``leading`` elements apart."""
+    """The matrix (rows, columns) at an address, its columns ``leading`` elements apart."""
     assert leading >= max(1, rows)
     dtype = np.dtype(dtype)
     memory = (ctypes.c_byte * (dtype.itemsize * (leading * (columns - 1) + rows))).from_address(address)

@@ -28,7 +28,7 @@ def _library():
 
 
 def available():
-    """Are the compiler and the headers of CUDA installed?"""
+    """Whether the compiler and the headers of CUDA are installed."""
     return _folder("cuda_nvrtc", "lib") is not None and _folder("cuda_runtime", "include") is not None
 
 

@@ -67,7 +67,7 @@ def test_padding_changes_nothing_unless_it_is_read(reading):
 
 
 def changed_by(model, row, place):
-    """Do the scores of a row change with the token at a place?"""
+    """Whether the scores of a row depend on the token at a place."""
     ids = IDS.copy()
     ids[row, place] = (ids[row, place] + 1) % 23
     return bool((scores(model, ids)[row] != scores(model)[row]).any())

@@ -20,7 +20,7 @@ torch_gpt2 = pytest.importorskip("torch_gpt2", reason="torch, the oracle, is not
 def models():
     """Ours and torch's with the same random values, biases and norms included."""
     torch = torch_gpt2.torch
-    config = GPT2Config(n_ctx=LENGTH)  # the 124M model, but for positions that are never used
+    config = GPT2Config(n_ctx=LENGTH)  # the 124M model, without positions that are never used
     ours, r = GPT2(config), np.random.default_rng(1)
     for p in ours.parameters():
         if p.ndim == 1:

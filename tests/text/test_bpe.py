@@ -13,7 +13,7 @@ corpora = st.lists(st.text(alphabet="aaab c", max_size=30), max_size=6)
 
 
 def recounting_train(texts, vocab_size):
-    """Sennrich's algorithm 1, word for word: count every pair anew before each merge."""
+    """Sennrich's algorithm 1, word for word: count every pair again before each merge."""
     words = Counter(tuple(bytes([b]) for b in word.encode()) for text in texts for word in bpe._pattern().findall(text))
     tokens = bpe.single_bytes()
     while len(tokens) < vocab_size:

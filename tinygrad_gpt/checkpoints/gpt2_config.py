@@ -24,7 +24,7 @@ def from_published(content: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]
     """The fields of a GPT2Config without dropout, which belongs to a training run.
 
     Args:
-        content: of config.json, or empty where there is none. What it says of sizes stands, whatever the shapes are.
+        content: of config.json, or empty where there is none; it decides on the sizes that it names.
         shapes: of the tensors by name, without the prefix "transformer."; (out, in) for "lm_head.weight".
 
     Raises:

@@ -60,7 +60,7 @@ def first_bytes(path: Path) -> bytes:
 
 
 def refuse_foreign(start: bytes, otherwise: str) -> NoReturn:
-    """Name the kind of file; `otherwise` is the refusal of a kind that nobody knows."""
+    """Name the kind of file; `otherwise` is the message for an unknown kind."""
     for prefix, what, remedy in FOREIGN:
         if start.startswith(prefix):
             raise CheckpointError(f"it is {what}; {remedy}")

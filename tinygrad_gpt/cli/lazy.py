@@ -14,7 +14,7 @@ class LazyGroup(click.Group):
 
     Args:
         table: Name of the command -> (module that holds it as `command`, its help in one line).
-        default: The command that is meant where none is named.
+        default: The command to run where none is named.
     """
 
     def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], default: str | None = None, **settings: Any):

@@ -1,4 +1,4 @@
-"""What commands share: option types that refuse nonsense, the common options, and printing."""
+"""What commands share: option types that check their values, the common options, and printing."""
 
 import functools
 import json
@@ -135,7 +135,7 @@ class Settings:
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-    if value and param.name:  # an option that was not given leaves what stood before the command's name
+    if value and param.name:  # an option that is absent here may have been given before the command's name
         setattr(ctx.ensure_object(Settings), param.name, value)
 
 
@@ -173,7 +173,7 @@ def common_options(function: Callable) -> Callable:
 
 
 def check_source(command: str, what: str, given: Sequence[str], file: str | None, text_column: str | None) -> None:
-    """Refuse a command whose texts come from nowhere or from two places.
+    """Refuse a command that is given no texts, or texts from two sources.
 
     Args:
         command: its name.

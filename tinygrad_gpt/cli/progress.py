@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PreparationLines", "counting_bar", "progress_shown"]
 
-PATIENCE = 5  # seconds without a word that a user is left with
+PATIENCE = 5  # seconds between lines while a run prepares
 
 
 class PreparationLines:

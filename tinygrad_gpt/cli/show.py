@@ -23,7 +23,7 @@ def note(text: str) -> None:
 
 
 def note_half_precision(precision: str) -> None:
-    """Say, where there is no GPU, what half precision is there."""
+    """Note, where there is no GPU, that half precision is slow."""
     from tinygrad_gpt.backend import default_backend
 
     if precision in ("bfloat16", "float16") and default_backend().on_host:

@@ -39,10 +39,10 @@ class Split:
     train: np.ndarray  # int64, as the next two
     validation: np.ndarray
     test: np.ndarray
-    duplicates: int = 0  # rows left out: their text, normalised, stood in an earlier row
+    duplicates: int = 0  # rows left out: their text, normalised, is in an earlier row
     conflicts: int = 0  # rows left out: their text, normalised, has two different labels
     undersampled: int = 0  # rows left out so that the classes are of one size
-    leaked: int = 0  # test texts that stand, letter for letter, in the training part as well
+    leaked: int = 0  # test texts that are in the training part as well, letter for letter
     in_test: int = 0  # rows left out: their text, normalised, is in the test file
 
     @property

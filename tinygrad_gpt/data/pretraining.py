@@ -43,7 +43,7 @@ def hold_out(text: str, share: float) -> tuple[str, str]:
 def random_batch(
     tokens: np.ndarray, batch_size: int, n_ctx: int, *, seed: int, step: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw windows at random places; the draw is a function of (seed, step) alone.
+    """Draw windows at random positions; the draw is a function of (seed, step) alone.
 
     Args:
         tokens: (N,) integers; N of at least n_ctx + 1.
@@ -65,7 +65,7 @@ def random_batch(
 def consecutive_batch(
     tokens: np.ndarray, batch_size: int, n_ctx: int, *, stride: int, seed: int, step: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Take the next of the windows that begin every ``stride`` tokens, shuffled anew for each epoch.
+    """Take the next of the windows that begin every ``stride`` tokens, reshuffled for each epoch.
 
     A window comes at most once an epoch; those that would not fill the last batch of an epoch are left out of it,
     others each time. The batch is a function of (seed, step) alone.

@@ -58,4 +58,4 @@ def _check(path: str | Path, digest: str) -> None:
 
 
 def _refusal(path: str | Path, why: str) -> DataError:
-    return DataError(f"cannot read the tokens ({path}): {why}; start the run anew in another folder")
+    return DataError(f"cannot read the tokens ({path}): {why}; start a new run in another folder")

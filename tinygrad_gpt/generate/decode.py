@@ -1,4 +1,4 @@
-"""The loop that writes: choose a token for each text, read it, and stop where a text ends."""
+"""The loop of generation: choose a token for each text, read it, and stop where a text ends."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

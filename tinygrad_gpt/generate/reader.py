@@ -15,7 +15,7 @@ class Reader:
     """Texts that a model reads token by token, and its logits for the next token of each.
 
     The window: a text of up to n_ctx tokens is read whole, of a longer one the last n_ctx tokens. When a token more
-    does not fit, the text is cut to its last n_ctx // 2 tokens (at least 1), that one included, which are read anew
+    does not fit, the text is cut to its last n_ctx // 2 tokens (at least 1), that one included, which are read again
     from position 0. A text's logits are therefore a function of its own tokens, and one token in n_ctx / 2 costs as
     much as a prompt of that length.
 

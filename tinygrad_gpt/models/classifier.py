@@ -29,8 +29,8 @@ class Reading:
             filled up), the "first" token, or the "mean" of all positions.
         causal: whether a token sees only itself and the tokens before it.
         context: tokens that are read, the start token included; None: as many as the model takes.
-        filled: are shorter texts filled up to the context with ``pad_id``, as tokens like any other? If not, they are
-            padded to the longest of a batch, and nothing sees the padding.
+        filled: whether shorter texts are filled up to the context with ``pad_id``, as tokens like any other; if not,
+            they are padded to the longest of a batch, and nothing sees the padding.
         pad_id: the token to fill up with.
         start: whether a text begins with an end-of-text token, as every document did in pretraining.
     """

@@ -179,7 +179,7 @@ class GPT2(Module):
         return self.head_loss(self.ln_f(self.hidden(ids)), targets)
 
     def head_loss(self, x: Tensor, targets) -> Tensor:
-        """``cross_entropy(head(x), targets)`` of x (..., C) and targets (...), but the logits are never there whole."""
+        """``cross_entropy(head(x), targets)`` of x (..., C) and targets (...), but never with all logits in memory."""
         if self.lm_head is None:
             return ops.linear_cross_entropy(to_compute(x), to_compute(self.wte.weight), targets)
         if type(self.lm_head) is Linear:

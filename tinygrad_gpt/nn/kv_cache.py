@@ -18,7 +18,7 @@ class Chunk:
         positions: (B, n) integers, of the new tokens in their texts.
         allowed: (B, 1, n, m) bool, which of the m slots a new token may see; None if all.
         ends: (B) integers on the host, tokens that each row holds after this pass; m is the largest.
-        real: three indices: row, place in the pass, and slot of every token that is not padding; slices where all
+        real: three indices: row, index in the pass, and slot of every token that is not padding; slices where all
             rows are at the same slot and none is padded, else arrays (N).
     """
 
@@ -43,9 +43,9 @@ class LayerCache:
     def extend(self, k: Array, v: Array) -> tuple[Array, Array]:
         """Store k and v (B, H, n, D) of the chunk; all keys and values that it may see, (B, H, m, D)."""
         assert self.chunk is not None
-        rows, places, slots = self.chunk.real
-        self.keys[rows, :, slots] = k[rows, :, places]
-        self.values[rows, :, slots] = v[rows, :, places]
+        rows, new, slots = self.chunk.real
+        self.keys[rows, :, slots] = k[rows, :, new]
+        self.values[rows, :, slots] = v[rows, :, new]
         m = int(self.chunk.ends.max())
         return self.keys[:, :, :m], self.values[:, :, :m]
 
@@ -54,7 +54,7 @@ class KVCache:
     """Room for the keys and values of a batch of texts, in every layer.
 
     Slot p of a row holds the token at position p of its text, whatever the other rows hold: texts of different
-    length start at slot 0 and are padded on the right. Padding is never stored, so a text goes on behind its own
+    length start at slot 0 and are padded on the right. Padding is never stored, so a text continues after its own
     last token, and a token at position p may see the slots 0 to p.
 
     Args:
@@ -103,13 +103,13 @@ class KVCache:
         return chunk
 
     def _real(self, n, lengths, positions):
-        """Where the tokens that are not padding stand, see `Chunk`."""
+        """The indices of the tokens that are not padding, see `Chunk`."""
         start = int(self.lengths[0])
         if lengths.min() == n and (self.lengths == start).all():
             return slice(None), slice(None), slice(start, start + n)
-        rows, places = np.nonzero(np.arange(n) < lengths[:, None])
+        rows, new = np.nonzero(np.arange(n) < lengths[:, None])
         from_numpy = backend_of(self.layers[0].keys).from_numpy
-        return from_numpy(rows), from_numpy(places), from_numpy(positions[rows, places])
+        return from_numpy(rows), from_numpy(new), from_numpy(positions[rows, new])
 
     def commit(self, chunk: Chunk) -> None:
         """Count the tokens of the chunk as read, now that every layer has stored them."""

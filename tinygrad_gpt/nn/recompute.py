@@ -11,7 +11,7 @@ __all__ = ["dropout_state", "recomputed"]
 
 
 def dropout_state(module: Module) -> Callable[[], None]:
-    """Remember where all dropout layers below stand; returns a function that turns them back to there."""
+    """Save the state of all dropout layers of a module; returns a function that restores it."""
     states = [(layer, layer.state()) for _, layer in module.named_modules() if isinstance(layer, Dropout)]
 
     def restore():
@@ -22,15 +22,15 @@ def dropout_state(module: Module) -> Callable[[], None]:
 
 
 def recomputed(module: Module, x: Tensor) -> Tensor:
-    """``module(x)``, but only ``x`` is kept for backward, which runs the module again."""
+    """``module(x)``, but only ``x`` is kept for backward, which runs the module a second time."""
     restore = dropout_state(module)
 
     def again(x):
-        go_on = dropout_state(module)
+        restore_present = dropout_state(module)
         restore()
         try:
             return module(x)
         finally:
-            go_on()
+            restore_present()
 
     return recompute(module, x, *module.parameters(), again=again)

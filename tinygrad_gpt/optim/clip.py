@@ -14,7 +14,7 @@ KERNELS = Kernels("clip")
 
 
 def _gradients(parameters):
-    """Lists of gradients to be treated together: those that one launch of a kernel can go through, others alone."""
+    """Gradients in groups: those that one launch of a kernel can process together, each other one alone."""
     groups: dict[object, list] = {}
     for i, parameter in enumerate(parameters):
         if parameter.grad is not None:
@@ -24,7 +24,7 @@ def _gradients(parameters):
 
 
 def grad_squares(parameters: Iterable[Tensor]) -> list[Array]:
-    """Sums () of the squares of gradients, where these are: nothing is waited for."""
+    """Sums () of the squares of gradients, on their device: nothing waits for them."""
     squares = []
     for gradients in _gradients(parameters):
         backend, g = backend_of(gradients[0]), gradients[0].reshape(-1)

@@ -1,4 +1,4 @@
-"""Many arrays in one launch: what an optimiser does to most parameters takes less time than a launch."""
+"""Many arrays in one launch of a kernel: updating one parameter often takes less time than a launch."""
 
 import functools
 from collections.abc import Iterable
@@ -19,6 +19,6 @@ def one_launch(arrays: Iterable[Array]) -> bool:
 
 @functools.lru_cache(maxsize=16)
 def spans(backend: Backend, sizes: tuple[int, ...]) -> Array:
-    """What each block takes of arrays of these sizes: int64 (blocks, 3), number of the array, first element, end."""
+    """The part of the arrays of each block of threads: int64 (blocks, 3), number of the array, first element, end."""
     table = [(i, start, min(start + SPAN, size)) for i, size in enumerate(sizes) for start in range(0, size, SPAN)]
     return backend.from_numpy(np.array(table, np.int64).reshape(-1, 3))

@@ -1,4 +1,4 @@
-"""Text and tokens: byte-level BPE to read (`bpe.py`), the tokenizer of daily use (`tokenizer.py`), and characters."""
+"""Text and tokens: byte-level BPE to read (`bpe.py`), the fast tokenizer (`tokenizer.py`), and characters."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -8,7 +8,7 @@ corpus, so common words become one token and rare ones a few (Sennrich et al. 20
 gives the text back exactly. A regular expression first cuts the text into words, so that no token ever reaches
 across a word boundary (Radford et al. 2019).
 
-`tokenizer.py` serves the same tokens in daily use, through a library that is about a hundred times faster.
+`tokenizer.py` gives the same tokens through a library that is about a hundred times faster.
 
 Source: Sennrich, Haddow, Birch 2016, "Neural Machine Translation of Rare Words with Subword Units",
 arXiv:1508.07909; Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.2.

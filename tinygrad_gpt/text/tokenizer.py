@@ -1,4 +1,4 @@
-"""The tokenizer of daily use: the byte-level BPE of `bpe.py`, run by tiktoken.
+"""The fast tokenizer: the byte-level BPE of `bpe.py`, run by tiktoken.
 
 Byte-level BPE cuts any text into byte strings of one vocabulary, joins them where the vocabulary says so, and
 gives the text back exactly (Sennrich et al. 2016; Radford et al. 2019; `bpe.py` shows how). Here the same ranks

@@ -236,7 +236,7 @@ def refusal(path: str | Path, why: str, remedy: str = "fetch or save the file ag
 def _byte_of() -> dict[str, int]:
     """Map each character of the files to its byte."""
     order = b"".join(single_bytes())
-    n_visible = order.index(0)  # the bytes that print come first and stand for themselves
+    n_visible = order.index(0)  # the printable bytes come first and represent themselves
     return {chr(byte if i < n_visible else 0x100 + i - n_visible): byte for i, byte in enumerate(order)}
 
 

@@ -14,8 +14,8 @@ GROWTH = 2000  # good steps in a row before the scale is doubled
 class LossScale:
     """A factor of the loss that keeps small gradients above the smallest float16, 6e-8, and large ones below 65504.
 
-    A step whose gradients are not finite is run again with half the scale; torch skips the batch; here
-    it is repeated, so that no data are lost. After 2000 good steps in a row the scale is doubled.
+    A step whose gradients are not finite is run again with half the scale, so that no data are lost (torch skips the
+    batch). After 2000 good steps in a row the scale is doubled.
 
     Attributes:
         value: a power of 2.

@@ -30,8 +30,8 @@ class Plan:
         recompute: whether each block is run again in backward.
         accumulate: whether a step has several batches.
         saves_state: whether checkpoints hold the moments, so that the run can be resumed.
-        whole_logits: whether the loss uses more of the logits than `linear_cross_entropy` does, as that of pairs.
-        precision: in which layers compute.
+        whole_logits: whether the loss needs all logits at once, as that of preferences does.
+        precision: of the layers' arithmetic.
     """
 
     blocks: int | None = None
@@ -51,7 +51,7 @@ EVERYTHING = Plan()
 def memory_estimate(config: GPT2Config, batch_size: int, length: int, plan: Plan = EVERYTHING) -> int:
     """Bytes that training takes at its peak on the default backend, beyond the interpreter and its libraries.
 
-    They are the weights, AdamW's two moments, and what the hungriest moment needs besides: the loss over the
+    They are the weights, AdamW's two moments, and what the moment of largest use needs besides: the loss over the
     vocabulary, the backward pass of the last block, the last gradients, or a checkpoint, which is built in the host's
     memory. On the host within 15 % of what the operating system counts (tests/train/test_memory.py).
 
@@ -113,7 +113,7 @@ def _kernel_floats(config: GPT2Config, batch_size: int, length: int, weights: in
 
 
 def check_memory(needed: int, remedy: str = "--recompute") -> None:
-    """Refuse to start what does not fit into the memory that is free now, of the host or of the device.
+    """Refuse a run that does not fit into the free memory of the host or the device.
 
     Args:
         needed: bytes, from `memory_estimate`.
