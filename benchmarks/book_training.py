@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="stop after this many steps")
     settings = parser.parse_args()
     text = settings.text.read_text(encoding="utf-8")
-    tokenizer = Tokenizer.gpt2(settings.vocabulary)
+    tokenizer = Tokenizer.from_pretrained(settings.vocabulary)
     cut = int(0.9 * len(text))
     training, validation = (token_windows(np.array(tokenizer.encode(part)), 256) for part in (text[:cut], text[cut:]))
     stream = TorchStream(123)

@@ -47,7 +47,7 @@ def write_task(file, epochs, n_texts):
     shared = Path(os.environ.get("TINYGRAD_GPT_DATA", REPOSITORY.parent / "shared" / "data"))
     labelled = read_labelled(str(shared / "spam" / "SMSSpamCollection"), quotes=True)
     split = book_split(labelled)
-    tokenizer = Tokenizer.gpt2(shared / "gpt2")
+    tokenizer = Tokenizer.from_pretrained(shared / "gpt2")
     parts = [part[:max(BATCH, round(len(part) * n_texts / len(split.train)))]
              for part in (split.train, split.validation, split.test)]
     texts = [tokenizer.encode(labelled.texts[row]) for part in parts for row in part]

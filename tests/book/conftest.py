@@ -19,7 +19,7 @@ def verdict(shared_data) -> str:
 
 @pytest.fixture(scope="session")
 def tokenizer(shared_data) -> Tokenizer:
-    return Tokenizer.gpt2(shared_data / "gpt2")
+    return Tokenizer.from_pretrained(shared_data / "gpt2")
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ def test_the_two_splits_test_other_texts(spam):
 
 
 def test_the_longest_training_text_has_120_tokens(spam, shared_data):
-    tokenizer = Tokenizer.gpt2(shared_data / "gpt2")
+    tokenizer = Tokenizer.from_pretrained(shared_data / "gpt2")
     lengths = [len(tokenizer.encode(spam.texts[row])) for row in book_split(spam).train]
     assert (max(lengths), round(np.mean(lengths))) == (120, 30)
 

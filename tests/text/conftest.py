@@ -14,7 +14,7 @@ def sms(shared_data):
 
 @pytest.fixture(scope="session")
 def gpt2(shared_data):
-    return Tokenizer.gpt2(shared_data / "gpt2")
+    return Tokenizer.from_pretrained(shared_data / "gpt2")
 
 
 @pytest.fixture(scope="session")

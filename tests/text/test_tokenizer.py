@@ -190,7 +190,7 @@ class TestNetwork:
 
         monkeypatch.setattr(socket, "socket", refuse)
         monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
-        assert Tokenizer.gpt2(shared_data / "gpt2").encode("Hello") == [15496]
+        assert Tokenizer.from_pretrained(shared_data / "gpt2").encode("Hello") == [15496]
         assert Tokenizer.train(["Hello Hello"], 300).decode([0]) == "!"
         assert list(tmp_path.iterdir()) == []  # nor is tiktoken's cache used
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from tinygrad_gpt.checkpoints.transfer import check_source, fetch, is_url
 from tinygrad_gpt.errors import CheckpointError, DataError, TinygradError, UsageError
 from tinygrad_gpt.files import run_lock, sha256_of, write_atomic
-from tinygrad_gpt.text.vocabulary import GPT2_IDS, GPT2_MERGES
+from tinygrad_gpt.text.vocabulary import GPT2_MERGES
 
 __all__ = ["CACHE_VARIABLE", "MODELS", "Published", "cache_folder", "download", "downloaded"]
 
@@ -58,7 +58,10 @@ MODELS = {
         "15ea56dee5df4983c59b2538573817e1667135e2", "0f8b28eb05a8075f48b61b6f35332978c74fc7763fa9fb4051a1c30511736a6a",
         None, n_embd=1600, n_layer=48, n_head=25),
 }
-VOCABULARY = ("vocab.json", GPT2_IDS[1], 1_042_301), ("merges.txt", GPT2_MERGES[1], 456_318)  # of all sizes
+VOCABULARY = (  # of all sizes
+    ("vocab.json", "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783", 1_042_301),
+    ("merges.txt", GPT2_MERGES, 456_318),
+)
 
 
 def cache_folder() -> Path:

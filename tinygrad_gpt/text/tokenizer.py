@@ -77,20 +77,11 @@ class Tokenizer:
         return cls(bpe.train(texts, vocab_size - 1))
 
     @classmethod
-    def gpt2(cls, folder: str | Path) -> Self:
-        """Read GPT-2's own vocabulary, 50,257 ids, from its two published files.
+    def from_pretrained(cls, folder: str | Path) -> Self:
+        """Read the vocabulary of any model in the files of GPT-2.
 
         Args:
-            folder: holds `vocab.bpe` and `encoder.json`, or `merges.txt` and `vocab.json`.
-
-        Raises:
-            CheckpointError: `cannot read the vocabulary (gpt2/vocab.bpe): …` unless both are the published files.
-        """
-        return cls(vocabulary.read_gpt2(folder))
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path) -> Self:
-        """Read the vocabulary of any model in the files of GPT-2: vocab.json and merges.txt.
+            folder: holds `vocab.json` and `merges.txt`, or `encoder.json` and `vocab.bpe`, as OpenAI named them.
 
         Raises:
             CheckpointError: `cannot read the vocabulary (model/vocab.json): …` where a file is missing or damaged,

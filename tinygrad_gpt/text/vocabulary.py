@@ -1,4 +1,4 @@
-"""Vocabularies in files: one JSON file of our own, and the pair of files GPT-2 was published with.
+"""Vocabularies in files: one JSON file of our own, and the pair of files that GPT-2 was published with.
 
 A vocabulary is a list of tokens, each a byte string; its rank is its place in the list. In the files the bytes are
 written as GPT-2 writes them: a byte that prints in Latin-1 as itself, any other as a letter from U+0100 on, so a
@@ -16,16 +16,16 @@ from tinygrad_gpt.errors import CheckpointError
 from tinygrad_gpt.text.bpe import encode_word, single_bytes
 
 __all__ = [
-    "digest", "has_merges", "merges_of", "problem", "read_content", "read_gpt2", "read_json", "read_merges", "refusal",
-    "to_json", "to_merges",
+    "digest", "has_merges", "merges_of", "problem", "read_content", "read_json", "read_merges", "refusal", "to_json",
+    "to_merges",
 ]
 
 FORMAT = "tinygrad_gpt byte-level BPE 1"
 MAX_BYTES = 16 * 2**20  # GPT-2's largest file is 1 MB; whatever is larger than this is no vocabulary
 
-# The names OpenAI and Hugging Face gave the same two files, and what they hold.
-GPT2_MERGES = ("vocab.bpe", "merges.txt"), "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
-GPT2_IDS = ("encoder.json", "vocab.json"), "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783"
+# The names OpenAI and Hugging Face gave the same two files.
+MERGES, IDS = ("vocab.bpe", "merges.txt"), ("encoder.json", "vocab.json")
+GPT2_MERGES = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"  # sha256
 
 
 def problem(tokens: Sequence[bytes]) -> str | None:
@@ -89,27 +89,6 @@ def read_content(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def read_gpt2(folder: str | Path) -> list[bytes]:
-    """Read GPT-2's 50,256 tokens from the two files OpenAI published, under their names or Hugging Face's.
-
-    Args:
-        folder: holds `vocab.bpe` and `encoder.json`, or `merges.txt` and `vocab.json`.
-
-    Raises:
-        CheckpointError: `cannot read the vocabulary (gpt2/vocab.bpe): …` where a file is missing or is not
-            byte for byte the published one, or the two disagree.
-
-    Source: https://github.com/openai/gpt-2, `encoder.py`.
-    """
-    paths = _merges_and_ids(Path(folder))
-    merges, ids = _read(paths[0]), _read(paths[1])
-    for path, data, (_, sha256) in zip(paths, (merges, ids), (GPT2_MERGES, GPT2_IDS), strict=True):
-        found = hashlib.sha256(data).hexdigest()
-        if found != sha256:
-            raise refusal(path, f"its sha256 is {found}, not {sha256}", "download GPT-2's file again")
-    return [token for token, _ in _tokens(merges, ids, *paths)]
-
-
 def read_merges(folder: str | Path) -> list[bytes]:
     """Read the tokens of any model whose vocabulary is built like GPT-2's.
 
@@ -121,12 +100,14 @@ def read_merges(folder: str | Path) -> list[bytes]:
     Raises:
         CheckpointError: `cannot read the vocabulary (model/vocab.json): …` where a file is missing or damaged, or
             the vocabulary is of another kind.
+
+    Source: https://github.com/openai/gpt-2, `encoder.py`.
     """
     paths = _merges_and_ids(Path(folder))
     merges, ids = _read(paths[0]), _read(paths[1])
     found = _tokens(merges, ids, *paths)
     tokens = [token for token, _ in found]
-    if hashlib.sha256(merges).hexdigest() != GPT2_MERGES[1]:  # for GPT-2's own it holds, and takes a second to check
+    if hashlib.sha256(merges).hexdigest() != GPT2_MERGES:  # for GPT-2's own it holds, and takes a second to check
         for (token, length), left in zip(found[256:], merges_of(tokens), strict=True):
             if length != len(left):
                 raise refusal(paths[0], f"it makes {_printable(token)!r} otherwise than its earlier merges do",
@@ -203,7 +184,7 @@ def _tokens(merges: bytes, ids: bytes, merges_path: Path, ids_path: Path) -> lis
 
 def _merges_and_ids(folder: Path) -> tuple[Path, Path]:
     """The two files, by the names of which one is there at least."""
-    pairs = [(folder / merges, folder / ids) for merges, ids in zip(GPT2_MERGES[0], GPT2_IDS[0], strict=False)]
+    pairs = [(folder / merges, folder / ids) for merges, ids in zip(MERGES, IDS, strict=True)]
     return next((pair for pair in pairs if pair[0].exists() or pair[1].exists()), pairs[-1])
 
 
