@@ -55,9 +55,11 @@ def wheel(tmp_path_factory):
 def test_the_wheel_holds_the_package_and_the_weights(wheel):
     names = set(wheel.namelist())
     package = REPOSITORY / "tinygrad_gpt"
-    expected = {str(p.relative_to(REPOSITORY)) for p in package.rglob("*") if p.suffix in (".py", ".cu", ".cuh")}
+    expected = {str(p.relative_to(REPOSITORY)) for p in package.rglob("*") if p.suffix in (".py", ".cu", ".cuh", ".xz")}
     expected |= {f"tinygrad_gpt/_weights/{p.name}" for p in (REPOSITORY / "weights").iterdir()}
     assert {n for n in names if ".dist-info/" not in n} == expected
+    assert "tinygrad_gpt/text/gpt2_merges.txt.xz" in names
+    assert [name for name in names if name.endswith("/licenses/NOTICE")]  # the licence of GPT-2's vocabulary
 
 
 def test_the_wheel_says_its_version_and_its_command(wheel):

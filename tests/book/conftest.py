@@ -18,8 +18,8 @@ def verdict(shared_data) -> str:
 
 
 @pytest.fixture(scope="session")
-def tokenizer(shared_data) -> Tokenizer:
-    return Tokenizer.from_pretrained(shared_data / "gpt2")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.from_pretrained("gpt2")
 
 
 @pytest.fixture(scope="session")

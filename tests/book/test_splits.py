@@ -37,8 +37,8 @@ def test_the_two_splits_test_other_texts(spam):
     assert len(set(book_split(spam).test) & set(book_experiments_split(spam).test)) == 61
 
 
-def test_the_longest_training_text_has_120_tokens(spam, shared_data):
-    tokenizer = Tokenizer.from_pretrained(shared_data / "gpt2")
+def test_the_longest_training_text_has_120_tokens(spam):
+    tokenizer = Tokenizer.from_pretrained("gpt2")
     lengths = [len(tokenizer.encode(spam.texts[row])) for row in book_split(spam).train]
     assert (max(lengths), round(np.mean(lengths))) == (120, 30)
 

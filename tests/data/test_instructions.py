@@ -76,7 +76,7 @@ def test_the_data_of_the_book(shared_data):
     entries = read_instructions(shared_data / "instruct" / "instruction-data.json")
     parts = split_in_order(entries)
     assert (len(entries), len(parts.train), len(parts.test), len(parts.validation)) == (1100, 935, 110, 55)
-    tokenizer, style = Tokenizer.from_pretrained(shared_data / "gpt2"), STYLES["alpaca"]
+    tokenizer, style = Tokenizer.from_pretrained("gpt2"), STYLES["alpaca"]
     prompts = [style.prompt([style.request(entry.instruction, entry.input)]) for entry in entries]
     lengths = [len(tokenizer.encode(prompt + entry.output)) for prompt, entry in zip(prompts, entries, strict=True)]
     assert (min(lengths), round(sum(lengths) / len(lengths), 1), max(lengths)) == (40, 56.4, 91)

@@ -13,8 +13,8 @@ def sms(shared_data):
 
 
 @pytest.fixture(scope="session")
-def gpt2(shared_data):
-    return Tokenizer.from_pretrained(shared_data / "gpt2")
+def gpt2():
+    return Tokenizer.from_pretrained("gpt2")
 
 
 @pytest.fixture(scope="session")

@@ -4,17 +4,24 @@ import sys
 
 import numpy as np
 import pytest
+import tiktoken
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tinygrad_gpt.errors import CheckpointError, DataError, UsageError
-from tinygrad_gpt.text import Tokenizer, bpe, tokenizer, vocabulary
+from tinygrad_gpt.text import END_OF_TEXT, Tokenizer, bpe, tokenizer, vocabulary
 
 # Cn: a code point that Unicode has yet to assign may be a letter to one of two libraries and nothing to the other.
 pieces = st.sampled_from([" ", "  ", "\n", "\t", "\r\n", "\x1c", "\u3000", "'s", "'ll", "the", "cat", "é", "漢字", "😀",
                           "12", "<|endoftext|>", "\ufeff", "\x00", "e\u0301"])
 valid_texts = st.lists(pieces | st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=8)).map("".join)
 any_texts = st.lists(valid_texts | st.characters(categories=["Cs"])).map("".join)
+
+
+@pytest.fixture(scope="module")
+def of_tiktoken(gpt2):
+    ranks = {token: rank for rank, token in enumerate(gpt2.tokens)}
+    return tiktoken.Encoding("gpt2", pat_str=bpe.PATTERN, mergeable_ranks=ranks, special_tokens={END_OF_TEXT: 50256})
 
 
 class TestEncode:
@@ -77,6 +84,37 @@ class TestGpt2:
     def test_size(self, gpt2):
         assert (gpt2.eot_id, gpt2.vocab_size) == (50256, 50257)
         assert gpt2.decode([50256]) == "<|endoftext|>"
+
+
+class TestSpecialTokens:
+    """Ids and refusals as tiktoken has them, except that nothing is disallowed by default."""
+
+    TEXTS = ("", END_OF_TEXT, f"Hello{END_OF_TEXT} you", f" {END_OF_TEXT}{END_OF_TEXT}\n\n", "<|endoftext", "a<|b|>c")
+
+    @pytest.mark.parametrize("text", TEXTS)
+    @pytest.mark.parametrize("allowed", ["all", {END_OF_TEXT}, {"<|other|>"}, set()])
+    def test_allowed_tokens_become_their_ids(self, gpt2, of_tiktoken, text, allowed):
+        ids = gpt2.encode(text, allowed_special=allowed)
+        assert ids == of_tiktoken.encode(text, allowed_special=allowed, disallowed_special=())
+        assert gpt2.decode(ids) == text
+
+    @pytest.mark.parametrize("text", TEXTS)
+    @pytest.mark.parametrize("disallowed", ["all", {END_OF_TEXT}, {"<|b|>"}])
+    def test_disallowed_tokens_are_refused(self, gpt2, of_tiktoken, text, disallowed):
+        try:
+            expected = of_tiktoken.encode(text, disallowed_special=disallowed)
+        except ValueError:
+            with pytest.raises(DataError, match=r"^disallowed special token '<\|.*\|>' \(character \d+\): .*; remove"):
+                gpt2.encode(text, disallowed_special=disallowed)
+        else:
+            assert gpt2.encode(text, disallowed_special=disallowed) == expected
+
+    def test_an_allowed_token_is_not_disallowed(self, gpt2):
+        assert gpt2.encode(END_OF_TEXT, {END_OF_TEXT}, "all") == [50256]
+
+    def test_a_string_is_no_set_of_strings(self, gpt2):
+        with pytest.raises(UsageError, match=r"allowed_special is '<\|endoftext\|>'; give \"all\" or a set of strings"):
+            gpt2.encode("a", allowed_special=END_OF_TEXT)
 
 
 class TestDecode:
@@ -184,13 +222,13 @@ class TestFiles:
 
 
 class TestNetwork:
-    def test_no_socket_is_opened(self, shared_data, tmp_path, monkeypatch):
+    def test_no_socket_is_opened(self, tmp_path, monkeypatch):
         def refuse(*args, **kwargs):
             raise AssertionError("a socket was opened")
 
         monkeypatch.setattr(socket, "socket", refuse)
         monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
-        assert Tokenizer.from_pretrained(shared_data / "gpt2").encode("Hello") == [15496]
+        assert Tokenizer.from_pretrained("gpt2").encode("Hello") == [15496]
         assert Tokenizer.train(["Hello Hello"], 300).decode([0]) == "!"
         assert list(tmp_path.iterdir()) == []  # nor is tiktoken's cache used
 

@@ -1,11 +1,13 @@
+import hashlib
 import json
+import lzma
 import random
 import shutil
 
 import pytest
 
-from tinygrad_gpt.errors import CheckpointError
-from tinygrad_gpt.text import Tokenizer, bpe, vocabulary
+from tinygrad_gpt.errors import CheckpointError, UsageError
+from tinygrad_gpt.text import Tokenizer, bpe, get_encoding, vocabulary
 
 
 @pytest.fixture
@@ -108,6 +110,28 @@ class TestGpt2:
         assert list(gpt2.tokens[:256]) == bpe.single_bytes()
         assert gpt2.tokens[256:258] == (b" t", b" a")
         assert gpt2.tokens[-1] == b" gazed"
+
+
+class TestShipped:
+    def test_it_is_the_published_file(self, gpt2, shared_data):
+        assert Tokenizer.from_pretrained(shared_data / "gpt2") == gpt2
+
+    def test_its_digest(self):
+        data = lzma.decompress(vocabulary.SHIPPED.read_bytes())
+        assert hashlib.sha256(data).hexdigest() == vocabulary.GPT2_MERGES
+
+    def test_a_folder_of_that_name_wins(self, small, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        small.save_pretrained("gpt2")
+        assert Tokenizer.from_pretrained("gpt2") == small
+
+    def test_under_the_name_of_tiktoken(self, gpt2):
+        assert get_encoding("gpt2") == gpt2
+        assert get_encoding("gpt2").n_vocab == 50257
+
+    def test_other_names_are_refused(self):
+        with pytest.raises(UsageError, match=r"^unknown encoding 'cl100k_base': only 'gpt2' ships"):
+            get_encoding("cl100k_base")
 
 
 class TestMerges:

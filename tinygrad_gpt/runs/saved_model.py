@@ -156,10 +156,9 @@ def load_model(path: str | Path) -> SavedModel:
 def _load_published(file: Path) -> SavedModel:
     model = GPT2.from_pretrained(file)
     if not has_merges(file.parent):
-        size = model.config.vocab_size
-        whose = "GPT-2's" if size == 50257 else "the model's"
-        raise CheckpointError(f"cannot load model ({file}): it comes without its vocabulary of {size} tokens; put "
-                              f"{whose} vocab.json and merges.txt into the folder {file.parent}")
+        raise CheckpointError(f"cannot load model ({file}): it comes without its vocabulary of "
+                              f"{model.config.vocab_size} tokens; put the model's vocab.json and merges.txt beside it, "
+                              "or give ids to GPT2.from_pretrained")
     tokenizer = Tokenizer.from_pretrained(file.parent)
     _check_vocabulary(file, tokenizer, model.config)
     return SavedModel(model, tokenizer, (), {"recipe": "published", "file": file.name})

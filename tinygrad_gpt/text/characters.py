@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_gpt.errors import CheckpointError, DataError, UsageError
 from tinygrad_gpt.text import bpe, vocabulary
-from tinygrad_gpt.text.tokenizer import Tokenizer
+from tinygrad_gpt.text.tokenizer import END_OF_TEXT, Tokenizer
 
 __all__ = ["FORMAT", "Characters"]
 
@@ -27,7 +27,7 @@ class Characters(Tokenizer):
     Attributes:
         characters: as given.
         tokens: each character's bytes in UTF-8.
-        eot_id: the id of `<|endoftext|>`, the last. `encode` never returns it: it is added where texts are joined.
+        eot_id: the id of `<|endoftext|>`, the last; it is added where texts are joined.
         vocab_size: `len(characters) + 1`.
 
     Raises:
@@ -48,7 +48,8 @@ class Characters(Tokenizer):
         self.characters = characters
         self.tokens = tuple(character.encode() for character in characters)
         self.eot_id = len(characters)
-        self.vocab_size = len(characters) + 1
+        self.vocab_size = self.eot_id + 1
+        self.special = {END_OF_TEXT: self.eot_id}
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int | None = None) -> Self:
@@ -77,20 +78,12 @@ class Characters(Tokenizer):
     def _ids(self) -> dict[str, int]:
         return {character: i for i, character in enumerate(self.characters)}
 
-    def encode(self, text: str) -> list[int]:
+    def _encode_ordinary(self, text: str) -> list[int]:
         """Look up each character.
-
-        Args:
-            text: characters of the alphabet only. `<|endoftext|>` in it is ordinary text; lone surrogates become
-                U+FFFD.
-
-        Returns:
-            As many ids as characters, each in [0, eot_id).
 
         Raises:
             DataError: `unknown character 'é' (line 3, column 17): …`.
         """
-        text = bpe.well_formed(text)
         try:
             return list(map(self._ids.__getitem__, text))
         except KeyError as error:

@@ -10,9 +10,9 @@ Source: https://github.com/openai/tiktoken.
 
 import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 
@@ -40,7 +40,8 @@ class Tokenizer:
 
     Attributes:
         tokens: as given, a tuple.
-        eot_id: the id of `<|endoftext|>`, `len(tokens)`. `encode` never returns it: it is added where texts are joined.
+        special: the id of each special token by its text. `encode` makes these only where they are allowed.
+        eot_id: the id of `<|endoftext|>`, `len(tokens)`; it is added where texts are joined.
         vocab_size: `len(tokens) + 1`.
 
     Raises:
@@ -57,7 +58,13 @@ class Tokenizer:
             raise CheckpointError(f"cannot use the vocabulary ({len(tokens)} tokens): {why}; train or load it again")
         self.tokens = tuple(tokens)
         self.eot_id = len(self.tokens)
-        self.vocab_size = len(self.tokens) + 1
+        self.vocab_size = self.eot_id + 1
+        self.special = {END_OF_TEXT: self.eot_id}
+
+    @property
+    def n_vocab(self) -> int:
+        """`vocab_size`, under tiktoken's name."""
+        return self.vocab_size
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> Self:
@@ -81,7 +88,8 @@ class Tokenizer:
         """Read the vocabulary of any model in the files of GPT-2.
 
         Args:
-            folder: holds `vocab.json` and `merges.txt`, or `encoder.json` and `vocab.bpe`, as OpenAI named them.
+            folder: holds `vocab.json` and `merges.txt`, or `encoder.json` and `vocab.bpe`, as OpenAI named them. Where
+                it does not exist, "gpt2" is GPT-2's own vocabulary, which ships with the package.
 
         Raises:
             CheckpointError: `cannot read the vocabulary (model/vocab.json): …` where a file is missing or damaged,
@@ -111,21 +119,47 @@ class Tokenizer:
             "tinygrad_gpt",
             pat_str=bpe.PATTERN,
             mergeable_ranks={token: rank for rank, token in enumerate(self.tokens)},
-            special_tokens={END_OF_TEXT: self.eot_id},
-            explicit_n_vocab=self.vocab_size,
+            special_tokens={},
         )
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, allowed_special: Literal["all"] | Collection[str] = (),
+               disallowed_special: Literal["all"] | Collection[str] = ()) -> list[int]:
         """Cut a text into token ids, in time almost linear in its length (tiktoken before 0.13 was quadratic).
 
         Args:
-            text: any string. `<|endoftext|>` in it is ordinary text; lone surrogates become U+FFFD.
+            text: any string; lone surrogates become U+FFFD.
+            allowed_special: special tokens that become their ids where the text holds them; "all" of them, or none by
+                default: `<|endoftext|>` is then ordinary text.
+            disallowed_special: special tokens that the text must not hold, unless they are allowed; "all", or none by
+                default, where tiktoken disallows all.
 
         Returns:
-            The ids that `bpe.encode` gives, each in [0, eot_id).
+            Without special tokens the ids that `bpe.encode` gives.
+
+        Raises:
+            DataError: `disallowed special token '<|endoftext|>' (character 13): …`.
         """
+        text = bpe.well_formed(text)
+        allowed = self._chosen(allowed_special, "allowed_special") & self.special.keys()
+        disallowed = self._chosen(disallowed_special, "disallowed_special") - allowed
+        if disallowed and (found := _any_of(disallowed).search(text)):
+            raise DataError(f"disallowed special token {found[0]!r} (character {found.start() + 1}): the text holds "
+                            "it; remove it, or pass allowed_special")
+        if not allowed:
+            return self._encode_ordinary(text)
+        ids = []
+        for i, part in enumerate(_any_of(allowed).split(text)):  # each second part is a special token
+            ids += [self.special[part]] if i % 2 else self._encode_ordinary(part)
+        return ids
+
+    def _chosen(self, tokens: Literal["all"] | Collection[str], name: str) -> set[str]:
+        if isinstance(tokens, str) and tokens != "all":
+            raise UsageError(f'{name} is {tokens!r:.80}; give "all" or a set of strings')
+        return set(self.special if tokens == "all" else tokens)
+
+    def _encode_ordinary(self, text: str) -> list[int]:
         encode = self._encoding.encode_ordinary
-        return [i for part in _cut_long_white_space(bpe.well_formed(text)) for i in encode(part)]
+        return [i for part in _cut_long_white_space(text) for i in encode(part)]
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """Join the bytes of tokens; a token may end inside a character.
@@ -216,6 +250,11 @@ class Tokenizer:
 
     def __repr__(self) -> str:
         return f"Tokenizer(vocab_size={self.vocab_size})"
+
+
+def _any_of(tokens: Iterable[str]) -> re.Pattern[str]:
+    """Match any of the tokens, as one group; the longest where several begin at one place."""
+    return re.compile("(" + "|".join(map(re.escape, sorted(tokens, key=len, reverse=True))) + ")")
 
 
 def _cut_long_white_space(text: str) -> Iterator[str]:

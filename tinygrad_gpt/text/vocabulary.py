@@ -8,6 +8,7 @@ space is `Ġ` and the token ` the` is `Ġthe`.
 import functools
 import hashlib
 import json
+import lzma
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from tinygrad_gpt.errors import CheckpointError
 from tinygrad_gpt.text.bpe import encode_word, single_bytes
 
 __all__ = [
-    "digest", "has_merges", "merges_of", "problem", "read_content", "read_json", "read_merges", "refusal", "to_json",
-    "to_merges",
+    "digest", "has_merges", "is_shipped", "merges_of", "problem", "read_content", "read_json", "read_merges",
+    "refusal", "shipped", "to_json", "to_merges",
 ]
 
 FORMAT = "tinygrad_gpt byte-level BPE 1"
@@ -25,6 +26,7 @@ MAX_BYTES = 16 * 2**20  # GPT-2's largest file is 1 MB; whatever is larger than 
 
 # The names OpenAI and Hugging Face gave the same two files.
 MERGES, IDS = ("vocab.bpe", "merges.txt"), ("encoder.json", "vocab.json")
+SHIPPED = Path(__file__).with_name("gpt2_merges.txt.xz")
 GPT2_MERGES = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"  # sha256
 
 
@@ -95,7 +97,8 @@ def read_merges(folder: str | Path) -> list[bytes]:
     That is: the single bytes, then the result of each merge in the order of the merges, `<|endoftext|>` last.
 
     Args:
-        folder: holds `vocab.bpe` and `encoder.json`, or `merges.txt` and `vocab.json`.
+        folder: holds `vocab.bpe` and `encoder.json`, or `merges.txt` and `vocab.json`. Where it does not exist,
+            "gpt2" is GPT-2's own vocabulary, which ships with the package.
 
     Raises:
         CheckpointError: `cannot read the vocabulary (model/vocab.json): …` where a file is missing or damaged, or
@@ -103,9 +106,14 @@ def read_merges(folder: str | Path) -> list[bytes]:
 
     Source: https://github.com/openai/gpt-2, `encoder.py`.
     """
+    if is_shipped(folder):
+        return shipped()
     paths = _merges_and_ids(Path(folder))
     merges, ids = _read(paths[0]), _read(paths[1])
-    found = _tokens(merges, ids, *paths)
+    found = _tokens(merges, paths[0])
+    if _parse_json(ids, paths[1]) != _ids([token for token, _ in found]):
+        raise refusal(paths[1], f"its ids are not the order of {paths[0].name} with <|endoftext|> last",
+                      "use a vocabulary that was made as GPT-2's")
     tokens = [token for token, _ in found]
     if hashlib.sha256(merges).hexdigest() != GPT2_MERGES:  # for GPT-2's own it holds, and takes a second to check
         for (token, length), left in zip(found[256:], merges_of(tokens), strict=True):
@@ -113,6 +121,16 @@ def read_merges(folder: str | Path) -> list[bytes]:
                 raise refusal(paths[0], f"it makes {_printable(token)!r} otherwise than its earlier merges do",
                               "use a vocabulary of byte-pair encoding as it was trained")
     return tokens
+
+
+def shipped() -> list[bytes]:
+    """The 50,256 tokens of GPT-2's own vocabulary, from the file in this folder."""
+    return [token for token, _ in _tokens(lzma.decompress(_read(SHIPPED)), SHIPPED)]
+
+
+def is_shipped(name: str | Path) -> bool:
+    """Whether a name means GPT-2's own vocabulary: `gpt2`, where no file or folder has that name."""
+    return str(name) == "gpt2" and not Path(name).exists()
 
 
 def has_merges(folder: str | Path) -> bool:
@@ -160,8 +178,8 @@ def _ids(tokens: Sequence[bytes]) -> dict[str, int]:
     return {_printable(token): rank for rank, token in enumerate(tokens)} | {"<|endoftext|>": len(tokens)}
 
 
-def _tokens(merges: bytes, ids: bytes, merges_path: Path, ids_path: Path) -> list[tuple[bytes, int]]:
-    """The tokens by rank, each with the length of its left part, from the contents of both files."""
+def _tokens(merges: bytes, path: Path) -> list[tuple[bytes, int]]:
+    """The tokens by rank, each with the length of its left part, from the content of merges.txt."""
     found = [(byte, 1) for byte in single_bytes()]
     known = {byte for byte, _ in found}
     lines = merges.decode(errors="replace").split("\n")
@@ -171,14 +189,11 @@ def _tokens(merges: bytes, ids: bytes, merges_path: Path, ids_path: Path) -> lis
         try:
             left, right = (_from_printable(part) for part in line.removesuffix("\r").split(" "))
         except (ValueError, KeyError):
-            raise refusal(merges_path, f"line {number} is not two tokens and a space") from None
+            raise refusal(path, f"line {number} is not two tokens and a space") from None
         if left not in known or right not in known or left + right in known:
-            raise refusal(merges_path, f"line {number} joins tokens that no line before it made, or makes one again")
+            raise refusal(path, f"line {number} joins tokens that no line before it made, or makes one again")
         known.add(left + right)
         found.append((left + right, len(left)))
-    if _parse_json(ids, ids_path) != _ids([token for token, _ in found]):
-        raise refusal(ids_path, f"its ids are not the order of {merges_path.name} with <|endoftext|> last",
-                      "use a vocabulary that was made as GPT-2's")
     return found
 
 

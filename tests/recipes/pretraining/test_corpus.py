@@ -24,7 +24,7 @@ def test_many_ids_need_four_bytes():
         def __init__(self):
             self.eot_id, self.vocab_size = 65536, 65537
 
-        def encode(self, text):
+        def encode(self, text, *special):
             return [65535]
 
     ids = encode_documents(Large(), ["a"])

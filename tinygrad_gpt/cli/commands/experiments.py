@@ -24,7 +24,7 @@ __all__ = ["command"]
 @click.option("--base", default="storyteller", show_default=True, metavar="MODEL",
               help="Model that all rows start from but those of random weights.")
 @click.option("--vocabulary", default="gpt2", show_default=True, metavar="PATH",
-              help="GPT-2's vocabulary, for rows of random weights: a model, or a folder with its files.")
+              help="GPT-2's vocabulary, for rows of random weights: a model, or a folder with its files; gpt2 ships.")
 @click.option("--seeds", default="123", show_default=True, help="Seeds of each row: 123,124,125.")
 @click.option("--epochs", type=PositiveInt(10_000), default=5, show_default=True, help="Passes over the texts.")
 @click.option("--lr", type=PositiveFloat(1.0), default=5e-5, show_default=True, help="Learning rate.")

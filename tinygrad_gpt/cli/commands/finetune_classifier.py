@@ -31,7 +31,8 @@ data, start, model, reading, training, folder = map(section, (
 @data("--split-seed", type=NonNegativeInt(), default=123, help="Seed of the split by text.")
 @start("--base", default="storyteller", metavar="MODEL",
        help="A checkpoint, a folder, a shipped model, gpt2 once downloaded, or 'random' for a new one.")
-@start("--vocabulary", metavar="PATH", help="Vocabulary of a new model.  [default: one made of the training texts]")
+@start("--vocabulary", metavar="PATH",
+       help="Vocabulary of a new model; gpt2 ships.  [default: one made of the training texts]")
 @start("--vocab-size", type=PositiveInt(1_000_000), default=2048, help="Tokens of the vocabulary to make.")
 @start("--n-ctx", type=PositiveInt(65_536), default=256, help="Longest sequence of a new model.")
 @start("--n-embd", type=PositiveInt(65_536), default=192, help="Width of a new model.")

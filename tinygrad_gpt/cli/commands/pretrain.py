@@ -40,7 +40,8 @@ data, vocabulary, model, training, watching, folder = map(section, (
 @vocabulary("--vocab-size", type=PositiveInt(1_000_000),
             help="Tokens to learn.  [default: 4096, or all characters]")
 @vocabulary("--vocabulary", metavar="PATH",
-            help="Use this vocabulary instead: a saved model's, a file, or a folder with vocab.json and merges.txt.")
+            help="Use this vocabulary instead: a saved model's, a file, gpt2, or a folder with vocab.json and "
+                 "merges.txt.")
 @model("--base", metavar="MODEL", help="Start from the weights, sizes and vocabulary of this model.")
 @model("--n-ctx", type=PositiveInt(65_536), help="Tokens in a window, and longest sequence.  [default: 256]")
 @model("--n-embd", type=PositiveInt(65_536), help="Width.  [default: 192]")

@@ -17,7 +17,7 @@ from tinygrad_gpt.recipes.pretraining.config import PretrainConfig
 from tinygrad_gpt.runs.progress import Preparation
 from tinygrad_gpt.runs.saved_model import load_model
 from tinygrad_gpt.text import END_OF_TEXT, Characters, Tokenizer, load_tokenizer
-from tinygrad_gpt.text.vocabulary import has_merges
+from tinygrad_gpt.text.vocabulary import has_merges, is_shipped
 
 __all__ = ["Corpus", "documents", "encode_documents", "load_corpus", "load_vocabulary", "make_corpus", "save_corpus"]
 
@@ -57,11 +57,14 @@ def encode_documents(tokenizer: Tokenizer, texts: Iterable[str]) -> np.ndarray:
 def load_vocabulary(path: str | Path) -> Tokenizer:
     """The vocabulary of a saved model, in a file of its own, or in a folder with vocab.json and merges.txt.
 
+    Args:
+        path: a model, file or folder; "gpt2", where nothing has that name, is GPT-2's, which ships.
+
     Raises:
         CheckpointError: no vocabulary is there, or it is damaged.
     """
     path = Path(path)
-    if path.is_dir() and has_merges(path):
+    if is_shipped(path) or (path.is_dir() and has_merges(path)):
         return Tokenizer.from_pretrained(path)
     return load_tokenizer(path) if path.suffix == ".json" else load_model(path).tokenizer
 
