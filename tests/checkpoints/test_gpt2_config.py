@@ -3,7 +3,7 @@
 import published
 import pytest
 
-from tinygrad_gpt.checkpoints.gpt2_config import from_published, shapes_of, to_published
+from tinygrad_gpt.checkpoints.gpt2_config import TANH_GELU, from_published, shapes_of, to_published
 from tinygrad_gpt.errors import CheckpointError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 
@@ -19,10 +19,56 @@ def test_sizes_come_from_the_shapes_where_the_config_is_silent():
 @pytest.mark.parametrize(("width", "n_head"), [(768, 12), (1024, 16), (1280, 20), (1600, 25)])
 def test_heads_of_the_published_widths(width, n_head):
     shapes = shapes_of(GPT2Config(3, 2, width, 1, n_head).to_dict())
-    assert from_published({}, shapes)["n_head"] == n_head
+    assert from_published(None, shapes)["n_head"] == n_head
+
+
+def test_a_config_that_does_not_say_the_heads_means_12_as_in_transformers():
+    shapes = shapes_of(GPT2Config(3, 2, 1536, 1, 12).to_dict())
+    assert from_published({"model_type": "gpt2"}, shapes)["n_head"] == 12
+    with pytest.raises(CheckpointError, match="n_embd is 1024, not a multiple of n_head = 12"):
+        from_published({"model_type": "gpt2"}, shapes_of(GPT2Config(3, 2, 1024, 1, 16).to_dict()))
+
+
+ALIASES = {"max_position_embeddings": "n_positions", "hidden_size": "n_embd", "num_hidden_layers": "n_layer",
+           "num_attention_heads": "n_head"}
+
+
+def test_the_aliases_are_those_of_transformers():
+    transformers = pytest.importorskip("transformers", reason="transformers, the oracle, is not installed")
+    assert transformers.GPT2Config.attribute_map == ALIASES
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_a_size_may_have_its_general_name(alias):
+    shapes = shapes_of(GPT2Config(11, 24, 768, 2, 8).to_dict())
+    own = {"n_positions": 24, "n_embd": 768, "n_layer": 2, "n_head": 8}
+    general = {(alias if ALIASES[alias] == name else name): size for name, size in own.items()}
+    assert from_published(general, shapes) == from_published(own, shapes)
+    assert from_published(own | general, shapes) == from_published(own, shapes)
+    name = ALIASES[alias]
+    with pytest.raises(CheckpointError, match=f"{name} is {own[name]} but {alias} is 4; give a GPT-2"):
+        from_published({**own, alias: 4}, shapes)
+    with pytest.raises(CheckpointError, match=f"{alias} is 2.5, not a whole number"):
+        from_published({**general, alias: 2.5}, shapes)
+
+
+@pytest.mark.parametrize("name", TANH_GELU)
+def test_other_names_of_the_same_activation(name):
+    assert from_published({"n_head": 3, "activation_function": name}, SHAPES) == from_published({"n_head": 3}, SHAPES)
+
+
+def test_these_activations_are_the_same_in_transformers():
+    torch = pytest.importorskip("torch", reason="torch, the oracle, is not installed")
+    activations = pytest.importorskip("transformers.activations", reason="transformers is not installed").ACT2FN
+    x = torch.linspace(-6, 6, 4001, dtype=torch.float64)
+    same = {name for name in activations if name.startswith("gelu")
+            and (activations[name](x) - activations["gelu_new"](x)).abs().max() < 1e-11}
+    assert same == set(TANH_GELU)
 
 
 @pytest.mark.parametrize(("content", "why"), [
+    ({"activation_function": "gelu"}, "activation_function is 'gelu'"),
+    ({"activation_function": None}, "activation_function is None"), ({"activation_function": []}, "is []"),
     ({"activation_function": "relu"}, "activation_function is 'relu', and only 'gelu_new' is known here"),
     ({"model_type": "gpt_neo"}, "model_type is 'gpt_neo'"),
     ({"add_cross_attention": True}, "add_cross_attention is True"),

@@ -87,6 +87,17 @@ def test_in_from_tensorflows_file(tmp_path):
     assert_same_logits(GPT2.from_pretrained(tmp_path), theirs, ids_of(SIZES[0]))
 
 
+def test_in_with_the_general_names_of_sizes(tmp_path):
+    sizes = {"vocab_size": 31, "n_positions": 9, "n_embd": 768, "n_layer": 1, "n_head": 8}
+    fresh(sizes, activation_function="gelu_pytorch_tanh").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for alias, name in transformers.GPT2Config.attribute_map.items():
+        config[alias] = config.pop(name)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    theirs = transformers.GPT2LMHeadModel.from_pretrained(tmp_path).eval()
+    assert_same_logits(GPT2.from_pretrained(tmp_path), theirs, ids_of(sizes), bound=2e-5)
+
+
 def test_in_without_a_config(tmp_path):
     sizes = {"vocab_size": 5, "n_positions": 3, "n_embd": 768, "n_layer": 1, "n_head": 12}
     theirs = fresh(sizes)

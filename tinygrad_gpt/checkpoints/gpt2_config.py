@@ -13,29 +13,36 @@ __all__ = ["from_published", "shapes_of", "to_published"]
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-SIZES = {"vocab_size": "vocab_size", "n_ctx": "n_positions", "n_embd": "n_embd", "n_layer": "n_layer",
-         "n_head": "n_head"}  # our name: Hugging Face's
-ONLY = {"model_type": "gpt2", "activation_function": "gelu_new", "scale_attn_weights": True,
+SIZES = {"vocab_size": ("vocab_size",), "n_ctx": ("n_positions", "max_position_embeddings"),
+         "n_embd": ("n_embd", "hidden_size"), "n_layer": ("n_layer", "num_hidden_layers"),
+         "n_head": ("n_head", "num_attention_heads")}  # our name: Hugging Face's, GPT-2's own before the general one
+TANH_GELU = ("gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_accurate", "gelu_fast")  # one function
+ONLY = {"model_type": "gpt2", "scale_attn_weights": True,
         "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False, "is_encoder_decoder": False}
 GPT2_WIDTHS = (768, 1024, 1280, 1600)  # all with heads of 64
 
 
-def from_published(content: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
+def from_published(content: Mapping[str, Any] | None, shapes: Shapes) -> dict[str, Any]:
     """The fields of a GPT2Config without dropout, which belongs to a training run.
 
     Args:
-        content: of config.json, or empty where there is none; it decides on the sizes that it names.
+        content: of config.json, or None where there is none; it decides on the sizes that it names.
         shapes: of the tensors by name, without the prefix "transformer."; (out, in) for "lm_head.weight".
 
     Raises:
         CheckpointError: a reason without the file's name: "activation_function is 'relu', and only 'gelu_new' …";
-            "n_head: no config.json says it, and a width of 48 allows several; …".
+            "n_head: no config.json says it, and the width 48 does not tell it; …".
+
+    Source: `GPT2Config` of transformers, with its `attribute_map`.
     """
+    has_config, content = content is not None, content or {}
     problems = [f"{name} is {content[name]!r:.60}, and only {only!r} is known here"
                 for name, only in ONLY.items() if content.get(name, only) != only]
-    sizes = {ours: content[theirs] for ours, theirs in SIZES.items() if content.get(theirs) is not None}
-    problems += [f"{SIZES[ours]} is {size!r:.60}, not a whole number from 1 on"
-                 for ours, size in sizes.items() if type(size) is not int or not 1 <= size < 2**31]
+    if content.get("activation_function", "gelu_new") not in TANH_GELU:
+        problems += [f"activation_function is {content['activation_function']!r:.60}, and only 'gelu_new' is known "
+                     "here"]
+    sizes, wrong = _named_sizes(content)
+    problems += wrong
     eps = content.get("layer_norm_epsilon", 1e-5)
     if not isinstance(eps, float) or not 0 < eps < 1:
         problems += [f"layer_norm_epsilon is {eps!r:.60}, not a number between 0 and 1"]
@@ -43,6 +50,8 @@ def from_published(content: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]
         problems += [f"tie_word_embeddings is {content['tie_word_embeddings']!r:.60}, not true or false"]
     if problems:
         raise CheckpointError(f"{'; '.join(problems)}; give a GPT-2 that this package can compute")
+    if has_config:
+        sizes.setdefault("n_head", 12)  # as transformers reads a config that does not say it
     config = _derived(sizes, shapes) | {
         "layer_norm_epsilon": eps, "tied_head": content.get("tie_word_embeddings", "lm_head.weight" not in shapes),
         "qkv_bias": any(name.endswith(".attn.c_attn.bias") for name in shapes)}
@@ -52,12 +61,26 @@ def from_published(content: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]
     return config
 
 
+def _named_sizes(content: Mapping[str, Any]) -> tuple[dict[str, int], list[str]]:
+    """The sizes that a config says, under our names, and what is wrong with them."""
+    sizes, problems = {}, []
+    for ours, names in SIZES.items():
+        said = {name: content[name] for name in names if content.get(name) is not None}
+        problems += [f"{name} is {size!r:.60}, not a whole number from 1 on"
+                     for name, size in said.items() if type(size) is not int or not 1 <= size < 2**31]
+        if len(said) == 2 and len(set(map(repr, said.values()))) == 2:
+            problems += [" but ".join(f"{name} is {size!r:.60}" for name, size in said.items())]
+        elif said:
+            sizes[ours] = next(iter(said.values()))
+    return sizes, problems
+
+
 def _derived(sizes: dict[str, int], shapes: Shapes) -> dict[str, int]:
     """Fill in what the config does not say."""
     for ours, name, axis in (("vocab_size", "wte.weight", 0), ("n_embd", "wte.weight", 1), ("n_ctx", "wpe.weight", 0)):
         if ours not in sizes:
             if len(shapes.get(name, ())) != 2 or 0 in shapes[name]:
-                raise CheckpointError(f"it has no matrix {name}, which tells {SIZES[ours]}; its first tensors are "
+                raise CheckpointError(f"it has no matrix {name}, which tells {SIZES[ours][0]}; its first tensors are "
                                       f"{sorted(shapes)[:3]}; give a GPT-2")
             sizes[ours] = shapes[name][axis]
     blocks = {int(match[1]) for name in shapes if (match := re.match(r"h\.(\d{1,9})\.", name))}
@@ -98,6 +121,7 @@ def shapes_of(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 def to_published(config: Mapping[str, Any], eot_id: int) -> dict[str, Any]:
     """The content of a config.json for a config of ours."""
     rates = dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), config["dropout"])
-    return {"architectures": ["GPT2LMHeadModel"], **ONLY, **{theirs: config[ours] for ours, theirs in SIZES.items()},
+    sizes = {names[0]: config[ours] for ours, names in SIZES.items()}
+    return {"architectures": ["GPT2LMHeadModel"], "activation_function": "gelu_new", **ONLY, **sizes,
             "n_inner": None, "layer_norm_epsilon": config["layer_norm_epsilon"], **rates,
             "tie_word_embeddings": config["tied_head"], "bos_token_id": eot_id, "eos_token_id": eot_id}

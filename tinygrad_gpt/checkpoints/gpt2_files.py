@@ -53,8 +53,9 @@ def read_gpt2(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         stored = _unprefixed(_read_places(file))
     content = _read_config(file.parent / "config.json")
     with explained(file):
-        if "lm_head.weight" in stored and content.get("tie_word_embeddings") is not False:
-            _drop_tied_head(stored, content)
+        tied = (content or {}).get("tie_word_embeddings")
+        if "lm_head.weight" in stored and tied is not False:
+            _drop_tied_head(stored, bool(tied))
         config = from_published(content, {name: tensor.shape for name, tensor in stored.items()})
         _check(stored, shapes_of(config))
         tensors = {name: tensor.load() for name, tensor in stored.items()}
@@ -96,9 +97,9 @@ def _read_places(file: Path) -> dict[str, StoredTensor]:
     return read_index(file)
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def _read_config(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
-        return {}
+        return None
     with explained(path):
         content = parse_json(read_small(path))
         if not isinstance(content, dict):
@@ -114,13 +115,13 @@ def _unprefixed(stored: dict[str, StoredTensor]) -> dict[str, StoredTensor]:
     return {names[name]: tensor for name, tensor in stored.items() if not BUFFER.fullmatch(names[name])}
 
 
-def _drop_tied_head(stored: dict[str, StoredTensor], content: Mapping[str, Any]) -> None:
+def _drop_tied_head(stored: dict[str, StoredTensor], tied: bool) -> None:
     """Forget a head that repeats the token embedding; one of its own needs a config that does not deny it."""
     head, embedding = stored["lm_head.weight"], stored.get("wte.weight")
     if embedding and head.is_float and head.shape == embedding.shape and head.dtype == embedding.dtype \
             and np.array_equal(head.load(), embedding.load(), equal_nan=True):
         del stored["lm_head.weight"]
-    elif content.get("tie_word_embeddings"):
+    elif tied:
         raise CheckpointError("tie_word_embeddings is true, but lm_head.weight differs from wte.weight; correct "
                               "config.json")
 
