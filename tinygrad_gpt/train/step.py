@@ -16,7 +16,7 @@ from tinygrad_gpt.train.loss_scale import LossScale
 from tinygrad_gpt.train.memory import memory_is_enough
 from tinygrad_gpt.train.nonfinite import find_non_finite
 
-__all__ = ["train_step"]
+__all__ = ["relative_counts", "train_step"]
 
 
 def train_step(losses: Sequence[Callable[[], Tensor]], optimizer: AdamW, max_norm: float, where: str,
@@ -28,7 +28,8 @@ def train_step(losses: Sequence[Callable[[], Tensor]], optimizer: AdamW, max_nor
     not help) to find the op that is to blame.
 
     Args:
-        losses: functions that run one micro-batch forward and return its loss (), the same when called again.
+        losses: functions that run one micro-batch forward and return its loss (), the same when called again; means
+            over different numbers of tokens need `relative_counts`.
         optimizer: its parameters are updated and their gradients left in place.
         max_norm: gradients are scaled to at most this global norm.
         where: what the error message says about the place, such as "step 7".
@@ -66,6 +67,19 @@ def train_step(losses: Sequence[Callable[[], Tensor]], optimizer: AdamW, max_nor
     if loss_scale:
         loss_scale.grow()
     return loss, norm
+
+
+def relative_counts(counts: Sequence[float]) -> list[float]:
+    """The counts divided by their mean: factors with which the means over parts average to the mean over the whole.
+
+    `train_step` averages its losses. If each is a mean over, say, tokens, and the numbers of tokens differ, each must
+    be multiplied by its relative count to give the step of one large batch.
+
+    Args:
+        counts: how much each loss is a mean over, 0 or above.
+    """
+    mean = sum(counts) / len(counts)
+    return [count / mean if mean else 1.0 for count in counts]
 
 
 def _gradients(losses, optimizer, factor):

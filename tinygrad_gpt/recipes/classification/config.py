@@ -54,7 +54,8 @@ class FinetuneConfig:
         precision: in which layers compute while it is, one of `POLICIES`; it is judged in float32.
         lm_weight: weight of the language-model loss on the training texts, added to the classification loss
             (Radford et al. 2018, section 3.2).
-        class_weights: "balanced" weighs every class alike, however many texts it has.
+        class_weights: "balanced" weighs every class alike, however many texts it has: of N texts of K classes, the
+            loss of one of a class of n counts N / (K · n) times.
         seed: of the head's initial values, the order of the texts and the dropout masks.
         float16: store the weights in half precision.
     """

@@ -34,6 +34,7 @@ from tinygrad_gpt.runs.progress import Preparation, Progress
 from tinygrad_gpt.runs.run import Task, loss_scale_of, steps
 from tinygrad_gpt.runs.saved_model import SavedModel, model_file, origin, save_model
 from tinygrad_gpt.text import Tokenizer
+from tinygrad_gpt.train import relative_counts
 from tinygrad_gpt.train.memory import Plan, check_memory, memory_estimate
 
 __all__ = ["FinetuneConfig", "FinetuneResult", "finetune_classifier", "memory_needed", "train_on_texts"]
@@ -209,7 +210,7 @@ class ClassificationTask(Task):
         self.steps = [batches for epoch in _epochs(inputs.lengths[split.train], config)
                       for batches in _steps(epoch, config.accumulate)]
         self.total = len(self.steps)
-        self.weights = (_class_weights(labels[split.train], inputs) if config.class_weights == "balanced" else None)
+        self.class_weights = _balanced(labels[split.train]) if config.class_weights == "balanced" else None
         computed = (np.full_like(inputs.lengths, self.model.context) if self.model.reading.filled else inputs.lengths)
         self.seen = np.cumsum([computed[split.train[np.concatenate(batches)]].sum() for batches in self.steps])
 
@@ -226,8 +227,12 @@ class ClassificationTask(Task):
         if step == 0:  # not when the task is made: this is most of the time of a run of the last block
             self.fed.prepare(self.split.train, lambda done, of: self.prepare(
                 Preparation("through the frozen blocks, once for all epochs", done, of, "texts")))
-        return [partial(_loss, self.fed, self.labels, self.weights, self.config.trains_language, self.split.train[rows])
-                for rows in self.steps[step]]
+        batches = [self.split.train[rows] for rows in self.steps[step]]
+        texts = relative_counts([len(rows) for rows in batches])
+        tokens = relative_counts([int((self.inputs.lengths[rows] - 1).sum()) for rows in batches])
+        return [partial(_loss, self.fed, self.labels, self.class_weights, self.config.trains_language * of_tokens, rows,
+                        of_texts)
+                for rows, of_texts, of_tokens in zip(batches, texts, tokens, strict=True)]
 
     def tokens(self, done: int) -> int:
         return int(self.seen[done - 1])
@@ -249,21 +254,28 @@ def _steps(batches, accumulate):
     return [batches[i:i + accumulate] for i in range(0, len(batches), accumulate)]
 
 
-def _class_weights(labels, inputs):
-    """(K) float32 on the model's backend: N / (K · texts of the class)."""
+def _balanced(labels):
+    """(K) float64: N / (K · texts of the class), as scikit-learn has it; their mean over the N texts is 1."""
     counts = np.bincount(labels)
-    return inputs.on_device((len(labels) / (len(counts) * counts)).astype(np.float32))
+    return len(labels) / (len(counts) * counts)
 
 
-def _loss(inputs: Texts, labels, class_weights, lm_weight: float, rows: np.ndarray) -> Tensor:
-    """Classification loss of some texts, plus ``lm_weight`` times that of predicting their own next tokens."""
+def _loss(inputs: Texts, labels, class_weights, lm_weight: float, rows: np.ndarray, weight: float = 1.0) -> Tensor:
+    """``weight`` times the classification loss of some texts, plus ``lm_weight`` times that of their own next tokens.
+
+    Both are means, over texts and over tokens. The class weights (K), on the host, multiply the loss of each text;
+    their sum in the batch does not divide it, or a text alone in a batch would always count 1.
+    """
     model, targets = inputs.model, inputs.on_device(labels[rows])
+    if class_weights is not None:
+        weight *= float(class_weights[labels[rows]].mean())  # cross_entropy divides by it
+        class_weights = inputs.on_device(class_weights.astype(str(model.score.weight.dtype)))
     if not lm_weight:
-        return ops.cross_entropy(inputs.logits(rows), targets, class_weights)
+        return ops.cross_entropy(inputs.logits(rows), targets, class_weights) * weight
     x, lengths = inputs.batch(rows)
     h = model.transformer.ln_f(model.whole_blocks(x, lengths, inputs.start))  # (B, T, C): every position is needed
     following = inputs.on_device(next_tokens(*inputs.ids(rows)))
-    loss = ops.cross_entropy(to_float32(model.score(model.pooled(h, lengths))), targets, class_weights)
+    loss = ops.cross_entropy(to_float32(model.score(model.pooled(h, lengths))), targets, class_weights) * weight
     return loss + model.transformer.head_loss(h, following) * lm_weight
 
 

@@ -161,6 +161,11 @@ class InstructTask:
         x, targets, _ = counted_activations(self.model, *self._batch(self.train, rows))
         return self.model.head_loss(x, targets)
 
+    def count(self, rows: np.ndarray) -> int:
+        """The tokens of some training entries that count."""
+        _, targets = self._batch(self.train, rows)
+        return int((targets != IGNORED).sum())
+
     def scores(self) -> dict[str, float]:
         """Loss in nats per token that counts, on both parts."""
         figures = {}

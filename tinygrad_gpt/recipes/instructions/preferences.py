@@ -147,6 +147,10 @@ class PreferenceTask:
                             for before in self.train.before[rows].T.copy())
         return dpo_loss(values[:len(rows)], values[len(rows):], chosen, rejected, self.config.beta)
 
+    def count(self, rows: np.ndarray) -> int:
+        """The number of pairs."""
+        return len(rows)
+
     def scores(self) -> dict[str, float]:
         """Loss, margin in nats, and the share of pairs whose margin is above 0, on both parts.
 

@@ -31,6 +31,7 @@ from tinygrad_gpt.runs.progress import Progress
 from tinygrad_gpt.runs.run import Run, Task, begin, part_of
 from tinygrad_gpt.runs.saved_model import SavedModel, load_model, model_file, origin, save_model
 from tinygrad_gpt.text import Tokenizer
+from tinygrad_gpt.train import relative_counts
 from tinygrad_gpt.train.memory import Plan, check_memory, memory_estimate
 
 __all__ = ["Objective", "TuningTask", "nothing", "resume", "start"]
@@ -52,7 +53,11 @@ class Objective(Protocol):
     lengths: np.ndarray
 
     def loss(self, rows: np.ndarray) -> Tensor:
-        """The loss () of some training entries."""
+        """The loss () of some training entries, a mean."""
+        ...
+
+    def count(self, rows: np.ndarray) -> int:
+        """How many tokens, or pairs, that is the mean over."""
         ...
 
     def scores(self) -> dict[str, float]:
@@ -193,7 +198,9 @@ class TuningTask(Task):
 
     def losses(self, step: int) -> list[Callable[[], Tensor]]:
         epoch, place = divmod(step, self.steps_per_epoch)
-        return [partial(self.objective.loss, rows) for rows in self._batches(epoch)[place]]
+        batches = self._batches(epoch)[place]
+        factors = relative_counts([self.objective.count(rows) for rows in batches])
+        return [partial(self._share, rows, factor) for rows, factor in zip(batches, factors, strict=True)]
 
     def tokens(self, done: int) -> int:
         epoch, place = divmod(done - 1, self.steps_per_epoch)
@@ -217,6 +224,10 @@ class TuningTask(Task):
 
     def restore(self, tensors: dict[str, np.ndarray]) -> None:
         self.model.adopt_state_dict(self.model.state_dict() | part_of(tensors, "model."))
+
+    def _share(self, rows: np.ndarray, factor: float) -> Tensor:
+        """The loss () of a batch, as it counts among those of its step."""
+        return self.objective.loss(rows) * factor
 
     def _evaluated(self, done: int) -> bool:
         return done % self.config.eval_every == 0 or done == self.total
