@@ -24,8 +24,14 @@ def test_behind_the_end_the_rate_stays_at_its_minimum():
 
 
 def test_a_run_that_is_all_warm_up_divides_by_no_zero():
-    assert [warmup_cosine(step, 4, peak=1.0, warmup=4) for step in range(4)] == [0.0, 0.25, 0.5, 0.75]
+    assert [warmup_cosine(step, 4, peak=1.0, warmup=4) for step in range(4)] == pytest.approx([0.2, 0.4, 0.6, 0.8])
     assert warmup_cosine(4, 4, peak=1.0, warmup=4) == 1.0
+
+
+@pytest.mark.parametrize("warmup", [1, 7, 100])
+def test_the_first_step_of_a_warm_up_trains(warmup):
+    rates = [warmup_cosine(step, 1000, peak=0.3, warmup=warmup) for step in range(warmup + 1)]
+    assert rates == pytest.approx([0.3 * (step + 1) / (warmup + 1) for step in range(warmup + 1)], rel=1e-12)
 
 
 def test_the_falling_part_is_torchs_cosine():

@@ -1,6 +1,7 @@
 """`pretrain`: options, progress, stopping and resuming."""
 
 import dataclasses
+import json
 import os
 import shlex
 import signal
@@ -148,3 +149,29 @@ def test_a_stopped_run_saves_and_its_last_line_says_how_to_go_on(number, code, a
         words = shlex.split(go_on)
         done = subprocess.run([sys.executable, *words[1:]], cwd=REPOSITORY, capture_output=True, timeout=60)
         assert (done.returncode, done.stdout[:20]) == (0, b"9,600 tokens seen, o")
+
+
+def rates(folder):
+    return [json.loads(line)["lr"] for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_run_of_one_step_trains(args, tmp_path):
+    args[args.index("--steps") + 1] = "1"
+    assert main(args) == 0
+    assert rates(tmp_path / "run") == [2e-3]
+
+
+def test_a_run_that_is_shorter_than_the_usual_warm_up_falls_all_the_same(args, tmp_path):
+    args[args.index("--steps") + 1] = "30"
+    assert main(args) == 0
+    found = rates(tmp_path / "run")
+    assert found[:4] == pytest.approx([5e-4, 1e-3, 1.5e-3, 2e-3])
+    assert found[-1] == pytest.approx(2e-4, rel=0.05)
+
+
+@pytest.mark.parametrize(("warmup", "noted"), [("3", False), ("4", True), ("100", True)])
+def test_a_warm_up_that_is_as_long_as_the_run_is_noted(warmup, noted, args, tmp_path, capsys):
+    assert main([*args, "--warmup", warmup]) == 0
+    line = (f"--warmup {warmup}: the run has 4 steps, so that the learning rate rises to the end and never falls")
+    assert (line in capsys.readouterr().err.splitlines()) == noted
+    assert rates(tmp_path / "run")[0] == pytest.approx(2e-3 / (int(warmup) + 1))

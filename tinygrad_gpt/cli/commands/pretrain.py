@@ -16,10 +16,10 @@ from tinygrad_gpt.cli.options import (
 from tinygrad_gpt.cli.progress import PreparationLines
 from tinygrad_gpt.cli.resuming import given_settings, require, resumable
 from tinygrad_gpt.cli.sections import SectionedCommand, precision_option, section
-from tinygrad_gpt.cli.show import note_half_precision
+from tinygrad_gpt.cli.show import note, note_half_precision
 
 if TYPE_CHECKING:
-    from tinygrad_gpt.runs.progress import Preparation
+    from tinygrad_gpt.runs.progress import Preparation, Progress
 
 __all__ = ["command"]
 
@@ -62,7 +62,8 @@ data, vocabulary, model, training, watching, folder = map(section, (
 @training("--epochs", type=PositiveInt(1_000_000), help="Passes over the consecutive windows, instead of --steps.")
 @training("--lr", type=PositiveFloat(1.0), default=2e-3, show_default=True, help="Highest learning rate.")
 @training("--min-lr", type=PositiveFloat(1.0), help="Last learning rate.  [default: a tenth of the highest]")
-@training("--warmup", type=NonNegativeInt(), default=100, show_default=True, help="Steps of warm-up.")
+@training("--warmup", type=NonNegativeInt(),
+          help="Steps of warm-up.  [default: 100, or a tenth of the steps if that is less]")
 @training("--beta2", type=UnitInterval(), default=0.99, show_default=True, help="Second decay rate of AdamW.")
 @training("--weight-decay", type=UnitInterval(), default=0.1, show_default=True, help="Weight decay of AdamW.")
 @training("--max-norm", type=PositiveFloat(), default=1.0, show_default=True, help="Gradients are clipped to it.")
@@ -91,7 +92,13 @@ def command(ctx: click.Context, out: Path, resume: bool, **settings: Any) -> Non
         require(ctx, data=settings["data"])
     note_half_precision(settings["precision"])
     show_preparation = PreparationLines()
-    with resumable(ctx, out) as (report, stop_here):
+    with resumable(ctx, out) as (show, stop_here):
+
+        def report(progress: "Progress") -> None:
+            if progress.step == 1 and (settings["warmup"] or 0) >= progress.total:
+                note(f"--warmup {settings['warmup']}: the run has {progress.total:,} steps, so that the learning rate "
+                     "rises to the end and never falls")
+            show(progress)
 
         def prepare(preparation: "Preparation") -> None:
             show_preparation(preparation)

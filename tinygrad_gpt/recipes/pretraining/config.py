@@ -35,7 +35,7 @@ class PretrainConfig:
         steps: optimiser steps; 3000, or as many as ``epochs`` has.
         epochs: passes over the consecutive windows.
         lr, min_lr: AdamW's peak rate, and where the cosine ends; a tenth of the peak.
-        warmup: steps from 0 to the peak.
+        warmup: steps before the peak; 100, or a tenth of the steps if that is less.
         beta2, weight_decay, max_norm: AdamW's second decay rate and weight decay, and the norm to clip gradients to.
         precision: in which layers compute, one of `POLICIES`; weights and optimiser stay in float32.
         recompute: forget what is inside a block and compute it again for the gradient: less memory, more time.
@@ -70,7 +70,7 @@ class PretrainConfig:
     epochs: int | None = None
     lr: float = 2e-3
     min_lr: float | None = None
-    warmup: int = 100
+    warmup: int | None = None
     beta2: float = 0.99
     weight_decay: float = 0.1
     max_norm: float = 1.0
@@ -123,3 +123,7 @@ class PretrainConfig:
         if self.epochs is None:
             return 3000 if self.steps is None else self.steps
         return self.epochs * steps_per_epoch(n_tokens, self.windows_per_step, n_ctx, self.stride or n_ctx)
+
+    def warmup_steps(self, total: int) -> int:
+        """Steps of warm-up in a run of ``total``."""
+        return min(100, total // 10) if self.warmup is None else self.warmup

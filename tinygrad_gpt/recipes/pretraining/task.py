@@ -85,6 +85,7 @@ class PretrainTask(Task):
         model.recompute = config.recompute
         self.n_ctx = config.n_ctx or model.config.n_ctx
         self.total = config.total_steps(len(corpus.train), self.n_ctx)
+        self.warmup = config.warmup_steps(self.total)
         self.best_loss, self.stale = math.inf, 0
 
     def optimizer(self) -> AdamW:
@@ -93,7 +94,7 @@ class PretrainTask(Task):
 
     def rate(self, step: int) -> float:
         config = self.config
-        return warmup_cosine(step, self.total, peak=config.lr, warmup=config.warmup,
+        return warmup_cosine(step, self.total, peak=config.lr, warmup=self.warmup,
                              minimum=config.lr / 10 if config.min_lr is None else config.min_lr)
 
     def losses(self, step: int) -> list[Callable[[], Tensor]]:
