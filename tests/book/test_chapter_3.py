@@ -27,7 +27,7 @@ CONTEXT = """
 def heads(x, n_head=1):
     """(B, T, C) -> (B, H, T, D)"""
     batch, length, width = x.shape
-    return x.reshape(batch, length, n_head, width // n_head).transpose(0, 2, 1, 3)
+    return x.reshape(batch, length, n_head, width // n_head).transpose(1, 2)
 
 
 def causal_attention(stream, x):
@@ -198,7 +198,7 @@ def test_3_6_1_two_heads_side_by_side():
 def test_3_6_2_multi_head_attention():
     stream = TorchStream(123)
     qkv = [heads(linear(stream, 3, 2, bias=False)(BATCH), n_head=2) for _ in range(3)]
-    y = linear(stream, 2, 2)(ops.attention(*qkv).transpose(0, 2, 1, 3).reshape(2, 6, 2))
+    y = linear(stream, 2, 2)(ops.attention(*qkv).transpose(1, 2).reshape(2, 6, 2))
     for context in y.numpy():
         assert_prints(context, """
             [[0.3190, 0.4858],
@@ -214,7 +214,7 @@ def test_3_6_2_products_of_each_head():
                            [0.7179, 0.7058, 0.9156, 0.4340]],
                           [[0.0772, 0.3565, 0.1479, 0.5331], [0.4066, 0.2318, 0.4545, 0.9737],
                            [0.4606, 0.5159, 0.4220, 0.5786]]]], np.float32))
-    assert_prints((a @ a.transpose(0, 1, 3, 2)).numpy(), """
+    assert_prints((a @ a.transpose(2, 3)).numpy(), """
         [[[[1.3208, 1.1631, 1.2879],
            [1.1631, 2.2150, 1.8424],
            [1.2879, 1.8424, 2.0402]],

@@ -105,7 +105,7 @@ def test_other_operators(backend):
     assert np.allclose((x @ x.data).numpy(), a @ a, rtol=1e-15)
     assert np.allclose((x.data @ x).numpy(), a @ a, rtol=1e-15)
     assert np.array_equal(x.T.numpy(), a.T)
-    assert np.array_equal(x.transpose(1, 0).numpy(), a.T)
+    assert np.array_equal(x.permute(1, 0).numpy(), a.T)
     assert x.reshape(4).shape == x.reshape(-1).shape == x.reshape((4,)).shape == (4,)
 
 

@@ -43,12 +43,12 @@ def intermediate_values(model, ids):
     values["qkv"] = block.attn.c_attn(values["ln1"])
     width = config.n_embd
     for i, name in enumerate("qkv"):
-        values[name] = values["qkv"][..., i * width:(i + 1) * width].reshape(heads).transpose(0, 2, 1, 3)
+        values[name] = values["qkv"][..., i * width:(i + 1) * width].reshape(heads).transpose(1, 2)
     causal = np.tril(np.ones((length, length), bool))
-    scores = values["q"] @ values["k"].transpose(0, 1, 3, 2) / np.sqrt(np.float32(heads[3]))
+    scores = values["q"] @ values["k"].transpose(2, 3) / np.sqrt(np.float32(heads[3]))
     values["att"] = Tensor(np.where(causal, scores.numpy(), -np.inf))
     values["attSm"] = values["att"].softmax()
-    values["y"] = (values["attSm"] @ values["v"]).transpose(0, 2, 1, 3).reshape(batch, length, width)
+    values["y"] = (values["attSm"] @ values["v"]).transpose(1, 2).reshape(batch, length, width)
     values["yProj"] = block.attn(values["ln1"])
     values["attnResid"] = x + values["yProj"]
     values["ln2"] = block.ln_2(values["attnResid"])

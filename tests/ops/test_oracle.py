@@ -70,7 +70,7 @@ TORCH = {
     "logsumexp": reduction(torch.logsumexp),
     "softmax": lambda x, axis=-1: x.softmax(axis), "log_softmax": lambda x, axis=-1: x.log_softmax(axis),
     "reshape": lambda x, shape: x.reshape(shape),
-    "transpose": lambda x, axes=None: x.permute(axes or tuple(range(x.ndim))[::-1]),
+    "permute": lambda x, dims: x.permute(dims),
     "slice": lambda x, index: x[index], "scatter": scatter, "erf": torch.erf,
     "concat": lambda *arrays, axis=0: torch.cat(arrays, axis),
     "stack": lambda *arrays, axis=0: torch.stack(arrays, axis),
@@ -222,7 +222,7 @@ def cross_entropy(logits, target, weight=None, reduction="mean", ignore_index=-1
     if reduction != "mean" or target.dtype.kind == "f":
         return "only the mean over class ids"
     if logits.ndim > 1:
-        logits = logits.transpose(0, *range(2, logits.ndim), 1)
+        logits = logits.permute(0, *range(2, logits.ndim), 1)
     return ops.cross_entropy(logits, target, raw(weight), ignore_index=ignore_index, label_smoothing=label_smoothing)
 
 
@@ -243,10 +243,7 @@ def concat(arrays, dim=0):
 
 
 def transpose(x, a, b):
-    axes = list(range(x.ndim))
-    if axes:
-        axes[a], axes[b] = axes[b], axes[a]
-    return ops.transpose(x, axes=tuple(axes))
+    return ops.transpose(x, a, b) if x.ndim else "axes of a 0-d tensor: NumPy has none"
 
 
 def expand(x, *sizes):
@@ -270,7 +267,7 @@ OPINFO = {
     "broadcast_to": lambda x, shape: ops.broadcast_to(x, shape=tuple(shape)), "expand": expand,
     "cat": concat, "stack": lambda arrays, dim=0: ops.stack(*arrays, axis=dim),
     "reshape": lambda x, shape: ops.reshape(x, shape=tuple(shape)), "transpose": transpose,
-    "permute": lambda x, dims: ops.transpose(x, axes=tuple(dims)),
+    "permute": lambda x, dims: ops.permute(x, dims=tuple(dims)),
     "__getitem__": lambda x, index: x[index if all(isinstance(i, int) for i in index) else tuple(index)]
     if isinstance(index, list) else x[index],
     "index_select": lambda x, dim, index: x[(slice(None),) * (dim % x.ndim) + (index,)] if x.ndim else x[None][index],

@@ -64,20 +64,3 @@ class Operators:
         if name in METHODS:
             return lambda *args, **settings: OPS[name](self, *args, **settings)
         raise AttributeError(f"Tensor has no attribute {name!r}")
-
-    def reshape(self, *shape):
-        return OPS["reshape"](self, shape=shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
-
-    def transpose(self, *axes):
-        """Permute the axes (PyTorch's ``permute``); without arguments reverse them."""
-        return OPS["transpose"](self, axes=axes[0] if len(axes) == 1 and isinstance(axes[0], tuple) else axes or None)
-
-    def swapaxes(self, a, b):
-        """Exchange two axes."""
-        axes = list(range(self.ndim))
-        axes[a], axes[b] = axes[b], axes[a]
-        return OPS["transpose"](self, axes=tuple(axes))
-
-    @property
-    def T(self):
-        return OPS["transpose"](self, axes=None)

@@ -7,6 +7,7 @@ import numpy as np
 from tinygrad_gpt.backend import Array, backend_of, default_backend, get_backend, is_integer
 from tinygrad_gpt.backend.numpy import host_array
 from tinygrad_gpt.engine.guards import Lock, Version
+from tinygrad_gpt.engine.methods import Methods
 from tinygrad_gpt.engine.mode import current_mode
 from tinygrad_gpt.engine.operators import OPS, Operators, raw
 from tinygrad_gpt.engine.pending import Pending
@@ -17,7 +18,7 @@ __all__ = ["Tensor", "wrapped"]
 
 
 
-class Tensor(Operators):
+class Tensor(Operators, Methods):
     """An array that can take part in a tape.
 
     Args:

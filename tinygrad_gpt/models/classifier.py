@@ -167,7 +167,7 @@ def block_over(block: Block, rows: Tensor, x: Tensor, visible) -> Tensor:
     k, v = (_heads(part, attn.n_head) for part in (keys_values[..., :width], keys_values[..., width:]))
     keep = attn.attn_dropout.mask(x, (*q.shape[:3], k.shape[2]))
     y = ops.attention(q, k, v, visible, keep, causal=False, p=attn.attn_dropout.p)
-    y = ops.reshape(ops.transpose(y, axes=(0, 2, 1, 3)), shape=rows.shape)  # heads side by side again
+    y = ops.reshape(y.transpose(1, 2), shape=rows.shape)  # heads side by side again
     return _residual(block, rows, y)
 
 
@@ -182,12 +182,12 @@ def block_at(block: Block, row: Tensor, x: Tensor, visible) -> Tensor:
     w_k, w_v = (_by_head(to_compute(attn.c_attn.weight_columns(i * width, (i + 1) * width)), attn.n_head)
                 for i in (1, 2))  # (H, C, D) each
     q = _by_head(attn.c_attn.columns(block.ln_1(row), 0, width)[:, 0], attn.n_head)  # (H, B, D)
-    q = ops.matmul(q, ops.transpose(w_k, axes=(0, 2, 1)))  # (H, B, C)
-    q = ops.transpose(q, axes=(1, 0, 2))[:, None] * math.sqrt(attn.n_head)  # (B, 1, H, C): √(C/D), as C is its D
+    q = ops.matmul(q, w_k.mT)  # (H, B, C)
+    q = q.transpose(0, 1)[:, None] * math.sqrt(attn.n_head)  # (B, 1, H, C): √(C/D), as C is its D
     seen = to_compute(block.ln_1(x))[:, None]  # (B, 1, T, C)
     seen = ops.attention(q, seen, seen, visible, causal=False)[:, 0]  # (B, H, C)
-    y = ops.matmul(ops.transpose(seen, axes=(1, 0, 2)), w_v)  # (H, B, D)
-    y = ops.reshape(ops.transpose(y, axes=(1, 0, 2)), shape=row.shape)  # heads side by side again
+    y = ops.matmul(seen.transpose(0, 1), w_v)  # (H, B, D)
+    y = ops.reshape(y.transpose(0, 1), shape=row.shape)  # heads side by side again
     if attn.c_attn.bias is not None:
         y = y + to_compute(attn.c_attn.bias[2 * width:])
     return _residual(block, row, y)
@@ -202,7 +202,7 @@ def _residual(block: Block, rows: Tensor, y: Tensor) -> Tensor:
 def _heads(x: Tensor, n_head: int) -> Tensor:
     """(B, T, C) -> (B, H, T, D)"""
     batch, length, width = x.shape
-    return ops.transpose(ops.reshape(x, shape=(batch, length, n_head, width // n_head)), axes=(0, 2, 1, 3))
+    return x.reshape(batch, length, n_head, width // n_head).transpose(1, 2)
 
 
 def _by_head(x: Tensor, n_head: int) -> Tensor:

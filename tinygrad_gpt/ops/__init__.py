@@ -25,7 +25,7 @@ from tinygrad_gpt.ops.linear_cross_entropy import linear_cross_entropy
 from tinygrad_gpt.ops.matmul import linear, matmul
 from tinygrad_gpt.ops.normalize import layer_norm
 from tinygrad_gpt.ops.reduce import logsumexp, max_, mean, sum_
-from tinygrad_gpt.ops.shape import broadcast_to, concat, reshape, scatter, slice_, stack, transpose
+from tinygrad_gpt.ops.shape import broadcast_to, concat, permute, reshape, scatter, slice_, stack, transpose
 from tinygrad_gpt.ops.softmax import cross_entropy, log_softmax, softmax
 
 # Imported last: they register other forms of the ops above.
@@ -34,6 +34,7 @@ from tinygrad_gpt.ops import composed, cuda, fast  # isort: skip  # noqa: F401
 __all__ = [
     "abs_", "add", "astype", "attention", "bias_gelu", "broadcast_to", "concat", "cross_entropy", "div", "dropout",
     "embedding", "erf", "exp", "gelu", "gelu_exact", "keep_mask", "layer_norm", "linear", "linear_cross_entropy", "log",
-    "log_softmax", "logsumexp", "matmul", "max_", "maximum", "mean", "mul", "neg", "pow_", "relu", "reshape", "scatter",
-    "self_attention", "sigmoid", "slice_", "softmax", "sqrt", "stack", "sub", "sum_", "tanh", "transpose", "where",
+    "log_softmax", "logsumexp", "matmul", "max_", "maximum", "mean", "mul", "neg", "permute", "pow_", "relu", "reshape",
+    "scatter", "self_attention", "sigmoid", "slice_", "softmax", "sqrt", "stack", "sub", "sum_", "tanh", "transpose",
+    "where",
 ]

@@ -76,13 +76,13 @@ def attention(xp, q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
 def split_heads(x, n_head, parts=3):
     """Views (B, H, T, D) of the equal parts, such as queries, keys and values, of x (B, T, parts · C)."""
     batch, length, width = x.shape
-    return x.reshape(batch, length, parts, n_head, width // (parts * n_head)).transpose(2, 0, 3, 1, 4)
+    return x.reshape(batch, length, parts, n_head, width // (parts * n_head)).transpose((2, 0, 3, 1, 4))
 
 
 def merge_heads(y):
     """(B, H, T, D) -> (B, T, H·D)."""
     batch, n_head, length, size = y.shape
-    return y.transpose(0, 2, 1, 3).reshape(batch, length, n_head * size)
+    return y.swapaxes(1, 2).reshape(batch, length, n_head * size)
 
 
 def _self_attention_samples(r):
@@ -120,6 +120,6 @@ def self_attention(xp, qkv, padding=None, keep=None, *, n_head, causal=True, p=0
         (g_heads,) = split_heads(g, n_head, 1)  # y = heads, side by side
         q_grad, k_grad, v_grad, *_ = attention_grads(g_heads)  # heads = attention(q, k, v)
         heads_grad = xp.stack((q_grad, k_grad, v_grad))  # q, k, v = heads of qkv: (3, B, H, T, D)
-        return heads_grad.transpose(1, 3, 0, 2, 4).reshape(qkv.shape), None, None  # heads = qkv in (3, B, H, T, D)
+        return heads_grad.transpose((1, 3, 0, 2, 4)).reshape(qkv.shape), None, None  # heads = qkv in (3, B, H, T, D)
 
     return merge_heads(y), grads

@@ -1,10 +1,10 @@
-"""Ops that move values and change none: reshape, transpose, slice, scatter, concat, stack, broadcast_to."""
+"""Ops that move values and change none: reshape, permute, slice, scatter, concat, stack, broadcast_to."""
 
 from tinygrad_gpt.backend import backend_of
-from tinygrad_gpt.engine import op
+from tinygrad_gpt.engine import Tensor, op
 from tinygrad_gpt.errors import ShapeError
 
-__all__ = ["broadcast_to", "concat", "reshape", "scatter", "slice_", "stack", "transpose"]
+__all__ = ["broadcast_to", "concat", "permute", "reshape", "scatter", "slice_", "stack", "transpose"]
 
 
 @op(samples=lambda r: [(r.normal(2, 6), {"shape": (3, 4)}), (r.normal(2, 3, 2), {"shape": (-1, 2)})],
@@ -26,26 +26,23 @@ def reshape(xp, x, *, shape):
     return x.reshape(shape), (grad_x,)
 
 
-@op(samples=lambda r: [(r.normal(2, 3, 4),), (r.normal(2, 3, 4), {"axes": (1, 2, 0)}),
-                       (r.normal(2, 3, 4), {"axes": (0, -1, 1)})],
-    errors=lambda r: [((r.normal(2, 3), {"axes": (0, 1, 2)}), "axes don't match array")], takes_halves=True)
-def transpose(xp, x, *, axes=None):
-    """Permute the axes; None reverses them.
+@op(samples=lambda r: [(r.normal(2, 3, 4), {"dims": (1, 2, 0)}), (r.normal(2, 3, 4), {"dims": (0, -1, 1)})],
+    errors=lambda r: [((r.normal(2, 3), {"dims": (0, 1, 2)}), "axes don't match array")], takes_halves=True)
+def permute(xp, x, *, dims):
+    """The axes in another order.
 
-    Forward:  y[i_axes[0], i_axes[1], …] = x[i_0, i_1, …]
+    Forward:  y[i_dims[0], i_dims[1], …] = x[i_0, i_1, …]
     Gradient: x̄ = ȳ with the axes permuted back
     Shapes:   x (...) -> y, axes permuted
     Saves:    nothing
     Source:   permutation of indices
     """
-    if axes is None:
-        axes = tuple(reversed(range(x.ndim)))
-    inverse = tuple(sorted(range(len(axes)), key=lambda i: axes[i] % len(axes)))
+    inverse = tuple(sorted(range(len(dims)), key=lambda i: dims[i] % len(dims)))
 
     def grad_x(g):
         return g.transpose(inverse)  # y = x, axes permuted
 
-    return x.transpose(axes), (grad_x,)
+    return x.transpose(dims), (grad_x,)
 
 
 @op(samples=lambda r: [(r.normal(4, 5), {"index": (slice(1, 3), slice(None, None, 2))}),
@@ -158,3 +155,8 @@ def broadcast_to(xp, x, *, shape):
         return g  # y = x, repeated; the engine sums g
 
     return xp.broadcast_to(x, shape=shape), (grad_x,)
+
+
+def transpose(x, dim0, dim1):
+    """Exchange two axes of a tensor, as ``Tensor.transpose`` does."""
+    return (x if isinstance(x, Tensor) else Tensor(x)).transpose(dim0, dim1)

@@ -9,7 +9,7 @@ from tinygrad_gpt.ops.attention import visible_keys
 from tinygrad_gpt.ops.dropout import dropout
 from tinygrad_gpt.ops.elementwise import where
 from tinygrad_gpt.ops.matmul import matmul
-from tinygrad_gpt.ops.shape import reshape, transpose
+from tinygrad_gpt.ops.shape import permute, reshape
 from tinygrad_gpt.ops.softmax import softmax
 
 __all__ = ["attention", "self_attention"]
@@ -18,7 +18,7 @@ __all__ = ["attention", "self_attention"]
 @composed("attention")
 def attention(q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
     xp = backend_of(q.data).xp
-    scores = matmul(q, transpose(k, axes=(0, 1, 3, 2))) * (1 / math.sqrt(q.shape[-1]))
+    scores = matmul(q, k.mT) * (1 / math.sqrt(q.shape[-1]))
     visible = None
     if padding is not None or (causal and q.shape[-2] > 1):
         # The mask is new: the ops that save it do not track the tensor that owns the padding.
@@ -35,6 +35,6 @@ def attention(q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
 @composed("self_attention")
 def self_attention(qkv, padding=None, keep=None, *, n_head, causal=True, p=0.0):
     batch, length, width = qkv.shape
-    heads = transpose(reshape(qkv, shape=(batch, length, 3, n_head, width // (3 * n_head))), axes=(2, 0, 3, 1, 4))
+    heads = permute(reshape(qkv, shape=(batch, length, 3, n_head, width // (3 * n_head))), dims=(2, 0, 3, 1, 4))
     y = attention(heads[0], heads[1], heads[2], padding, keep, causal=causal, p=p)
-    return reshape(transpose(y, axes=(0, 2, 1, 3)), shape=(batch, length, width // 3))
+    return reshape(y.transpose(1, 2), shape=(batch, length, width // 3))

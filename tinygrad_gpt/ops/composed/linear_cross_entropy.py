@@ -2,7 +2,6 @@
 
 from tinygrad_gpt.engine import composed
 from tinygrad_gpt.ops.matmul import linear
-from tinygrad_gpt.ops.shape import transpose
 from tinygrad_gpt.ops.softmax import cross_entropy
 
 __all__ = ["linear_cross_entropy"]
@@ -10,4 +9,4 @@ __all__ = ["linear_cross_entropy"]
 
 @composed("linear_cross_entropy")
 def linear_cross_entropy(x, weight, targets, *, ignore_index=-100):
-    return cross_entropy(linear(x, transpose(weight)), targets, ignore_index=ignore_index)
+    return cross_entropy(linear(x, weight.T), targets, ignore_index=ignore_index)
