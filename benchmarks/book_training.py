@@ -20,12 +20,12 @@ from tinygrad_gpt import ops
 from tinygrad_gpt.book.batches import token_windows
 from tinygrad_gpt.book.initial_values import initial_values
 from tinygrad_gpt.book.torch_dropout import use_torch_dropout
-from tinygrad_gpt.book.torch_stream import TorchStream
 from tinygrad_gpt.engine import no_grad
 from tinygrad_gpt.generate.decode import decode
 from tinygrad_gpt.generate.sampling import Sampling
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.optim import AdamW, warmup_cosine
+from tinygrad_gpt.random import TorchStream
 from tinygrad_gpt.text import Tokenizer
 from tinygrad_gpt.train import train_step
 

@@ -111,10 +111,10 @@ class Ours:
     def __init__(self, texts, labels, longest, which, trained="last-block"):
         from tinygrad_gpt import ops
         from tinygrad_gpt.book.initial_values import initial_values
-        from tinygrad_gpt.book.torch_stream import TorchStream
         from tinygrad_gpt.models.classifier import GPT2Classifier, Reading
         from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
         from tinygrad_gpt.optim import AdamW
+        from tinygrad_gpt.random import TorchStream
         from tinygrad_gpt.recipes.classification.inputs import Texts, inputs_of
         from tinygrad_gpt.recipes.classification.starting_model import set_trained
 

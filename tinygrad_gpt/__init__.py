@@ -24,6 +24,7 @@ _NAMES = {
     "hvp": "tinygrad_gpt.engine.functional",
     "jacobian": "tinygrad_gpt.engine.functional",
     "jvp": "tinygrad_gpt.engine.functional",
+    "manual_seed": "tinygrad_gpt.random",
     "no_grad": "tinygrad_gpt.engine",
     "op": "tinygrad_gpt.engine",
     "using_ops": "tinygrad_gpt.engine",

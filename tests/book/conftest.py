@@ -7,8 +7,8 @@ notebooks (github.com/rasbt/LLMs-from-scratch) print, and get it from our code. 
 import pytest
 
 from tinygrad_gpt.book.initial_values import initial_values
-from tinygrad_gpt.book.torch_stream import TorchStream
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+from tinygrad_gpt.random import TorchStream
 from tinygrad_gpt.text import Tokenizer
 
 

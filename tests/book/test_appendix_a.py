@@ -5,9 +5,9 @@ import pytest
 from printed import assert_prints, corners, linear
 
 from tinygrad_gpt import Tensor, ops
-from tinygrad_gpt.book.torch_stream import TorchStream
 from tinygrad_gpt.engine import no_grad
 from tinygrad_gpt.nn import Module
+from tinygrad_gpt.random import TorchStream
 
 X_TRAIN = np.array([[-1.2, 3.1], [-0.9, 2.9], [-0.5, 2.6], [2.3, -1.1], [2.7, -1.5]], np.float32)
 Y_TRAIN = np.array([0, 0, 0, 1, 1])

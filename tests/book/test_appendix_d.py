@@ -9,9 +9,9 @@ from printed import assert_prints
 from tinygrad_gpt import Tensor, ops
 from tinygrad_gpt.book.batches import token_windows
 from tinygrad_gpt.book.torch_dropout import use_torch_dropout
-from tinygrad_gpt.book.torch_stream import TorchStream
 from tinygrad_gpt.data.pretraining import hold_out
 from tinygrad_gpt.optim import clip_grad_norm, warmup_cosine
+from tinygrad_gpt.random import TorchStream
 
 STEPS = 9 * 15  # batches, epochs
 WARMUP = int(0.2 * STEPS)

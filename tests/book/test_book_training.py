@@ -10,9 +10,9 @@ import pytest
 
 from tinygrad_gpt.book.batches import token_windows
 from tinygrad_gpt.book.initial_values import initial_values
-from tinygrad_gpt.book.torch_stream import TorchStream
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.optim import warmup_cosine
+from tinygrad_gpt.random import TorchStream
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import book_training

@@ -5,8 +5,8 @@ import pytest
 from printed import assert_prints
 
 from tinygrad_gpt.book.batches import token_windows
-from tinygrad_gpt.book.torch_stream import TorchStream
 from tinygrad_gpt.nn import Embedding
+from tinygrad_gpt.random import TorchStream
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from printed import assert_prints, linear
 
 from tinygrad_gpt import Tensor, ops
-from tinygrad_gpt.book.torch_stream import TorchStream
+from tinygrad_gpt.random import TorchStream
 
 # "Your journey starts with one step", one row a word.
 INPUTS = Tensor(np.array([[0.43, 0.15, 0.89], [0.55, 0.87, 0.66], [0.57, 0.85, 0.64],

@@ -6,10 +6,10 @@ from printed import assert_prints, corners, linear
 
 from tinygrad_gpt import Tensor, ops
 from tinygrad_gpt.book.torch_dropout import use_torch_dropout
-from tinygrad_gpt.book.torch_stream import TorchStream
 from tinygrad_gpt.engine import no_grad
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.nn import MLP, Block, LayerNorm
+from tinygrad_gpt.random import TorchStream
 
 # "Every effort moves you", "Every day holds a"
 BATCH = np.array([[6109, 3626, 6100, 345], [6109, 1110, 6622, 257]])

@@ -8,11 +8,11 @@ from printed import assert_prints
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.book.batches import token_windows
-from tinygrad_gpt.book.torch_stream import TorchStream
 from tinygrad_gpt.data.pretraining import hold_out
 from tinygrad_gpt.engine import no_grad
 from tinygrad_gpt.generate.decode import decode
 from tinygrad_gpt.generate.sampling import Sampling, scale, softmax, top_k
+from tinygrad_gpt.random import TorchStream
 
 IDS = np.array([[16833, 3626, 6100], [40, 1107, 588]])  # "every effort moves", "I really like"
 TARGETS = np.array([[3626, 6100, 345], [1107, 588, 11311]])  # " effort moves you", " really like chocolate"

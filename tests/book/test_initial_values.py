@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tinygrad_gpt.book.initial_values import initial_values, new_model
-from tinygrad_gpt.book.torch_stream import TorchStream
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+from tinygrad_gpt.random import TorchStream
 
 SIZES = {"vocab_size": 11, "n_ctx": 6, "n_embd": 8, "n_layer": 2}
 

@@ -3,10 +3,10 @@ import pytest
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.book.torch_dropout import use_torch_dropout
-from tinygrad_gpt.book.torch_stream import TorchStream
 from tinygrad_gpt.errors import NonFiniteError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.optim import AdamW
+from tinygrad_gpt.random import TorchStream
 from tinygrad_gpt.train import train_step
 
 IDS = np.array([[1, 2, 3], [4, 5, 6]])

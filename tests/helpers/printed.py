@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 
-from tinygrad_gpt.book.torch_stream import TorchStream
 from tinygrad_gpt.nn import Linear
+from tinygrad_gpt.random import TorchStream
 
 __all__ = ["assert_prints", "corners", "linear"]
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tinygrad_gpt.book.torch_stream import TorchStream
 from tinygrad_gpt.errors import DataError
+from tinygrad_gpt.random import TorchStream
 
 __all__ = ["book_batches", "token_windows"]
 

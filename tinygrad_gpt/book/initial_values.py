@@ -4,9 +4,9 @@ from dataclasses import asdict
 
 import numpy as np
 
-from tinygrad_gpt.book.torch_stream import TorchStream
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.nn import init
+from tinygrad_gpt.random import TorchStream
 
 __all__ = ["initial_values", "new_model"]
 

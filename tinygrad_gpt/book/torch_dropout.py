@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from tinygrad_gpt.book.torch_stream import TorchStream
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.nn.layers import Dropout
 from tinygrad_gpt.nn.module import Module
+from tinygrad_gpt.random import TorchStream
 
 __all__ = ["use_torch_dropout"]
 

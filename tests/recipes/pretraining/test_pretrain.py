@@ -12,11 +12,11 @@ from run_folders import assert_same_run, log_of, undrawn_pictures
 
 from tinygrad_gpt.backend import backend_of, on_backend, use_backend
 from tinygrad_gpt.book.initial_values import initial_values
-from tinygrad_gpt.book.torch_stream import TorchStream
 from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.data.pretraining import consecutive_batch
 from tinygrad_gpt.errors import DataError, ResourceError, UsageError
 from tinygrad_gpt.figures.perplexity import measure_perplexity
+from tinygrad_gpt.random import TorchStream
 from tinygrad_gpt.recipes.pretraining import pretrain as recipe
 from tinygrad_gpt.recipes.pretraining import task as pretrain_task
 from tinygrad_gpt.recipes.pretraining.pretrain import PretrainConfig, pretrain, resume

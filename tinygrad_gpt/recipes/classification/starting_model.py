@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from tinygrad_gpt.book.initial_values import new_model
-from tinygrad_gpt.book.torch_stream import TorchStream
 from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.data.batches import truncate
 from tinygrad_gpt.files import sha256_of
 from tinygrad_gpt.models.classifier import GPT2Classifier, Reading
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.models.lora import apply_lora, uniform_by_inputs
+from tinygrad_gpt.random import TorchStream
 from tinygrad_gpt.recipes.classification.classify import encode_texts
 from tinygrad_gpt.recipes.classification.config import TRAINED, FinetuneConfig
 from tinygrad_gpt.recipes.pretraining.corpus import load_vocabulary

@@ -12,29 +12,42 @@ Source: aten/src/ATen/core/{MT19937RNGEngine,DistributionsHelper,TransformationH
 aten/src/ATen/native/cpu/DistributionTemplates.h of https://github.com/pytorch/pytorch.
 """
 
+import functools
 import math
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-__all__ = ["TorchStream"]
+__all__ = ["TorchStream", "default_generator", "manual_seed"]
 
 
 class TorchStream:
     """The numbers that PyTorch draws on a CPU after `torch.manual_seed(seed)`.
 
     Args:
-        seed: not negative; only its lowest 32 bits count, as in PyTorch.
+        seed: not negative; only its lowest 32 bits count, as in PyTorch. None: a random one, at the first draw.
 
     Example:
         >>> TorchStream(123).uniform(2)  # torch.manual_seed(123); torch.rand(2)
         array([0.29611194, 0.516562  ], dtype=float32)
     """
 
-    def __init__(self, seed: int):
-        self._state = np.random.RandomState(seed % 2**32)
+    def __init__(self, seed: int | None):
         self._second_normal: float | None = None  # `normal` makes pairs; this waits for its turn
+        if seed is not None:
+            self.manual_seed(seed)
+
+    def manual_seed(self, seed: int) -> "TorchStream":
+        """Begin anew with a seed; returns the stream."""
+        self._state, self._second_normal = np.random.RandomState(seed % 2**32), None
+        return self
+
+    @functools.cached_property
+    def _state(self) -> "np.random.RandomState":
+        """The Mersenne Twister; made late, because NumPy imports its generators when they are first used."""
+        return np.random.RandomState(int.from_bytes(os.urandom(4)))
 
     def state(self) -> tuple[Any, float | None]:
         """The state of the stream, for `restore`."""
@@ -42,8 +55,9 @@ class TorchStream:
 
     def restore(self, state: tuple[Any, float | None]) -> None:
         """Restore a state, so that the same numbers are drawn again."""
-        words, self._second_normal = state
+        words, second_normal = state
         self._state.set_state(words)
+        self._second_normal = second_normal
 
     def words(self, n: int) -> np.ndarray:
         """The next n words of the Mersenne Twister, (n,) uint32."""
@@ -139,6 +153,15 @@ class TorchStream:
         """
         exponential = (-np.log1p(-self._doubles(len(probabilities)))).astype(np.float32)
         return int(np.argmax(np.asarray(probabilities, np.float32) / exponential))
+
+
+default_generator = TorchStream(None)
+"""The stream that layers, dropout and functions such as `randn` draw from."""
+
+
+def manual_seed(seed: int) -> TorchStream:
+    """Seed the default generator, which then draws PyTorch's numbers after `torch.manual_seed(seed)`; returns it."""
+    return default_generator.manual_seed(seed)
 
 
 def _pieces(values: np.ndarray) -> Iterator[np.ndarray]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from printed import assert_prints
 
-from tinygrad_gpt.book.torch_stream import TorchStream
+from tinygrad_gpt.random import TorchStream, default_generator, manual_seed
 
 SEEDS = [0, 1, 123, 789, 2**32 - 1, 2**40 + 3]
 BOOK_MASK = [[2, 2, 0, 2, 2, 0], [0, 0, 0, 2, 0, 2], [2, 2, 2, 2, 0, 2],
@@ -128,3 +128,22 @@ def test_a_restored_stream_draws_the_same_numbers():
     stream.restore(state)
     for again, value in zip((stream.normal(2), stream.keep(0.5, 700), stream.words(9)), first, strict=True):
         assert again.tobytes() == value.tobytes()
+
+
+# -- the default generator
+
+
+def test_the_default_generator_begins_anew_with_a_seed():
+    assert manual_seed(123) is default_generator
+    default_generator.normal(3)  # leaves one for the next call, which the seed forgets
+    manual_seed(123)
+    assert_prints(default_generator.uniform(2), "[0.2961, 0.5166]")
+    assert np.array_equal(manual_seed(5).normal(3), TorchStream(5).normal(3))
+
+
+def test_a_stream_without_a_seed_is_a_new_one_each_time():
+    draws = [TorchStream(None).uniform(8) for _ in range(2)]
+    assert not np.array_equal(*draws)
+    stream = TorchStream(None)
+    state = stream.state()
+    assert np.array_equal(stream.uniform(8), (stream.restore(state), stream.uniform(8))[1])
