@@ -295,6 +295,19 @@ def test_pieces_from_the_start_again(absent):
     assert absent.read_bytes() == NEW
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links")
+def test_a_link_in_the_place_of_a_part_or_a_lock_is_not_followed(tmp_path):
+    other = tmp_path / "other"
+    other.write_text("precious")
+    for name in ("new.part", ".lock"):
+        (tmp_path / name).symlink_to(other)
+    with pytest.raises(TinygradError, match="cannot write"):
+        write_pieces(tmp_path / "new", [b"x"])
+    with pytest.raises(TinygradError, match="cannot write"), run_lock(tmp_path):
+        pytest.fail("the lock was taken")
+    assert other.read_text() == "precious"
+
+
 def test_a_part_that_is_refused_is_removed_but_not_after_an_interrupt(absent):
     def refuse(path):
         assert path.read_bytes() == NEW

@@ -50,6 +50,8 @@ system = SimpleNamespace(
     replace=os.replace, unlink=os.unlink, write=os.write,
 )
 
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # what is cut to a length is a file of this package, not where a link leads
+
 _in_flight: set[Path] = set()  # temporaries this process is writing now, on any thread
 
 
@@ -116,7 +118,7 @@ def write_pieces(path: str | Path, pieces: Iterable[bytes], *, start: int = 0,
     """
     part = part_of(path)
     with _explained(path):
-        with _opened(part, os.O_WRONLY | os.O_CREAT | os.O_APPEND) as file:
+        with _opened(part, os.O_WRONLY | os.O_CREAT | os.O_APPEND | NO_LINK) as file:
             system.ftruncate(file, start)
             for piece in pieces:
                 _write_all(file, piece)
@@ -172,7 +174,7 @@ def run_lock(folder: str | Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         with _explained(path):
             while True:
-                file = stack.enter_context(_opened(path, os.O_RDWR | os.O_CREAT))
+                file = stack.enter_context(_opened(path, os.O_RDWR | os.O_CREAT | NO_LINK))
                 if not system.lock(file):
                     process = os.read(file, 20).decode() or "another"
                     raise UsageError(f"cannot write ({folder}): process {process} is writing there; "

@@ -334,3 +334,13 @@ def test_a_read_only_folder(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(TinygradError, match="permission denied"):
         download("gpt2")
+
+
+@pytest.mark.parametrize("name", NAMES[:1] + NAMES[2:])
+def test_a_file_of_another_model_is_not_replaced(name, tmp_path, mirror):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / name).write_text("precious")
+    with pytest.raises(CheckpointError, match=r"another file is in the way .*; move or delete it"):
+        download("gpt2", source=str(mirror), folder=folder)
+    assert (folder / name).read_text() == "precious"

@@ -55,3 +55,11 @@ def test_a_model_of_characters_is_refused(tmp_path):
     with pytest.raises(UsageError, match="cannot export a model of characters"):
         export(SavedModel(model, characters, (), {}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.h5", "model.safetensors"])
+def test_a_folder_with_a_run_or_a_model_is_refused(name, tmp_path):
+    (tmp_path / name).write_text("precious")
+    with pytest.raises(UsageError, match=r"cannot export \(.*\): a run or a model is already there; choose another"):
+        export(tiny.language_model(), tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "precious")]

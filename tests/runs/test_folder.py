@@ -11,6 +11,7 @@ from tinygrad_gpt.runs.folder import (
     Log,
     States,
     check_given,
+    holds_model,
     holds_run,
     read_run,
     refuse_second_run,
@@ -25,6 +26,15 @@ NOTES = {"config": {"lr": 0.1}, "name": "é"}
 
 def entry(step, samples=()):
     return Progress(step, 9, 1.5, 0.5, 0.1, 10 * step, 1.0, samples=list(samples))
+
+
+@pytest.mark.parametrize(("name", "what"), [("model.h5", "finished run"), ("model.safetensors", "model")])
+def test_no_run_is_started_where_a_model_is(name, what, tmp_path):
+    assert not holds_model(tmp_path)
+    (tmp_path / name).touch()
+    assert holds_model(tmp_path)
+    with pytest.raises(UsageError, match=rf"cannot start \(.*\): a {what} is there; choose another folder"):
+        refuse_second_run(tmp_path)
 
 
 def test_a_run_is_read_back_and_no_second_one_started(tmp_path):

@@ -126,6 +126,7 @@ def download(name: str, *, source: str | None = None, folder: Path | None = None
         if not (folder / file).exists():
             check_source(f"{source.rstrip('/')}/{file}")
     with _made(folder), run_lock(folder):
+        _is_there(folder / "config.json", hashlib.sha256(_config(name)).hexdigest())
         for file, sha256, size in _files(name):
             if not _is_there(folder / file, sha256):
                 fetch(f"{source.rstrip('/')}/{file}", folder / file, sha256, size=size, report=partial(report, file))

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from tinygrad_gpt.cli.paths import refuse_overwriting
 from tinygrad_gpt.errors import UsageError
 
 __all__ = [
@@ -162,11 +163,13 @@ def settings_options(function: Callable) -> Callable:
 
 
 def common_options(function: Callable) -> Callable:
-    """Add the same options to a command and apply them before its body runs."""
+    """Add the same options to a command; before its body runs, check its outputs and apply these options."""
 
     @functools.wraps(function)
     def with_settings(*args: Any, **kwargs: Any) -> Any:
-        with click.get_current_context().ensure_object(Settings).applied():
+        context = click.get_current_context()
+        refuse_overwriting(context.params)
+        with context.ensure_object(Settings).applied():
             return function(*args, **kwargs)
 
     return settings_options(with_settings)

@@ -5,6 +5,7 @@ from pathlib import Path
 from tinygrad_gpt.checkpoints.gpt2_files import write_gpt2
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.models.gpt2 import GPT2
+from tinygrad_gpt.runs.folder import holds_model, holds_run
 from tinygrad_gpt.runs.saved_model import SavedModel
 from tinygrad_gpt.text import Characters
 
@@ -16,7 +17,7 @@ def export(saved: SavedModel, folder: Path) -> list[str]:
 
     Args:
         saved: a language model with a byte-level vocabulary.
-        folder: made where it is absent; files of these names are replaced.
+        folder: made where it is absent; one that holds a run or a model is refused.
 
     Returns:
         The names of the files.
@@ -30,6 +31,8 @@ def export(saved: SavedModel, folder: Path) -> list[str]:
     if isinstance(saved.tokenizer, Characters):
         raise UsageError("cannot export a model of characters: these files hold byte-level vocabularies only; "
                          "train one on byte pairs")
+    if holds_run(folder) or holds_model(folder):
+        raise UsageError(f"cannot export ({folder}): a run or a model is already there; choose another folder")
     saved.tokenizer.save_pretrained(folder)
     write_gpt2(folder, saved.model.config.to_dict(), saved.model.state_dict(), saved.tokenizer.eot_id)
     return ["config.json", "model.safetensors", "vocab.json", "merges.txt"]

@@ -15,11 +15,12 @@ from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.files import append_line, write_atomic
 from tinygrad_gpt.runs.progress import Progress
 
-__all__ = ["Log", "States", "check_given", "holds_run", "read_run", "refuse_second_run", "run_digest", "write_run",
-           "write_samples"]
+__all__ = ["Log", "States", "check_given", "holds_model", "holds_run", "read_run", "refuse_second_run", "run_digest",
+           "write_run", "write_samples"]
 
 RUN_FILE = "config.json"
 STATE_FILES = ("state-a.h5", "state-b.h5")
+MODEL_FILES = ("model.h5", "model.safetensors")
 
 
 def holds_run(folder: str | Path) -> bool:
@@ -28,13 +29,21 @@ def holds_run(folder: str | Path) -> bool:
 
 
 def refuse_second_run(folder: str | Path) -> None:
-    """Refuse to start a run where one is.
+    """Refuse to start a run where one is, or where a model is that it would replace.
 
     Raises:
         UsageError: "cannot start (run): a run is already there; resume it or choose another folder".
     """
     if holds_run(folder):
         raise UsageError(f"cannot start ({folder}): a run is already there; resume it or choose another folder")
+    if holds_model(folder):
+        what = "finished run" if (Path(folder) / "model.h5").exists() else "model"
+        raise UsageError(f"cannot start ({folder}): a {what} is there; choose another folder")
+
+
+def holds_model(folder: str | Path) -> bool:
+    """Whether the folder holds weights under a name that this package writes."""
+    return any((Path(folder) / name).exists() for name in MODEL_FILES)
 
 
 def check_given(folder: str | Path, config: Any, given: Mapping[str, Any]) -> None:

@@ -16,7 +16,6 @@ from tinygrad_gpt.book.splits import divide
 from tinygrad_gpt.data.batches import length_batches
 from tinygrad_gpt.data.classification import LabelledTexts, Split, read_labelled, split_for_test
 from tinygrad_gpt.engine.tensor import Tensor
-from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.figures.classification import Report, judge
 from tinygrad_gpt.figures.pictures import draw_confusion, draw_curves
 from tinygrad_gpt.files import run_lock, write_atomic
@@ -29,7 +28,7 @@ from tinygrad_gpt.recipes.classification.classify import predict
 from tinygrad_gpt.recipes.classification.config import TRAINED, FinetuneConfig
 from tinygrad_gpt.recipes.classification.inputs import Texts, inputs_of, memory_kept
 from tinygrad_gpt.recipes.classification.starting_model import base_has_seen_test, load_base, with_head
-from tinygrad_gpt.runs.folder import Log
+from tinygrad_gpt.runs.folder import Log, refuse_second_run
 from tinygrad_gpt.runs.progress import Preparation, Progress
 from tinygrad_gpt.runs.run import Task, loss_scale_of, steps
 from tinygrad_gpt.runs.saved_model import SavedModel, model_file, origin, save_model
@@ -80,8 +79,7 @@ def finetune_classifier(config: FinetuneConfig, out: str | Path,
         DataError, UsageError, CheckpointError, NonFiniteError, ResourceError: one line that says what to do.
     """
     out = Path(out)
-    if (out / "model.h5").exists():
-        raise UsageError(f"cannot start ({out}): a finished run is there; choose another folder")
+    refuse_second_run(out)
     data, split = _read(config)
     base, tokenizer = load_base(config, [data.texts[i] for i in split.train])
     model, tokens, truncated = with_head(base, tokenizer, data.texts, split.train, len(data.classes), config)
