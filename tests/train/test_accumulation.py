@@ -38,7 +38,7 @@ def instructions(folder, batch_size, loss_on):
     saved = tiny.language_model(n_ctx=128)
     config = InstructConfig(data=entries_file(folder / "data.json"), style="phi3", batch_size=batch_size,
                             accumulate=N // batch_size, loss_on=loss_on)
-    return TuningTask(config, saved.model, InstructTask(config, saved.model, saved.tokenizer))
+    return TuningTask(config, saved.model, InstructTask(config, saved.model, saved.tokenizer), {})
 
 
 def preferences(folder, batch_size):
@@ -47,7 +47,7 @@ def preferences(folder, batch_size):
                               batch_size=batch_size, accumulate=N // batch_size)
     objective = PreferenceTask(config, saved.model, saved.tokenizer)
     objective.train.before = objective.train.before + np.array([0.5, -0.25])  # so that the loss has a slope
-    return TuningTask(config, saved.model, objective)
+    return TuningTask(config, saved.model, objective, {})
 
 
 def classification(folder, batch_size, **change):

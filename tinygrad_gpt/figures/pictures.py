@@ -1,20 +1,42 @@
 """PNG pictures of a run. Matplotlib is imported only when one is drawn."""
 
+import functools
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import ParamSpec
 
+from tinygrad_gpt.errors import TinygradError
 from tinygrad_gpt.files import write_atomic
 
 __all__ = ["Curve", "Point", "draw_confusion", "draw_curves", "draw_intervals"]
 
 MANY_POINTS = 300
 
+P = ParamSpec("P")
 Curve = tuple[Sequence[float], Sequence[float]]  # x values, y values
 Point = tuple[float, float, float]  # a value, and the ends of its interval
 
 
+def _explained(draw: Callable[P, None]) -> Callable[P, None]:
+    """Let a function whose first argument is the path of a picture fail in one line, whatever Matplotlib raises."""
+
+    @functools.wraps(draw)
+    def explained(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            draw(*args, **kwargs)
+        except (TinygradError, MemoryError):
+            raise
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            raise TinygradError(f"cannot draw ({args[0]}): {why if len(why) < 100 else f'{why[:99]}…'}; what was "
+                                "computed is saved; reinstall matplotlib") from error
+
+    return explained
+
+
+@_explained
 def draw_curves(path: str | Path, panels: dict[str, dict[str, Curve]], x: str,
                 top: tuple[str, float] | None = None) -> None:
     """Draw one panel per entry: title -> name of the curve -> its values; ``x`` labels the shared axis.
@@ -51,6 +73,7 @@ def _moving_average(values: Sequence[float], width: int) -> list[float]:
     return [(sums[i] - sums[max(0, i - width)]) / min(i, width) for i in range(1, len(sums))]
 
 
+@_explained
 def draw_confusion(path: str | Path, confusion: Sequence[Sequence[int]], names: Sequence[str]) -> None:
     """A confusion matrix with a row per true class; counts are written in up to 20 classes."""
     figure, (axis,) = _figure(1, width=max(4.5, 0.28 * len(names)))
@@ -66,6 +89,7 @@ def draw_confusion(path: str | Path, confusion: Sequence[Sequence[int]], names: 
     _write(figure, path)
 
 
+@_explained
 def draw_intervals(path: str | Path, names: Sequence[str],
                    series: dict[str, Sequence[Point | None]], x: str) -> None:
     """A point with its interval for each name, from top to bottom, in one colour for each series.

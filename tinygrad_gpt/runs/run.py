@@ -5,15 +5,17 @@ Every step is a function of (seed, step) and of the state before it, so a run th
 is bit for bit the uninterrupted one.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinygrad_gpt.engine.tensor import Tensor
-from tinygrad_gpt.errors import CheckpointError
+from tinygrad_gpt.errors import CheckpointError, TinygradError
 from tinygrad_gpt.models.gpt2 import seed_dropout
 from tinygrad_gpt.optim import AdamW
 from tinygrad_gpt.runs.folder import Log, States, run_digest, write_run
@@ -69,7 +71,10 @@ class Task:
         """Called after every step, when it is in the log."""
 
     def write(self, folder: Path, log: Sequence[Progress]) -> None:
-        """Write what the folder holds about the steps so far, before the state that vouches for it."""
+        """Write the models that the folder holds, before the state that vouches for them."""
+
+    def show(self, folder: Path, log: Sequence[Progress]) -> None:
+        """Write pictures and samples, behind the state: what fails here loses nothing."""
 
     def state(self) -> dict[str, np.ndarray]:
         """What the next step depends on besides optimiser and loss scale, by name."""
@@ -91,7 +96,7 @@ def loss_scale_of(task: Task) -> LossScale | None:
 
 
 def steps(task: Task, optimizer: AdamW, loss_scale: LossScale | None) -> Iterator[Progress]:
-    """Do the steps that are left, and yield after each."""
+    """Do the steps that are left, and yield after each, before the model is judged."""
     started = time.monotonic()
     while not task.finished(optimizer.steps):
         step = optimizer.steps
@@ -99,9 +104,8 @@ def steps(task: Task, optimizer: AdamW, loss_scale: LossScale | None) -> Iterato
         seed_dropout(task.model.train(), task.config.seed, step)
         optimizer.lr = task.rate(step)
         loss, norm = train_step(losses, optimizer, task.config.max_norm, f"step {step + 1}", task.model, loss_scale)
-        done, scores = optimizer.steps, task.scores(optimizer.steps)
-        yield Progress(done, task.total, loss, norm, optimizer.lr, task.tokens(done), time.monotonic() - started,
-                       scores, task.samples(done))
+        done = optimizer.steps
+        yield Progress(done, task.total, loss, norm, optimizer.lr, task.tokens(done), time.monotonic() - started)
 
 
 class Run:
@@ -142,28 +146,50 @@ class Run:
             self.loss_scale.load_state_dict(part_of(tensors, "loss_scale."))
 
     def checkpoint(self, log: Sequence[Progress]) -> None:
-        """Write what the folder holds about the steps so far, the state last."""
+        """Write the models and then the state after the steps so far."""
         self.task.write(self.folder, log)
         self.save_state()
 
     def train(self, report: Callable[[Progress], None]) -> list[Progress]:
         """Do the steps that are left; returns the log of all steps.
 
+        A picture that cannot be drawn does not stop a run: the caller draws it once more when the model is saved.
+
         Args:
             report: called after each step. If it raises, the state is saved first.
         """
         log = Log(self.folder / "log.jsonl", self.optimizer.steps)
         for progress in steps(self.task, self.optimizer, self.loss_scale):
-            log.append(progress)
+            progress = self._judged(progress, log)
             self.task.logged(self.folder, log.entries)
-            if progress.step % self.task.config.save_every == 0 or self.task.finished(progress.step):
+            due, finished = progress.step % self.task.config.save_every == 0, self.task.finished(progress.step)
+            if due or finished:
                 self.checkpoint(log.entries)
+            if (due or progress.samples) and not finished:
+                with contextlib.suppress(TinygradError):
+                    self.task.show(self.folder, log.entries)
             try:
                 report(progress)
             except BaseException:  # Ctrl-C among them
                 self.checkpoint(log.entries)
+                with contextlib.suppress(TinygradError):
+                    self.task.show(self.folder, log.entries)
                 raise
         return log.entries
+
+    def _judged(self, progress: Progress, log: Log) -> Progress:
+        """A step with scores and samples, put into the log; if they fail, the step is saved without them."""
+        try:
+            started = time.monotonic()
+            scores = self.task.scores(progress.step)
+            progress = replace(progress, scores=scores, seconds=progress.seconds + time.monotonic() - started)
+            progress = replace(progress, samples=self.task.samples(progress.step))
+        except Exception:  # not Ctrl-C, which waits for nothing
+            log.append(progress)
+            self.checkpoint(log.entries)
+            raise
+        log.append(progress)
+        return progress
 
 
 def begin(folder: Path, notes: dict[str, Any], task: Task) -> Run:

@@ -127,7 +127,7 @@ else:
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_a_killed_run_goes_on_as_if_it_had_not_been(run, tmp_path):
     config, whole, _ = run
-    for renames in ("5", "4"):  # in the state after step 2, and, resumed at step 0, in the samples after step 4
+    for renames in ("4", "6"):  # in the state after step 2, and, resumed at step 0, in the samples after step 4
         done = subprocess.run([sys.executable, "-c", KILLED, json.dumps(asdict(config)), tmp_path / "run", renames],
                               cwd=REPOSITORY, capture_output=True, timeout=120)
         assert done.returncode == -signal.SIGKILL, done.stderr

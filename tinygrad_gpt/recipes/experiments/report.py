@@ -46,13 +46,13 @@ def write_report(out: str | Path, config: ExperimentsConfig, results: Sequence[R
         ResourceError, TinygradError: as `write_atomic`.
     """
     out = Path(out)
-    _draw(out, results)
     pieces = [*_introduction(config, results), result_table(results, config.base),
               "Accuracies in per cent, with a 95 % interval of the test accuracy: " + _intervals(config) +
               " One text of the book's test part is 0.33 points.",
               Picture(out / "accuracy.png", "Accuracy on the test texts, with 95 % intervals."),
               Picture(out / "minutes.png", "Minutes of training."), *_remarks(results), *_failures(results)]
     write_atomic(out / "report.md", to_markdown(pieces).encode())
+    _draw(out, results)
     write_atomic(out / "report.html", to_html(pieces).encode())
 
 

@@ -19,7 +19,7 @@ from tinygrad_gpt.backend.precision import precision
 from tinygrad_gpt.data.batches import length_batches
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import CheckpointError
-from tinygrad_gpt.figures.pictures import draw_curves
+from tinygrad_gpt.figures.pictures import Curve, draw_curves
 from tinygrad_gpt.files import run_lock, sha256_of
 from tinygrad_gpt.models.gpt2 import GPT2
 from tinygrad_gpt.models.lora import apply_lora, merge_lora, uniform_by_inputs
@@ -61,7 +61,7 @@ class Objective(Protocol):
         ...
 
     def scores(self) -> dict[str, float]:
-        """How good the model is now, by the names of figures, among them "validation_loss"."""
+        """How good the model is now, by the names of figures, among them "training_loss" and "validation_loss"."""
         ...
 
     def samples(self) -> list[str]:
@@ -106,10 +106,9 @@ def start(make: MakeObjective, config: TuningConfig, out: str | Path, *, report:
         refuse_second_run(out)  # which may have begun while the data were read
         notes = {"version": __version__, "recipe": objective.recipe, "config": asdict(config),
                  "sha256": _digests(config), "before": before}
-        task = TuningTask(config, model, objective)
-        run = begin(out, notes, task)
+        run = begin(out, notes, TuningTask(config, model, objective, before))
         ready()
-        return _finish(task, out, notes, base.tokenizer, run.train(report))
+        return _finish(run, notes, base.tokenizer, report)
 
 
 def resume(make: MakeObjective, kind: type[TuningConfig], out: str | Path, given: Mapping[str, Any] | None = None, *,
@@ -134,19 +133,19 @@ def resume(make: MakeObjective, kind: type[TuningConfig], out: str | Path, given
                               "that one, or start a new run in another folder") from error
     check_given(out, config, {name: _absolute(value) if name in ("data", "base") else value
                               for name, value in (given or {}).items()})
-    if (out / "model.h5").exists():
+    if (out / "model.h5").exists() and (out / "curves.png").is_file():
         return load_model(out / "model.h5")
     if (found := _digests(config)) != notes["sha256"]:
         changed = [name for name in notes["sha256"] if found.get(name) != notes["sha256"][name]]
         raise CheckpointError(f"cannot resume ({out}): {' and '.join(changed)} changed since it was started; put the "
                               "file back, or start a new run in another folder")
     base = load_model(config.base)
-    task = TuningTask(config, *_prepare(make, config, base))
+    task = TuningTask(config, *_prepare(make, config, base), notes["before"])
     with run_lock(out), precision(config.precision):
         run = Run(out, notes, task)
         run.restore()
         ready()
-        return _finish(task, out, notes, base.tokenizer, run.train(report))
+        return _finish(run, notes, base.tokenizer, report)
 
 
 def _absolute(path: str) -> str:
@@ -179,10 +178,11 @@ class TuningTask(Task):
 
     Args:
         config, model, objective: settings, the model before the first step, and what it is tuned for.
+        before: its scores.
     """
 
-    def __init__(self, config: TuningConfig, model: GPT2, objective: Objective):
-        self.config, self.model, self.objective = config, model, objective
+    def __init__(self, config: TuningConfig, model: GPT2, objective: Objective, before: dict[str, float]):
+        self.config, self.model, self.objective, self.before = config, model, objective, before
         self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._epoch: tuple[int, list[list[np.ndarray]]] = -1, []  # the one at hand, and its batches
         self.steps_per_epoch = len(self._batches(0))
@@ -214,10 +214,18 @@ class TuningTask(Task):
     def samples(self, done: int) -> list[str]:
         return self.objective.samples() if self._evaluated(done) else []
 
-    def logged(self, folder: Path, log: Sequence[Progress]) -> None:
-        """Write samples.txt when there are new ones."""
-        if log[-1].samples:
+    def show(self, folder: Path, log: Sequence[Progress]) -> None:
+        """Write samples.txt, if there are any, and curves.png."""
+        if any(entry.samples for entry in log):
             write_samples(folder, log)
+        judged = [entry for entry in log if entry.scores]
+        curves: dict[str, Curve] = {name: (
+            [0, *(entry.step for entry in judged)],
+            [self.before[f"{name}_loss"], *(entry.scores[f"{name}_loss"] for entry in judged)],
+        ) for name in ("training", "validation")}
+        curves["batches of a step"] = [entry.step for entry in log], [entry.loss for entry in log]
+        draw_curves(folder / "curves.png", {"loss": curves}, x="step",
+                    top=("entries read", len(self.objective.lengths) / self.steps_per_epoch))
 
     def state(self) -> dict[str, np.ndarray]:
         return {f"model.{name}": parameter.numpy() for name, parameter in self.trained.items()}
@@ -241,21 +249,18 @@ class TuningTask(Task):
         return self._epoch[1]
 
 
-def _finish(task: TuningTask, folder: Path, notes: dict[str, Any], tokenizer: Tokenizer,
-            log: list[Progress]) -> SavedModel:
-    """Write the model and all about it."""
-    config = task.config
-    draw_curves(folder / "curves.png", {"loss": {
-        "training": ([p.step for p in log], [p.loss for p in log]),
-        "validation": ([0, *(p.step for p in log if p.scores)],
-                       [notes["before"]["validation_loss"],
-                        *(p.scores["validation_loss"] for p in log if p.scores)])}}, x="step")
+def _finish(run: Run, notes: dict[str, Any], tokenizer: Tokenizer, report: Callable[[Progress], None]) -> SavedModel:
+    """Do the steps that are left, and write the model; only then is anything drawn."""
+    task, log = run.task, run.train(report)
+    assert isinstance(task, TuningTask)
+    config, model = task.config, task.model
     trained = sum(p.size for p in task.trained.values())
     if config.train == "lora":
-        merge_lora(task.model)
+        merge_lora(model)
     provenance = origin(task.objective.recipe, config, [config.data, str(model_file(config.base))]) | {
         "version": notes["version"], "counts": task.objective.counts, "before": notes["before"],
         "after": log[-1].scores, "trained": trained}
-    saved = SavedModel(task.model.eval(), tokenizer, (), provenance)
-    save_model(folder / "model.h5", saved, np.float16 if config.float16 else np.float32)
-    return load_model(folder / "model.h5")
+    saved = SavedModel(model.eval(), tokenizer, (), provenance)
+    save_model(run.folder / "model.h5", saved, np.float16 if config.float16 else np.float32)
+    task.show(run.folder, log)
+    return load_model(run.folder / "model.h5")

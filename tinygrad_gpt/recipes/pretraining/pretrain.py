@@ -54,7 +54,7 @@ def pretrain(config: PretrainConfig, out: str | Path, *, report: Callable[[Progr
         notes = describe(config, model, saved, _base_digest(config))
         run = begin(out, notes, PretrainTask(notes, config, load_corpus(out, saved), model))
         prepare(Preparation("training"))
-        run.train(report)
+        run.task.show(out, run.train(report))
     return load_model(out / "model.h5")
 
 
@@ -82,7 +82,7 @@ def resume(out: str | Path, given: Mapping[str, Any] | None = None, *,
         run = Run(out, notes, PretrainTask(notes, config, load_corpus(out, notes["corpus"]), model))
         run.restore()
         prepare(Preparation("training"))
-        run.train(report)
+        run.task.show(out, run.train(report))
     return load_model(out / "model.h5")
 
 

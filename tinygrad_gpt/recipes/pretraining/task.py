@@ -146,6 +146,8 @@ class PretrainTask(Task):
     def write(self, folder: Path, log: Sequence[Progress]) -> None:
         if not self.config.patience:
             self._save_model(folder, log[-1])
+
+    def show(self, folder: Path, log: Sequence[Progress]) -> None:
         self._draw_curves(folder, log)
         if self.config.sample:
             write_samples(folder, log)
