@@ -6,7 +6,7 @@ import tiny
 from run_folders import assert_same_run
 
 from tinygrad_gpt.checkpoints import native
-from tinygrad_gpt.errors import CheckpointError
+from tinygrad_gpt.errors import CheckpointError, DataError, TinygradError
 from tinygrad_gpt.optim import AdamW
 from tinygrad_gpt.runs import run as runs
 from tinygrad_gpt.runs.run import Run, Task, begin, loss_scale_of, part_of, steps
@@ -122,3 +122,43 @@ def test_the_loss_is_scaled_in_float16_alone():
     assert loss_scale_of(task) is None
     task.config = type("Half", (Settings,), {"precision": "float16"})
     assert loss_scale_of(task) is not None
+
+
+def test_a_picture_that_cannot_be_drawn_stops_no_run_and_costs_no_state(tmp_path, monkeypatch):
+    task, shown = ByHeart(), []
+
+    def show(folder, log):
+        assert (folder / "state-b.h5").exists()  # the state of these steps is there already
+        shown.append(log[-1].step)
+        raise TinygradError("cannot draw (curves.png): no; reinstall matplotlib")
+
+    monkeypatch.setattr(task, "show", show)
+    log = begin(tmp_path, {"name": "run"}, task).train(quiet)
+    assert [entry.step for entry in log] == [1, 2, 3, 4, 5]
+    assert shown == [2, 4]  # the last is shown by the recipe, when the model is there
+
+
+@pytest.mark.parametrize("what", ["scores", "samples"])
+def test_a_step_whose_evaluation_fails_is_saved_and_the_run_goes_on_behind_it(what, tmp_path, monkeypatch):
+    task = ByHeart()
+
+    def fail(done):
+        if done == 3:
+            raise DataError("cannot evaluate (data): no; try")
+        return {} if what == "scores" else []
+
+    monkeypatch.setattr(task, what, fail)
+    with pytest.raises(DataError, match="cannot evaluate"):
+        begin(tmp_path, {"name": "run"}, task).train(quiet)
+    assert (tmp_path / "written.txt").read_text() == "3"
+    resumed = Run(tmp_path, {"name": "run"}, ByHeart())
+    resumed.restore()
+    assert resumed.optimizer.steps == 3
+    assert [entry.step for entry in resumed.train(quiet)] == [1, 2, 3, 4, 5]
+
+
+def test_a_run_that_saves_no_states_leaves_none(tmp_path):
+    task = ByHeart()
+    task.config = type("Unsaved", (Settings,), {"save_every": 0})
+    assert len(begin(tmp_path, {"name": "run"}, task).train(quiet)) == 5
+    assert {path.name for path in tmp_path.iterdir()} == {"log.jsonl", "written.txt"}

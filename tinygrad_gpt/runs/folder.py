@@ -3,10 +3,11 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from os.path import abspath
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,10 +16,11 @@ from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.files import append_line, write_atomic
 from tinygrad_gpt.runs.progress import Progress
 
-__all__ = ["Log", "States", "check_given", "holds_model", "holds_run", "read_run", "refuse_second_run", "run_digest",
-           "write_run", "write_samples"]
+__all__ = ["Log", "States", "absolute", "check_given", "holds_model", "holds_run", "read_run", "refuse_changed_files",
+           "refuse_second_run", "run_digest", "settings_of", "write_run", "write_samples"]
 
 RUN_FILE = "config.json"
+Config = TypeVar("Config")
 STATE_FILES = ("state-a.h5", "state-b.h5")
 MODEL_FILES = ("model.h5", "model.safetensors")
 
@@ -44,6 +46,38 @@ def refuse_second_run(folder: str | Path) -> None:
 def holds_model(folder: str | Path) -> bool:
     """Whether the folder holds weights under a name that this package writes."""
     return any((Path(folder) / name).exists() for name in MODEL_FILES)
+
+
+def refuse_changed_files(folder: str | Path, found: Mapping[str, str], noted: Mapping[str, str]) -> None:
+    """Refuse to resume a run whose files are not those it was started with.
+
+    Args:
+        found, noted: sha256 of each file by name, now and then.
+
+    Raises:
+        CheckpointError: "cannot resume (run): sms.tsv changed since it was started; put the file back, …".
+    """
+    if changed := [name for name in noted if found.get(name) != noted[name]]:
+        raise CheckpointError(f"cannot resume ({folder}): {' and '.join(changed)} changed since it was started; put "
+                              "the file back, or start a new run in another folder")
+
+
+def settings_of(kind: Callable[..., Config], notes: Mapping[str, Any], folder: str | Path) -> Config:
+    """The settings that a run was started with.
+
+    Raises:
+        CheckpointError: "cannot resume (run): its settings are of another command or version (…); …".
+    """
+    try:
+        return kind(**notes["config"])
+    except (TypeError, KeyError) as error:
+        raise CheckpointError(f"cannot resume ({folder}): its settings are of another command or version ({error}); "
+                              "use that one, or start a new run in another folder") from error
+
+
+def absolute(path: str) -> str:
+    """A path that holds from any folder; what is no path, such as the name of a model, stays."""
+    return abspath(path) if Path(path).exists() else path
 
 
 def check_given(folder: str | Path, config: Any, given: Mapping[str, Any]) -> None:

@@ -29,8 +29,8 @@ class Task:
     """What a run trains, and for what. It is made from settings, data and a model before anything is trained.
 
     Attributes:
-        config: its settings; the loop reads ``seed``, ``max_norm`` and ``precision``, and ``save_every`` of a run that
-            can be resumed.
+        config: its settings; the loop reads ``seed``, ``max_norm``, ``precision`` and ``save_every``, steps between
+            states; 0: none, and a run that was stopped cannot be resumed.
         model: what is trained.
         total: optimiser steps of the whole run.
     """
@@ -95,8 +95,13 @@ def loss_scale_of(task: Task) -> LossScale | None:
     return LossScale() if task.config.precision == "float16" else None
 
 
-def steps(task: Task, optimizer: AdamW, loss_scale: LossScale | None) -> Iterator[Progress]:
-    """Do the steps that are left, and yield after each, before the model is judged."""
+def steps(task: Task, optimizer: AdamW, loss_scale: LossScale | None,
+          unjudged: Callable[[Progress], None] = lambda progress: None) -> Iterator[Progress]:
+    """Do the steps that are left, and yield after each.
+
+    Args:
+        unjudged: called with a step whose scores or samples fail, before their error is raised.
+    """
     started = time.monotonic()
     while not task.finished(optimizer.steps):
         step = optimizer.steps
@@ -105,7 +110,15 @@ def steps(task: Task, optimizer: AdamW, loss_scale: LossScale | None) -> Iterato
         optimizer.lr = task.rate(step)
         loss, norm = train_step(losses, optimizer, task.config.max_norm, f"step {step + 1}", task.model, loss_scale)
         done = optimizer.steps
-        yield Progress(done, task.total, loss, norm, optimizer.lr, task.tokens(done), time.monotonic() - started)
+        progress = Progress(done, task.total, loss, norm, optimizer.lr, task.tokens(done), time.monotonic() - started)
+        try:
+            scores = task.scores(done)
+            progress = replace(progress, scores=scores, seconds=time.monotonic() - started)
+            progress = replace(progress, samples=task.samples(done))
+        except Exception:  # not Ctrl-C, which waits for nothing
+            unjudged(progress)
+            raise
+        yield progress
 
 
 class Run:
@@ -123,7 +136,9 @@ class Run:
         self._states = States(folder, run_digest(notes))
 
     def save_state(self) -> None:
-        """Write all that the next step depends on."""
+        """Write all that the next step depends on, if the run is to be resumable."""
+        if not self.task.config.save_every:
+            return
         tensors = {**self.task.state()}
         tensors |= {f"optimizer.{name}": array for name, array in self.optimizer.state_dict().items()}
         if self.loss_scale:
@@ -150,6 +165,10 @@ class Run:
         self.task.write(self.folder, log)
         self.save_state()
 
+    def _is_due(self, step: int) -> bool:
+        every = self.task.config.save_every
+        return every > 0 and step % every == 0
+
     def train(self, report: Callable[[Progress], None]) -> list[Progress]:
         """Do the steps that are left; returns the log of all steps.
 
@@ -159,10 +178,15 @@ class Run:
             report: called after each step. If it raises, the state is saved first.
         """
         log = Log(self.folder / "log.jsonl", self.optimizer.steps)
-        for progress in steps(self.task, self.optimizer, self.loss_scale):
-            progress = self._judged(progress, log)
+
+        def unjudged(progress: Progress) -> None:
+            log.append(progress)
+            self.checkpoint(log.entries)
+
+        for progress in steps(self.task, self.optimizer, self.loss_scale, unjudged):
+            log.append(progress)
             self.task.logged(self.folder, log.entries)
-            due, finished = progress.step % self.task.config.save_every == 0, self.task.finished(progress.step)
+            due, finished = self._is_due(progress.step), self.task.finished(progress.step)
             if due or finished:
                 self.checkpoint(log.entries)
             if (due or progress.samples) and not finished:
@@ -177,24 +201,11 @@ class Run:
                 raise
         return log.entries
 
-    def _judged(self, progress: Progress, log: Log) -> Progress:
-        """A step with scores and samples, put into the log; if they fail, the step is saved without them."""
-        try:
-            started = time.monotonic()
-            scores = self.task.scores(progress.step)
-            progress = replace(progress, scores=scores, seconds=progress.seconds + time.monotonic() - started)
-            progress = replace(progress, samples=self.task.samples(progress.step))
-        except Exception:  # not Ctrl-C, which waits for nothing
-            log.append(progress)
-            self.checkpoint(log.entries)
-            raise
-        log.append(progress)
-        return progress
-
 
 def begin(folder: Path, notes: dict[str, Any], task: Task) -> Run:
-    """A new run in a folder, which can be resumed from now on."""
+    """A new run in a folder, which can be resumed from now on if it saves states."""
     run = Run(folder, notes, task)
-    run.save_state()
-    write_run(folder, notes)  # the last: what is there now can be resumed
+    if task.config.save_every:
+        run.save_state()
+        write_run(folder, notes)  # the last: what is there now can be resumed
     return run

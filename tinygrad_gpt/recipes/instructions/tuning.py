@@ -8,7 +8,6 @@ that resuming needs the base and the data as they were.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from os.path import abspath
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +17,6 @@ from tinygrad_gpt import __version__
 from tinygrad_gpt.backend.precision import precision
 from tinygrad_gpt.data.batches import length_batches
 from tinygrad_gpt.engine.tensor import Tensor
-from tinygrad_gpt.errors import CheckpointError
 from tinygrad_gpt.figures.pictures import Curve, draw_curves
 from tinygrad_gpt.files import run_lock, sha256_of
 from tinygrad_gpt.models.gpt2 import GPT2
@@ -26,7 +24,15 @@ from tinygrad_gpt.models.lora import apply_lora, merge_lora, uniform_by_inputs
 from tinygrad_gpt.optim import AdamW, warmup_cosine
 from tinygrad_gpt.recipes.instructions.config import TuningConfig
 from tinygrad_gpt.recipes.instructions.respond import settled_style
-from tinygrad_gpt.runs.folder import check_given, read_run, refuse_second_run, write_samples
+from tinygrad_gpt.runs.folder import (
+    absolute,
+    check_given,
+    read_run,
+    refuse_changed_files,
+    refuse_second_run,
+    settings_of,
+    write_samples,
+)
 from tinygrad_gpt.runs.progress import Progress
 from tinygrad_gpt.runs.run import Run, Task, begin, part_of
 from tinygrad_gpt.runs.saved_model import SavedModel, load_model, model_file, origin, save_model
@@ -100,7 +106,7 @@ def start(make: MakeObjective, config: TuningConfig, out: str | Path, *, report:
     model, objective = _prepare(make, config, base)
     with precision(config.precision):
         before = objective.scores()
-    config = replace(config, data=_absolute(config.data), base=_absolute(config.base))
+    config = replace(config, data=absolute(config.data), base=absolute(config.base))
     out.mkdir(parents=True, exist_ok=True)
     with run_lock(out), precision(config.precision):
         refuse_second_run(out)  # which may have begun while the data were read
@@ -126,19 +132,12 @@ def resume(make: MakeObjective, kind: type[TuningConfig], out: str | Path, given
     """
     out = Path(out)
     notes = read_run(out)
-    try:
-        config = kind(**notes["config"])
-    except (TypeError, KeyError) as error:
-        raise CheckpointError(f"cannot resume ({out}): its settings are of another command or version ({error}); use "
-                              "that one, or start a new run in another folder") from error
-    check_given(out, config, {name: _absolute(value) if name in ("data", "base") else value
+    config = settings_of(kind, notes, out)
+    check_given(out, config, {name: absolute(value) if name in ("data", "base") else value
                               for name, value in (given or {}).items()})
     if (out / "model.h5").exists() and (out / "curves.png").is_file():
         return load_model(out / "model.h5")
-    if (found := _digests(config)) != notes["sha256"]:
-        changed = [name for name in notes["sha256"] if found.get(name) != notes["sha256"][name]]
-        raise CheckpointError(f"cannot resume ({out}): {' and '.join(changed)} changed since it was started; put the "
-                              "file back, or start a new run in another folder")
+    refuse_changed_files(out, _digests(config), notes["sha256"])
     base = load_model(config.base)
     task = TuningTask(config, *_prepare(make, config, base), notes["before"])
     with run_lock(out), precision(config.precision):
@@ -146,11 +145,6 @@ def resume(make: MakeObjective, kind: type[TuningConfig], out: str | Path, given
         run.restore()
         ready()
         return _finish(run, notes, base.tokenizer, report)
-
-
-def _absolute(path: str) -> str:
-    """A path that holds from any folder; what is no path, such as the name of a model, stays."""
-    return abspath(path) if Path(path).exists() else path
 
 
 def _digests(config: TuningConfig) -> dict[str, str]:
