@@ -17,6 +17,7 @@ TESTED_ELSEWHERE = {
     "engine/registry.py": "engine/test_tape.py",
     "ops/": "ops/test_sweep.py",
     "recipes/classification/config.py": "recipes/classification/test_finetune.py",
+    "recipes/classification/task.py": "recipes/classification/test_finetune.py",
     "recipes/instructions/config.py": "recipes/instructions/test_instruct.py",
     "recipes/instructions/evaluate.py": "recipes/instructions/test_judge.py",
     "recipes/instructions/respond.py": "recipes/instructions/test_instruct.py",

@@ -10,8 +10,8 @@ import tiny
 from tinygrad_gpt.data.classification import Split
 from tinygrad_gpt.optim import AdamW
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
-from tinygrad_gpt.recipes.classification.finetune import ClassificationTask
 from tinygrad_gpt.recipes.classification.inputs import Texts
+from tinygrad_gpt.recipes.classification.task import ClassificationTask
 from tinygrad_gpt.recipes.instructions.instruct import InstructConfig, InstructTask
 from tinygrad_gpt.recipes.instructions.preferences import PreferenceConfig, PreferenceTask
 from tinygrad_gpt.recipes.instructions.tuning import TuningTask
@@ -118,4 +118,4 @@ def test_a_text_alone_in_a_step_has_the_weight_of_its_class():
 def test_relative_counts_average_to_one_and_equal_ones_are_exact():
     assert relative_counts([7, 7, 7]) == [1.0, 1.0, 1.0]
     assert relative_counts([1, 3]) == [0.5, 1.5]
-    assert relative_counts([0, 0]) == [1.0, 1.0]
+    assert relative_counts([0, 0]) == [0.0, 0.0]

@@ -18,7 +18,8 @@ SHARED: dict[str, Any] = dict(  # settings of all rows, unless they say otherwis
     split="book-experiments", init="book", train="last-block", read="last", no_start=True, context="longest",
     padding="fixed", epochs=5, batch_size=8, order="book", lr=5e-5, schedule="constant", weight_decay=0.1, decay="all",
     max_norm=1e6,  # that is never: the book does not clip
-    dropout=0.0, lm_weight=0.0, seed=123)
+    dropout=0.0, lm_weight=0.0, seed=123,
+    save_every=0)  # a run leaves its figures alone
 SIZES: dict[str, Any] = {"n_ctx": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12}  # of the 124M model
 LORA = {"train": "lora", "rank": 16, "targets": ",".join((*BLOCK_LAYERS, "score"))}
 

@@ -79,7 +79,7 @@ def relative_counts(counts: Sequence[float]) -> list[float]:
         counts: how much each loss is a mean over, 0 or above.
     """
     mean = sum(counts) / len(counts)
-    return [count / mean if mean else 1.0 for count in counts]
+    return [count / mean if mean else 0.0 for count in counts]
 
 
 def _gradients(losses, optimizer, factor):

@@ -29,11 +29,11 @@ def args(models, tmp_path):
 
 def test_every_field_of_the_config_is_an_option_with_its_default():
     common = {field.name for field in dataclasses.fields(Settings)}
-    options = {param.name: param for param in command.params if param.name not in common | {"out"}}
+    options = {param.name: param for param in command.params if param.name not in common | {"out", "resume"}}
     fields = {field.name: field for field in dataclasses.fields(FinetuneConfig)}
     assert set(options) == set(fields)
     for name, field in fields.items():
-        if field.default is not dataclasses.MISSING:
+        if name != "data":
             assert options[name].to_info_dict()["default"] == field.default, name
     for name, choices in CHOICES.items():
         assert tuple(options[name].type.choices) == choices, name
@@ -59,7 +59,7 @@ def test_a_run_says_what_it_did_and_how_to_use_it(args, tmp_path, capsys):
     assert all(part in epochs[0] for part in ("loss ", "validation accuracy ", " tokens/s", " s left"))
     assert main(["classify", "--model", str(run), "ski"]) == 0
     assert main(args) == 2
-    assert "a finished run is there" in capsys.readouterr().err
+    assert "a run is already there; resume it or choose another folder" in capsys.readouterr().err
 
 
 def test_options_reach_the_run(args, tmp_path, capsys):
@@ -81,17 +81,40 @@ def test_what_flatters_the_model_is_a_note(args, tmp_path, capsys):
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_run_leaves_nothing_but_its_log(number, code, args, tmp_path):
-    process = subprocess.Popen([sys.executable, "cli.py", *args, "--epochs", "9999"], cwd=REPOSITORY,
+def test_a_stopped_run_saves_and_its_last_line_says_how_to_go_on(number, code, args, tmp_path):
+    args = [*args, "--epochs", "40"]
+    process = subprocess.Popen([sys.executable, "cli.py", *args], cwd=REPOSITORY,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    wait_for(tmp_path / "run" / "log.jsonl", process)
+    run = tmp_path / "run"
+    wait_for(run / "log.jsonl", process)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (code, b"")
-    assert err.splitlines()[-1].startswith(b"error: ")
+    last = err.decode().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert last.endswith(f"go on with: python cli.py finetune classifier --resume --out {run}")
     assert b"Traceback" not in err
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"log.jsonl"}
-    assert main([*args, "--epochs", "1"]) == 0
+    assert not (run / "model.h5").exists()
+    assert main(["finetune", "classifier", "--resume", "--out", str(run)]) == 0
+    assert len((run / "log.jsonl").read_text().splitlines()) == 40 * 3
+
+
+def test_resuming_and_refusing(args, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main([*args, "--resume"]) == 2
+    assert "no run was started there" in capsys.readouterr().err
+    assert main(args) == 0
+    written = capsys.readouterr().out
+    before = (run / "model.h5").read_bytes()
+    assert main(["finetune", "classifier", "--resume", "--out", str(run)]) == 0
+    assert capsys.readouterr().out == written
+    assert (run / "model.h5").read_bytes() == before
+    for option, value, why in (("--lr", "0.5", "lr is 0.5, but the run has 0.01"),
+                               ("--data", "other.csv", "data is other.csv, but"), ("--base", "gpt2", "base is gpt2")):
+        assert main(["finetune", "classifier", "--resume", "--out", str(run), option, value]) == 2
+        assert why in capsys.readouterr().err
+    assert main(["finetune", "classifier", "--out", str(tmp_path / "other")]) == 2
+    assert "Missing option '--data'" in capsys.readouterr().err
 
 
 def wait_for(path, process):

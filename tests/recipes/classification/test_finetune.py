@@ -20,12 +20,14 @@ from tinygrad_gpt.recipes.classification import inputs
 from tinygrad_gpt.recipes.classification.classify import classify
 from tinygrad_gpt.recipes.classification.config import TRAINED, FinetuneConfig
 from tinygrad_gpt.recipes.classification.evaluate import evaluate, reads_quotes
-from tinygrad_gpt.recipes.classification.finetune import _balanced, _loss, finetune_classifier, next_tokens
+from tinygrad_gpt.recipes.classification.finetune import finetune_classifier
 from tinygrad_gpt.recipes.classification.inputs import Texts
 from tinygrad_gpt.recipes.classification.starting_model import set_trained, with_head
+from tinygrad_gpt.recipes.classification.task import balanced, classification_loss, next_tokens
 from tinygrad_gpt.runs.saved_model import load_model, save_model
 
-FILES = {"confusion.png", "curves.png", "log.jsonl", "model.h5", "report.json"}
+FILES = {"config.json", "confusion.png", "curves.png", "log.jsonl", "model.h5", "report.json", "state-a.h5",
+         "state-b.h5"}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,8 @@ def test_the_log_has_a_line_a_step_and_scores_at_each_epoch(run):
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == list(range(1, 25))  # 42 texts in batches of 8, four times
     assert [line["step"] for line in log if line["scores"]] == [6, 12, 18, 24]
-    assert set(log[5]["scores"]) == {"validation_loss", "validation_accuracy", "validation_f1"}
+    assert set(log[5]["scores"]) == {"training_loss", "training_accuracy", "validation_loss", "validation_accuracy",
+                                    "validation_f1"}
     assert [line["loss"] for line in log] == [progress.loss for progress in reported]
     assert log[-1]["loss"] < log[0]["loss"]
 
@@ -109,23 +112,19 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(run, config, tm
         out).model.state_dict()["score.weight"].tobytes()
 
 
-def test_a_finished_run_is_kept_and_an_interrupted_one_is_started_afresh(run, config, tmp_path):
+def test_a_finished_run_is_kept(run, config):
     out, _, _ = run
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    with pytest.raises(UsageError, match=r"cannot start \(.*\): a finished run is there; choose another folder"):
+    with pytest.raises(UsageError, match=r"cannot start \(.*\): a run is already there; resume it or choose another"):
         finetune_classifier(config, out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
-    def interrupt(progress):
-        if progress.step == 3:
-            raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        finetune_classifier(config, tmp_path, interrupt)
-    assert {path.name for path in tmp_path.iterdir()} == {"log.jsonl"}
-    finetune_classifier(config, tmp_path)
-    assert (tmp_path / "model.h5").read_bytes() == before["model.h5"]
-    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 24
+def test_a_model_that_is_there_already_is_kept(config, tmp_path):
+    (tmp_path / "model.h5").write_bytes(b"another's")
+    with pytest.raises(UsageError, match="a finished run is there; choose another folder"):
+        finetune_classifier(config, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"model.h5"}
 
 
 def test_a_test_file_of_its_own_is_judged_whole(config, tmp_path):
@@ -165,7 +164,7 @@ def test_frozen_parameters_stay_as_they_are_and_get_no_gradient(train):
     assert trained == {name for name, _ in model.named_parameters()
                        if name.startswith(("score.", *(f"transformer.{part}" for part in blocks[train])))}
     inputs = Texts(model, [[1, 2, 3, 4], [5, 6]])
-    _loss(inputs, np.array([0, 2]), None, 0.5, np.arange(2)).backward()
+    classification_loss(inputs, np.array([0, 2]), None, 0.5, np.arange(2)).backward()
     assert {name for name, parameter in model.named_parameters() if parameter.grad is not None} == trained
 
 
@@ -198,7 +197,7 @@ def test_next_tokens_are_the_targets_up_to_the_end_of_a_text():
 def test_the_language_model_loss_is_added_with_its_weight():
     model = tiny.classifier().classifier
     batch = Texts(model, [[1, 2, 3, 4], [5, 6]]), np.array([0, 2]), None
-    plain, half, whole = (_loss(*batch, weight, np.arange(2)).item() for weight in (0.0, 0.5, 1.0))
+    plain, half, whole = (classification_loss(*batch, weight, np.arange(2)).item() for weight in (0.0, 0.5, 1.0))
     assert whole - plain == pytest.approx(2 * (half - plain), rel=1e-4)
     assert half - plain == pytest.approx(0.5 * np.log(model.transformer.config.vocab_size), rel=0.1)  # untrained
 
@@ -326,7 +325,7 @@ def test_what_flatters_a_model_is_said_with_its_figures(config, run, tmp_path):
 
 
 def test_balanced_classes_weigh_alike():
-    np.testing.assert_allclose(_balanced(np.array([0, 0, 0, 1, 2, 2])), [2 / 3, 2, 1])
+    np.testing.assert_allclose(balanced(np.array([0, 0, 0, 1, 2, 2])), [2 / 3, 2, 1])
 
 
 @pytest.mark.parametrize(("change", "message"), [
@@ -388,4 +387,4 @@ def test_out_of_memory_in_the_middle_frees_the_folder(config, tmp_path):
 
     with pytest.raises(MemoryError):
         finetune_classifier(config, tmp_path / "run", full)
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["log.jsonl"]
+    assert not {".lock", "model.h5"} & {path.name for path in (tmp_path / "run").iterdir()}

@@ -1,14 +1,18 @@
 """`finetune classifier`: a text classifier from labelled texts."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tinygrad_gpt.cli.options import NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval, common_options, echo
-from tinygrad_gpt.cli.progress import PreparationLines, progress_shown
+from tinygrad_gpt.cli.progress import PreparationLines
+from tinygrad_gpt.cli.resuming import given_settings, require, resumable
 from tinygrad_gpt.cli.sections import SectionedCommand, precision_option, section
 from tinygrad_gpt.cli.show import note, note_half_precision, report_text
+
+if TYPE_CHECKING:
+    from tinygrad_gpt.recipes.classification.finetune import FinetuneResult
 
 __all__ = ["command"]
 
@@ -18,8 +22,8 @@ data, start, model, reading, training, folder = map(section, (
 
 
 @click.command(name="classifier", cls=SectionedCommand)
-@data("--data", required=True, metavar="FILE",
-      help="Labelled texts: .csv, .tsv or .jsonl, perhaps with .gz or .xz behind it.")
+@data("--data", metavar="FILE",
+      help="Labelled texts, required: .csv, .tsv or .jsonl, perhaps with .gz or .xz behind it.")
 @data("--text-column", metavar="COLUMN", help="Column of the texts, by name or number from 1.")
 @data("--label-column", metavar="COLUMN", help="Column of the labels, by name or number from 1.")
 @data("--encoding", default="utf-8", help="Encoding of the file.")
@@ -73,25 +77,36 @@ data, start, model, reading, training, folder = map(section, (
           help="balanced: classes count alike, however many texts they have.")
 @precision_option(training)
 @training("--seed", type=NonNegativeInt(), default=123, help="Seed of the head, the order of the texts and dropout.")
-@folder("--float16", is_flag=True, help="Store the weights in half precision.")
 @folder("--out", required=True, type=click.Path(path_type=Path), metavar="DIR",
-        help="Folder for the model, the log, the report and the pictures.")
+        help="Folder for settings, states, log, model, report and pictures.")
+@folder("--save-every", type=PositiveInt(), default=100, help="Steps between states to resume from.")
+@folder("--float16", is_flag=True, help="Store the weights in half precision.")
+@folder("--resume", is_flag=True, help="Go on with the run in that folder; it knows its settings.")
 @common_options
 @click.pass_context
-def command(ctx: click.Context, out: Path, **settings: Any) -> None:
+def command(ctx: click.Context, out: Path, resume: bool, **settings: Any) -> None:
     """Train a text classifier on labelled texts.
 
     Of the texts 70 % are trained on, 10 % validate after each pass and 20 % are judged at the end, beside a bag of
-    words. The same command gives the same model, bit for bit.
+    words. The same command gives the same model, bit for bit. A run that was stopped goes on with --resume.
     """
-    from tinygrad_gpt.recipes.classification.finetune import FinetuneConfig, finetune_classifier
+    from tinygrad_gpt.recipes.classification import finetune as recipe
 
-    config = FinetuneConfig(**settings)
+    if not resume:
+        require(ctx, data=settings["data"])
     note_half_precision(settings["precision"])
-    with progress_shown() as report:
-        result = finetune_classifier(config, out, report, PreparationLines())
+    with resumable(ctx, out) as (report, stop_here):
+        if resume:
+            result = recipe.resume_classifier(out, given_settings(ctx, settings), report, PreparationLines(), stop_here)
+        else:
+            result = recipe.finetune_classifier(recipe.FinetuneConfig(**settings), out, report, PreparationLines(),
+                                                stop_here)
     if result.caution:
         note(result.caution)
+    echo("\n".join(_summary(ctx, out, result)))
+
+
+def _summary(ctx: click.Context, out: Path, result: "FinetuneResult") -> list[str]:
     lines = [result.counts, f"{result.truncated:,} texts truncated to {result.saved.classifier.longest_text} tokens",
              f"{result.trained:,} of {result.saved.model.size:,} numbers trained", ""]
     for title, figures in (("Validation", result.validation), ("Test", result.test)):
@@ -100,6 +115,5 @@ def command(ctx: click.Context, out: Path, **settings: Any) -> None:
         lines += [f"A bag of words with logistic regression on the same test texts: accuracy "
                   f"{result.baseline.accuracy:.4f}, F1 {result.baseline.f1:.4f}", ""]
     files = ["model.h5", "report.json", "log.jsonl", "curves.png", "confusion.png"]
-    lines += [f"Written to {out}: {', '.join(files)}",
-              f"Use it: {ctx.find_root().info_name} classify --model {out} TEXT"]
-    echo("\n".join(lines))
+    return [*lines, f"Written to {out}: {', '.join(files)}",
+            f"Use it: {ctx.find_root().info_name} classify --model {out} TEXT"]

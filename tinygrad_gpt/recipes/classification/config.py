@@ -57,6 +57,7 @@ class FinetuneConfig:
         class_weights: "balanced" weighs every class alike, however many texts it has: of N texts of K classes, the
             loss of one of a class of n counts N / (K · n) times.
         seed: of the head's initial values, the order of the texts and the dropout masks.
+        save_every: steps between states to resume from; 0: none, and a run that was stopped starts again.
         float16: store the weights in half precision.
     """
 
@@ -99,6 +100,7 @@ class FinetuneConfig:
     lm_weight: float = 1.0
     class_weights: str = "none"
     seed: int = 123
+    save_every: int = 100
     float16: bool = False
 
     def __post_init__(self):

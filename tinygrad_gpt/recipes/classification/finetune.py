@@ -1,42 +1,52 @@
 """Finetune a GPT-2 to classify texts: read, split, encode, train, judge, save."""
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tinygrad_gpt import ops
+from tinygrad_gpt import __version__
 from tinygrad_gpt.backend import default_backend
 from tinygrad_gpt.backend.precision import precision
-from tinygrad_gpt.book.batches import book_batches
 from tinygrad_gpt.book.splits import divide
-from tinygrad_gpt.data.batches import length_batches
 from tinygrad_gpt.data.classification import LabelledTexts, Split, read_labelled, split_for_test
-from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.figures.classification import Report, judge
-from tinygrad_gpt.figures.pictures import draw_confusion, draw_curves
-from tinygrad_gpt.files import run_lock, write_atomic
+from tinygrad_gpt.figures.pictures import draw_confusion
+from tinygrad_gpt.files import run_lock, sha256_of, write_atomic
 from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.models.lora import merge_lora
-from tinygrad_gpt.nn.precision_casts import to_float32
-from tinygrad_gpt.optim import AdamW, warmup_cosine
 from tinygrad_gpt.recipes.classification.baselines import bag_of_words
 from tinygrad_gpt.recipes.classification.classify import predict
 from tinygrad_gpt.recipes.classification.config import TRAINED, FinetuneConfig
 from tinygrad_gpt.recipes.classification.inputs import Texts, inputs_of, memory_kept
 from tinygrad_gpt.recipes.classification.starting_model import base_has_seen_test, load_base, with_head
-from tinygrad_gpt.runs.folder import Log, refuse_second_run
+from tinygrad_gpt.recipes.classification.task import ClassificationTask
+from tinygrad_gpt.runs.folder import (
+    absolute,
+    check_given,
+    read_run,
+    refuse_changed_files,
+    refuse_second_run,
+    settings_of,
+)
 from tinygrad_gpt.runs.progress import Preparation, Progress
-from tinygrad_gpt.runs.run import Task, loss_scale_of, steps
+from tinygrad_gpt.runs.run import Run, begin, loss_scale_of, steps
 from tinygrad_gpt.runs.saved_model import SavedModel, model_file, origin, save_model
 from tinygrad_gpt.text import Tokenizer
-from tinygrad_gpt.train import relative_counts
 from tinygrad_gpt.train.memory import Plan, check_memory, memory_estimate
 
-__all__ = ["FinetuneConfig", "FinetuneResult", "finetune_classifier", "memory_needed", "train_on_texts"]
+__all__ = ["FinetuneConfig", "FinetuneResult", "finetune_classifier", "memory_needed", "resume_classifier",
+           "train_on_texts"]
+
+FILES = ("data", "test", "base", "vocabulary")  # settings that may be paths
+
+
+def nothing(*args: Any) -> None:
+    """A callback that does nothing."""
 
 
 @dataclass(frozen=True)
@@ -64,45 +74,127 @@ class FinetuneResult:
     caution: str
 
 
-def finetune_classifier(config: FinetuneConfig, out: str | Path,
-                        report: Callable[[Progress], None] = lambda progress: None,
-                        prepare: Callable[[Preparation], None] = lambda preparation: None) -> FinetuneResult:
-    """Run the recipe; writes log.jsonl, model.h5, report.json, curves.png and confusion.png.
+def finetune_classifier(config: FinetuneConfig, out: str | Path, report: Callable[[Progress], None] = nothing,
+                        prepare: Callable[[Preparation], None] = nothing,
+                        ready: Callable[[], None] = nothing) -> FinetuneResult:
+    """Start a run and do all its steps; `task.py` says what it leaves in its folder.
 
     Args:
         config: the run. Same config, machine and thread count: the same result, bit for bit.
-        out: a folder, made if absent; a finished run in it is not overwritten.
-        report: called after each step; the last step of an epoch carries the validation scores.
+        out: a folder, made if absent; a run or a model in it is not overwritten.
+        report: called after each step; the last step of an epoch carries the scores of both parts. If it raises, the
+            state is saved first.
         prepare: called while the texts go through the frozen blocks.
+        ready: called once, when the run can be resumed.
 
     Raises:
         DataError, UsageError, CheckpointError, NonFiniteError, ResourceError: one line that says what to do.
     """
     out = Path(out)
     refuse_second_run(out)
+    start = _prepare(config)
+    paths: dict[str, Any] = {name: absolute(value) for name in FILES if (value := getattr(config, name))}
+    config = replace(config, **paths)
+    out.mkdir(parents=True, exist_ok=True)
+    with run_lock(out):
+        refuse_second_run(out)  # which may have begun while the data were read
+        with precision(config.precision):
+            run = begin(out, _notes(config, start), _task(config, start, prepare))
+            ready()
+            log = run.train(report)
+        return _finish(config, start, run, log)
+
+
+def resume_classifier(out: str | Path, given: Mapping[str, Any] | None = None,
+                      report: Callable[[Progress], None] = nothing,
+                      prepare: Callable[[Preparation], None] = nothing,
+                      ready: Callable[[], None] = nothing) -> FinetuneResult:
+    """Go on with a run that was stopped; one whose steps are done is judged again, with the same files as result.
+
+    Args:
+        out: its folder.
+        given: settings by name that must be those of the run.
+        report, prepare, ready: as in `finetune_classifier`.
+
+    Raises:
+        DataError, UsageError, CheckpointError, NonFiniteError, ResourceError: one line that says what to do.
+    """
+    out = Path(out)
+    notes = read_run(out)
+    config = settings_of(FinetuneConfig, notes, out)
+    check_given(out, config, {name: absolute(value) if name in FILES and value else value
+                              for name, value in (given or {}).items()})
+    start = _prepare(config)
+    refuse_changed_files(out, _notes(config, start)["sha256"], notes["sha256"])
+    with run_lock(out):
+        with precision(config.precision):
+            run = Run(out, notes, _task(config, start, prepare))
+            run.restore()
+            ready()
+            log = run.train(report)
+        return _finish(config, start, run, log)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What a run begins with: data and their parts, the model, its vocabulary, the texts in tokens."""
+
+    data: LabelledTexts
+    split: Split
+    tokenizer: Tokenizer
+    inputs: Texts
+    truncated: int
+
+
+def _prepare(config: FinetuneConfig) -> _Prepared:
+    """Read the data and the base, if there is memory to train; nothing is written."""
     data, split = _read(config)
     base, tokenizer = load_base(config, [data.texts[i] for i in split.train])
     model, tokens, truncated = with_head(base, tokenizer, data.texts, split.train, len(data.classes), config)
-    trained = sum(parameter.size for parameter in model.trainable())
     check_memory(memory_needed(model, tokens, config, split), "train fewer blocks")
-    inputs = inputs_of(model, tokens, split.rows)
-    out.mkdir(parents=True, exist_ok=True)
-    with run_lock(out):
-        log = Log(out / "log.jsonl")  # an interrupted run may have left one, which starts again
-        with precision(config.precision):
-            task = ClassificationTask(config, inputs, data.labels, split, prepare)
-            for progress in steps(task, task.optimizer(), loss_scale_of(task)):
-                log.append(progress)
-                report(progress)
-        inputs = _as_saved(inputs, config)
-        training, validation, test = (judge(predict(inputs, part), data.labels[part], data.classes)
-                                      for part in (split.train, split.validation, split.test))
-        saved = SavedModel(model, tokenizer, tuple(data.classes), _provenance(config, tokenizer, test))
-        result = FinetuneResult(saved, f"{data.counts}; {split}", trained, training, validation, test,
-                                bag_of_words(data, split), truncated, _caution(config, split))
-        _write(out, result, log.entries)
-        save_model(out / "model.h5", saved, np.float16 if config.float16 else np.float32)
-        return result
+    return _Prepared(data, split, tokenizer, inputs_of(model, tokens, split.rows), truncated)
+
+
+def _task(config: FinetuneConfig, start: _Prepared, prepare: Callable[[Preparation], None]) -> ClassificationTask:
+    return ClassificationTask(config, start.inputs, start.data.labels, start.split, prepare)
+
+
+def _notes(config: FinetuneConfig, start: _Prepared) -> dict[str, Any]:
+    """What config.json holds."""
+    files = {Path(file).name: sha256_of(file) for file in _files(config)}
+    return {"version": __version__, "recipe": "finetune classifier", "config": asdict(config),
+            "sha256": files | {"the vocabulary": start.tokenizer.digest}}
+
+
+def _files(config: FinetuneConfig) -> list[str]:
+    """What is read, besides the vocabulary of a new model."""
+    data = [config.data, *([config.test] if config.test else [])]
+    return data if config.base == "random" else [*data, str(model_file(config.base))]
+
+
+def _finish(config: FinetuneConfig, start: _Prepared, run: Run, log: list[Progress]) -> FinetuneResult:
+    """Write the model, then judge it, then compare it, then draw: what fails has all before it in the folder."""
+    task, data, split, out = run.task, start.data, start.split, run.folder
+    assert isinstance(task, ClassificationTask)
+    trained = sum(parameter.size for parameter in task.model.trainable())
+    task.prepare_texts()
+    inputs = _as_saved(start.inputs, config)
+    provenance = origin("finetune classifier", config, _files(config)) | {"base_vocabulary": start.tokenizer.digest}
+    saved = SavedModel(task.model, start.tokenizer, tuple(data.classes), provenance)
+    dtype = np.float16 if config.float16 else np.float32
+    save_model(out / "model.h5", saved, dtype)
+    validation, training, test = (judge(predict(inputs, part), data.labels[part], data.classes)
+                                  for part in (split.validation, split.train, split.test))
+    saved = replace(saved, provenance=provenance | {"test_accuracy": test.accuracy, "test_f1": test.f1})
+    save_model(out / "model.h5", saved, dtype)
+    result = FinetuneResult(saved, f"{data.counts}; {split}", trained, training, validation, test, None,
+                            start.truncated, _caution(config, split))
+    _write_report(out, result)
+    result = replace(result, baseline=bag_of_words(data, split))
+    _write_report(out, result)
+    task.show(out, log)
+    draw_confusion(out / "confusion.png", test.confusion, data.classes)
+    return result
 
 
 def _read(config: FinetuneConfig) -> tuple[LabelledTexts, Split]:
@@ -116,7 +208,7 @@ def _read(config: FinetuneConfig) -> tuple[LabelledTexts, Split]:
 
 
 def train_on_texts(texts: Sequence[str], labels: np.ndarray, config: FinetuneConfig,
-                   report: Callable[[Progress], None] = lambda progress: None) -> tuple[GPT2Classifier, Tokenizer]:
+                   report: Callable[[Progress], None] = nothing) -> tuple[GPT2Classifier, Tokenizer]:
     """Train on all of some texts; nothing is read but the base, nothing is written.
 
     Args:
@@ -131,6 +223,7 @@ def train_on_texts(texts: Sequence[str], labels: np.ndarray, config: FinetuneCon
     Raises:
         UsageError, CheckpointError, NonFiniteError, ResourceError: one line that says what to do.
     """
+    config = replace(config, save_every=0)
     everything = Split(np.arange(len(texts)), np.arange(0), np.arange(0))
     base, tokenizer = load_base(config, list(texts))
     model, tokens, _ = with_head(base, tokenizer, list(texts), everything.train, int(labels.max()) + 1, config)
@@ -155,8 +248,8 @@ def memory_needed(model: GPT2Classifier, tokens: Sequence[list[int]], config: Fi
     longest = model.context if model.reading.filled else max(len(tokens[row]) for row in split.train)
     kept = memory_kept(model, tokens, split.rows) if default_backend().on_host else 0
     plan = Plan(blocks=TRAINED.get(config.train, sizes.n_layer), trained=trained,
-                predicted=None if config.trains_language else 0, accumulate=config.accumulate > 1, saves_state=False,
-                precision=config.precision)
+                predicted=None if config.trains_language else 0, accumulate=config.accumulate > 1,
+                saves_state=config.save_every > 0, precision=config.precision)
     return kept + memory_estimate(sizes, min(config.batch_size, len(split.train)), longest, plan)
 
 
@@ -181,116 +274,7 @@ def _caution(config: FinetuneConfig, split: Split) -> str:
     return f"new texts will fare worse than the test texts: {'; '.join(seen)}" if seen else ""
 
 
-def _provenance(config, tokenizer, test):
-    files = [config.data, *([config.test] if config.test else [])]
-    files += [] if config.base == "random" else [str(model_file(config.base))]
-    return origin("finetune classifier", config, files) | {
-        "base_vocabulary": tokenizer.digest, "test_accuracy": test.accuracy, "test_f1": test.f1}
-
-
-class ClassificationTask(Task):
-    """Epochs over the training texts; the order of the texts is a function of (seed, epoch).
-
-    Args:
-        config: the run.
-        inputs: all texts, with the model.
-        labels: (N,) the class of each text.
-        split: their parts.
-        prepare: called while the texts go through the frozen blocks.
-    """
-
-    def __init__(self, config: FinetuneConfig, inputs: Texts, labels: np.ndarray, split: Split,
-                 prepare: Callable[[Preparation], None] = lambda preparation: None):
-        self.config, self.inputs, self.labels, self.split, self.prepare = config, inputs, labels, split, prepare
-        self.model = inputs.model
-        # What is random cannot be kept.
-        self.fed = inputs if config.dropout == 0 else Texts(self.model, inputs.token_lists)
-        self.steps = [batches for epoch in _epochs(inputs.lengths[split.train], config)
-                      for batches in _steps(epoch, config.accumulate)]
-        self.total = len(self.steps)
-        self.class_weights = _balanced(labels[split.train]) if config.class_weights == "balanced" else None
-        computed = (np.full_like(inputs.lengths, self.model.context) if self.model.reading.filled else inputs.lengths)
-        self.seen = np.cumsum([computed[split.train[np.concatenate(batches)]].sum() for batches in self.steps])
-
-    def optimizer(self) -> AdamW:
-        return AdamW(self.model.trainable(), self.config.lr, weight_decay=self.config.weight_decay,
-                     decayed_axes=2 if self.config.decay == "matrices" else 0)
-
-    def rate(self, step: int) -> float:
-        if self.config.schedule == "constant":
-            return self.config.lr
-        return warmup_cosine(step, self.total, peak=self.config.lr, warmup=self.total // 10)
-
-    def losses(self, step: int) -> list[Callable[[], Tensor]]:
-        if step == 0:  # not when the task is made: this is most of the time of a run of the last block
-            self.fed.prepare(self.split.train, lambda done, of: self.prepare(
-                Preparation("through the frozen blocks, once for all epochs", done, of, "texts")))
-        batches = [self.split.train[rows] for rows in self.steps[step]]
-        texts = relative_counts([len(rows) for rows in batches])
-        tokens = relative_counts([int((self.inputs.lengths[rows] - 1).sum()) for rows in batches])
-        return [partial(_loss, self.fed, self.labels, self.class_weights, self.config.trains_language * of_tokens, rows,
-                        of_texts)
-                for rows, of_texts, of_tokens in zip(batches, texts, tokens, strict=True)]
-
-    def tokens(self, done: int) -> int:
-        return int(self.seen[done - 1])
-
-    def scores(self, done: int) -> dict[str, float]:
-        """Figures on the validation texts at the end of an epoch."""
-        last = done % (self.total // self.config.epochs) == 0
-        return _scores(self.inputs, self.labels, self.split.validation) if last else {}
-
-
-def _epochs(lengths, config) -> list[list[np.ndarray]]:
-    """The batches of each epoch, as positions in the training part."""
-    if config.order == "book":
-        return book_batches(len(lengths), config.batch_size, seed=config.seed, epochs=config.epochs)
-    return [length_batches(lengths, config.batch_size, seed=config.seed, epoch=e) for e in range(config.epochs)]
-
-
-def _steps(batches, accumulate):
-    return [batches[i:i + accumulate] for i in range(0, len(batches), accumulate)]
-
-
-def _balanced(labels):
-    """(K) float64: N / (K · texts of the class), as scikit-learn has it; their mean over the N texts is 1."""
-    counts = np.bincount(labels)
-    return len(labels) / (len(counts) * counts)
-
-
-def _loss(inputs: Texts, labels, class_weights, lm_weight: float, rows: np.ndarray, weight: float = 1.0) -> Tensor:
-    """``weight`` times the classification loss of some texts, plus ``lm_weight`` times that of their own next tokens.
-
-    Both are means, over texts and over tokens. The class weights (K), on the host, multiply the loss of each text;
-    their sum in the batch does not divide it, or a text alone in a batch would always count 1.
-    """
-    model, targets = inputs.model, inputs.on_device(labels[rows])
-    if class_weights is not None:
-        weight *= float(class_weights[labels[rows]].mean())  # cross_entropy divides by it
-        class_weights = inputs.on_device(class_weights.astype(str(model.score.weight.dtype)))
-    if not lm_weight:
-        return ops.cross_entropy(inputs.logits(rows), targets, class_weights) * weight
-    x, lengths = inputs.batch(rows)
-    h = model.transformer.ln_f(model.whole_blocks(x, lengths, inputs.start))  # (B, T, C): every position is needed
-    following = inputs.on_device(next_tokens(*inputs.ids(rows)))
-    loss = ops.cross_entropy(to_float32(model.score(model.pooled(h, lengths))), targets, class_weights) * weight
-    return loss + model.transformer.head_loss(h, following) * lm_weight
-
-
-def next_tokens(ids, ends):
-    """Targets (B, T): the token after each position, −100 from the last token of a text on."""
-    return np.where(np.arange(ids.shape[1]) < ends[:, None] - 1, np.roll(ids, -1, axis=1), -100)
-
-
-def _scores(inputs, labels, part):
-    if not len(part):
-        return {}
-    probabilities = predict(inputs, part)
-    figures = judge(probabilities, labels[part], [str(k) for k in range(probabilities.shape[1])])
-    return {"validation_loss": figures.log_loss, "validation_accuracy": figures.accuracy, "validation_f1": figures.f1}
-
-
-def _write(out: Path, result: FinetuneResult, log: list[Progress]) -> None:
+def _write_report(out: Path, result: FinetuneResult) -> None:
     names = result.saved.labels
     figures = {"counts": result.counts, "caution": result.caution, "classes": names,
                "truncated": result.truncated, "trained": result.trained,
@@ -299,12 +283,3 @@ def _write(out: Path, result: FinetuneResult, log: list[Progress]) -> None:
                "bag_of_words": result.baseline.to_dict() if result.baseline else None,
                "provenance": result.saved.provenance}
     write_atomic(out / "report.json", json.dumps(figures, indent=1).encode())
-    judged = [progress for progress in log if progress.scores]
-    steps = [progress.step for progress in judged]
-    draw_curves(out / "curves.png", {
-        "training loss": {"all that is minimised": ([p.step for p in log], [p.loss for p in log])},
-        "validation loss": {"classification": (steps, [p.scores["validation_loss"] for p in judged])},
-        "validation": {"accuracy": (steps, [p.scores["validation_accuracy"] for p in judged]),
-                       "F1": (steps, [p.scores["validation_f1"] for p in judged])},
-    }, x="step")
-    draw_confusion(out / "confusion.png", result.test.confusion, names)

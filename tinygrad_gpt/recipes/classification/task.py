@@ -1,0 +1,171 @@
+"""What finetuning a classifier trains for, and what its run leaves in its folder.
+
+    config.json                      what was asked for, the digests of the files
+    state-a.h5 state-b.h5            the two newest states to resume from: what is trained, and the optimiser
+    log.jsonl                        a line for every step, with scores at the end of each epoch
+    curves.png                       drawn from the log
+    model.h5 report.json confusion.png    at the end
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from tinygrad_gpt import ops
+from tinygrad_gpt.book.batches import book_batches
+from tinygrad_gpt.data.batches import length_batches
+from tinygrad_gpt.data.classification import Split
+from tinygrad_gpt.engine.tensor import Tensor
+from tinygrad_gpt.figures.classification import Report, judge
+from tinygrad_gpt.figures.pictures import Curve, draw_curves
+from tinygrad_gpt.nn.precision_casts import to_float32
+from tinygrad_gpt.optim import AdamW, warmup_cosine
+from tinygrad_gpt.recipes.classification.classify import predict
+from tinygrad_gpt.recipes.classification.config import FinetuneConfig
+from tinygrad_gpt.recipes.classification.inputs import Texts
+from tinygrad_gpt.runs.progress import Preparation, Progress
+from tinygrad_gpt.runs.run import Task, part_of
+from tinygrad_gpt.train import relative_counts
+
+__all__ = ["ClassificationTask", "balanced", "classification_loss", "next_tokens"]
+
+
+class ClassificationTask(Task):
+    """Epochs over the training texts; the order of the texts is a function of (seed, epoch).
+
+    Args:
+        config: the run.
+        inputs: all texts, with the model.
+        labels: (N,) the class of each text.
+        split: their parts.
+        prepare: called while the texts go through the frozen blocks.
+    """
+
+    def __init__(self, config: FinetuneConfig, inputs: Texts, labels: np.ndarray, split: Split,
+                 prepare: Callable[[Preparation], None] = lambda preparation: None):
+        self.config, self.inputs, self.labels, self.split, self.prepare = config, inputs, labels, split, prepare
+        self.model = inputs.model
+        # What is random cannot be kept.
+        self.fed = inputs if config.dropout == 0 else Texts(self.model, inputs.token_lists)
+        self.steps = [batches for epoch in _epochs(inputs.lengths[split.train], config)
+                      for batches in _steps(epoch, config.accumulate)]
+        self.total = len(self.steps)
+        self.class_weights = balanced(labels[split.train]) if config.class_weights == "balanced" else None
+        places = np.linspace(0, len(split.train) - 1, min(len(split.train), len(split.validation))).round()
+        self.judged = split.train[places.astype(np.int64)]  # as many training texts as validation texts
+        self.prepared = False
+        computed = (np.full_like(inputs.lengths, self.model.context) if self.model.reading.filled else inputs.lengths)
+        self.seen = np.cumsum([computed[split.train[np.concatenate(batches)]].sum() for batches in self.steps])
+
+    def optimizer(self) -> AdamW:
+        return AdamW(self.model.trainable(), self.config.lr, weight_decay=self.config.weight_decay,
+                     decayed_axes=2 if self.config.decay == "matrices" else 0)
+
+    def rate(self, step: int) -> float:
+        if self.config.schedule == "constant":
+            return self.config.lr
+        return warmup_cosine(step, self.total, peak=self.config.lr, warmup=self.total // 10)
+
+    def losses(self, step: int) -> list[Callable[[], Tensor]]:
+        self.prepare_texts()  # not when the task is made: this is most of the time of a run of the last block
+        batches = [self.split.train[rows] for rows in self.steps[step]]
+        texts = relative_counts([len(rows) for rows in batches])
+        tokens = relative_counts([int((self.inputs.lengths[rows] - 1).sum()) for rows in batches])
+        return [partial(classification_loss, self.fed, self.labels, self.class_weights,
+                        self.config.trains_language * of_tokens, rows, of_texts)
+                for rows, of_texts, of_tokens in zip(batches, texts, tokens, strict=True)]
+
+    def prepare_texts(self) -> None:
+        """Send the training texts through the frozen blocks, once.
+
+        They are first in every process that trains or judges, so that their activations, whose last bits depend on
+        the batches in which they are computed, are those of a run that was not interrupted.
+        """
+        if not self.prepared:
+            self.inputs.prepare(self.split.train, lambda done, of: self.prepare(
+                Preparation("through the frozen blocks, once for all epochs", done, of, "texts")))
+            self.prepared = True
+
+    def tokens(self, done: int) -> int:
+        return int(self.seen[done - 1])
+
+    def scores(self, done: int) -> dict[str, float]:
+        """Figures of both parts at the end of an epoch: on the validation texts, and on as many training texts."""
+        if done % (self.total // self.config.epochs) or not len(self.split.validation):
+            return {}
+        validation = self.report(self.split.validation)
+        training = self.report(self.judged)
+        return {"training_loss": training.log_loss, "validation_loss": validation.log_loss,
+                "training_accuracy": training.accuracy, "validation_accuracy": validation.accuracy,
+                "validation_f1": validation.f1}
+
+    def report(self, part: np.ndarray) -> Report:
+        """Figures on some texts."""
+        names = [str(k) for k in range(self.model.score.weight.shape[1])]
+        return judge(predict(self.inputs, part), self.labels[part], names)
+
+    def show(self, folder: Path, log: Sequence[Progress]) -> None:
+        """Draw curves.png: what is minimised, and the same loss and accuracy of both parts."""
+        judged = [entry for entry in log if entry.scores]
+        steps = [entry.step for entry in judged]
+
+        def curves(figure: str) -> dict[str, Curve]:
+            return {part: (steps, [entry.scores[f"{part}_{figure}"] for entry in judged])
+                    for part in ("training", "validation")}
+
+        draw_curves(folder / "curves.png", {
+            "minimised, in batches of a step": {"loss": ([p.step for p in log], [p.loss for p in log])},
+            "classification loss, nats": curves("loss"),
+            "accuracy": curves("accuracy"),
+        }, x="step", top=("texts seen", len(self.split.train) * self.config.epochs / self.total))
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {f"model.{name}": parameter.numpy() for name, parameter in self.model.named_parameters()
+                if parameter.requires_grad}
+
+    def restore(self, tensors: dict[str, np.ndarray]) -> None:
+        self.model.adopt_state_dict(self.model.state_dict() | part_of(tensors, "model."))
+
+
+def _epochs(lengths, config) -> list[list[np.ndarray]]:
+    """The batches of each epoch, as positions in the training part."""
+    if config.order == "book":
+        return book_batches(len(lengths), config.batch_size, seed=config.seed, epochs=config.epochs)
+    return [length_batches(lengths, config.batch_size, seed=config.seed, epoch=e) for e in range(config.epochs)]
+
+
+def _steps(batches, accumulate):
+    return [batches[i:i + accumulate] for i in range(0, len(batches), accumulate)]
+
+
+def balanced(labels):
+    """(K) float64: N / (K · texts of the class), as scikit-learn has it; their mean over the N texts is 1."""
+    counts = np.bincount(labels)
+    return len(labels) / (len(counts) * counts)
+
+
+def classification_loss(inputs: Texts, labels, class_weights, lm_weight: float, rows: np.ndarray,
+                        weight: float = 1.0) -> Tensor:
+    """``weight`` times the classification loss of some texts, plus ``lm_weight`` times that of their own next tokens.
+
+    Both are means, over texts and over tokens. The class weights (K), on the host, multiply the loss of each text;
+    their sum in the batch does not divide it, or a text alone in a batch would always count 1.
+    """
+    model, targets = inputs.model, inputs.on_device(labels[rows])
+    if class_weights is not None:
+        weight *= float(class_weights[labels[rows]].mean())  # cross_entropy divides by it
+        class_weights = inputs.on_device(class_weights.astype(str(model.score.weight.dtype)))
+    if not lm_weight:
+        return ops.cross_entropy(inputs.logits(rows), targets, class_weights) * weight
+    x, lengths = inputs.batch(rows)
+    h = model.transformer.ln_f(model.whole_blocks(x, lengths, inputs.start))  # (B, T, C): every position is needed
+    following = inputs.on_device(next_tokens(*inputs.ids(rows)))
+    loss = ops.cross_entropy(to_float32(model.score(model.pooled(h, lengths))), targets, class_weights) * weight
+    return loss + model.transformer.head_loss(h, following) * lm_weight
+
+
+def next_tokens(ids, ends):
+    """Targets (B, T): the token after each position, −100 from the last token of a text on."""
+    return np.where(np.arange(ids.shape[1]) < ends[:, None] - 1, np.roll(ids, -1, axis=1), -100)
