@@ -20,6 +20,7 @@ _NAMES = {
     "Tokenizer": "tinygrad_gpt.text",
     "checking": "tinygrad_gpt.engine",
     "grad": "tinygrad_gpt.engine.functional",
+    "gradcheck": "tinygrad_gpt.study.entries",
     "hessian": "tinygrad_gpt.engine.functional",
     "hvp": "tinygrad_gpt.engine.functional",
     "jacobian": "tinygrad_gpt.engine.functional",
@@ -39,7 +40,7 @@ def __getattr__(name: str) -> Any:
         return import_module(f"{__name__}.{name}")
     if name not in _NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
-    if _NAMES[name].startswith(f"{__name__}.engine"):
+    if _NAMES[name].startswith((f"{__name__}.engine", f"{__name__}.study")):
         import_module(f"{__name__}.ops")  # the operators of Tensor are looked up in OPS, which ops/ fills
     value = getattr(import_module(_NAMES[name]), name)
     globals()[name] = value

@@ -1,9 +1,6 @@
 """Find the op that made the first value that is not a finite number."""
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from types import FrameType
 
 import numpy as np
 
@@ -14,11 +11,9 @@ from tinygrad_gpt.engine.pending import dense
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.nn import Module
 from tinygrad_gpt.optim import grad_norm
+from tinygrad_gpt.study.trace import caller
 
 __all__ = ["find_non_finite"]
-
-PACKAGE = Path(__file__).parents[1]
-ENGINE = tuple(str(PACKAGE / name) for name in ("engine", "ops"))
 
 
 def find_non_finite(losses: Sequence[Callable[[], Tensor]], parameters: Sequence[Tensor], model: Module | None) -> str:
@@ -116,13 +111,7 @@ class _Search:
 
     def _place(self) -> str:
         """The innermost module at work, and the line that calls the op."""
-        line, module = "", ""
-        frame: FrameType | None = sys._getframe(2)
-        while frame and not module:
-            if not line and not frame.f_code.co_filename.startswith(ENGINE):
-                line = _line(frame)
-            module = self.modules.get(id(frame.f_locals.get("self")), "")
-            frame = frame.f_back
+        module, line = caller(self.modules)
         return f"{module and f' in {module}'} ({line})"
 
     def _causes(self, op, args) -> str:
@@ -150,12 +139,6 @@ def _finite(array: Array) -> bool:
 def _kind(array: Array) -> str:
     values = _host(array)
     return "nan" if np.isnan(values).any() else "inf"
-
-
-def _line(frame: FrameType) -> str:
-    path = Path(frame.f_code.co_filename)
-    name = path.relative_to(PACKAGE.parent) if path.is_relative_to(PACKAGE) else path.name
-    return f"{name}:{frame.f_lineno}"
 
 
 def _ranges(numbers: Iterable[int]) -> str:

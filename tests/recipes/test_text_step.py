@@ -1,0 +1,60 @@
+"""One step of a saved model on one text."""
+
+import numpy as np
+import pytest
+import tiny
+
+from tinygrad_gpt.errors import DataError, UsageError
+from tinygrad_gpt.recipes.text_step import text_step, tiny_step
+
+
+def test_a_language_model_predicts_each_next_token():
+    saved = tiny.language_model()
+    step = text_step(saved, "bug loop")
+    assert "".join(step.tokens[1:]) + step.targets[-1] == "bug loop"
+    assert step.targets[:-1] == step.tokens[1:]
+    assert step.ids[0, 0] == saved.tokenizer.eot_id
+    assert (step.left_out, step.compute().shape) == (0, ())
+
+
+def test_what_is_beyond_the_context_is_counted():
+    saved = tiny.language_model(n_ctx=4)
+    ids = saved.tokenizer.encode("bug loop test stack bug loop")
+    step = text_step(saved, "bug loop test stack bug loop")
+    assert (len(step.tokens), step.left_out) == (4, len(ids) - 4)
+
+
+def test_a_classifier_is_asked_for_its_own_answer_or_a_label():
+    saved = tiny.classifier()
+    answered, given = text_step(saved, "ice ski"), text_step(saved, "ice ski", "sun")
+    assert answered.targets[0] in saved.labels
+    assert given.targets == ("sun",)
+    logits = saved.model(given.ids, np.array([given.ids.size])).numpy()[0]
+    assert given.compute().item() == pytest.approx(np.log(np.exp(logits - logits[2]).sum()), rel=1e-5)
+    assert answered.compute().item() == pytest.approx(np.log(np.exp(logits - logits.max()).sum()), rel=1e-5)
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(DataError, match="empty text: a step needs a token to predict"):
+        text_step(tiny.language_model(), " \n")
+    with pytest.raises(UsageError, match=r"label \(sna\): not one of code, snow, sun"):
+        text_step(tiny.classifier(), "ice", "sna")
+    with pytest.raises(UsageError, match=r"label \(sun\): the model is a language model and has no labels"):
+        text_step(tiny.language_model(), "ice", "sun")
+
+
+def test_a_trace_in_float64_is_float64_throughout():
+    trace = text_step(tiny.classifier(), "ice ski").trace("float64")
+    assert {str(s.value.dtype) for s in trace.steps} == {"float64"}
+    assert trace.result.label == "cross_entropy"
+
+
+def test_the_tiny_step_has_the_same_dropout_each_time():
+    step = tiny_step()
+    assert step.compute().item() == step.compute().item()
+    assert "dropout" in {s.label for s in step.trace().ops}
+
+
+def test_a_frozen_step_trains_the_last_block_only():
+    step = tiny_step(frozen=True)
+    assert {name.split(".")[1] for name, p in step.parameters if p.requires_grad and name.startswith("h.")} == {"1"}

@@ -1,0 +1,116 @@
+"""One training step of a saved model on one text, to be looked at."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinygrad_gpt import ops
+from tinygrad_gpt.backend import default_backend
+from tinygrad_gpt.engine.tensor import Tensor
+from tinygrad_gpt.errors import DataError, UsageError
+from tinygrad_gpt.models.classifier import GPT2Classifier
+from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
+from tinygrad_gpt.runs.saved_model import SavedModel
+from tinygrad_gpt.study.trace import Trace, record
+
+__all__ = ["TextStep", "text_step", "tiny_step"]
+
+
+@dataclass(frozen=True)
+class TextStep:
+    """A loss of a model, which can be computed again and again.
+
+    Args:
+        model: all its parameters take gradients.
+        compute: returns the loss, a tensor of one value.
+        tokens: what the model reads, as text, one string a token.
+        targets: for a language model the token that should follow each of them, as text; for a classifier the label.
+        ids: (B, T) what the model reads.
+        target_ids: (B, T), or (B) numbers of labels.
+        left_out: how many tokens of the text are beyond the model's context.
+    """
+
+    model: GPT2 | GPT2Classifier
+    compute: Callable[[], Tensor]
+    tokens: tuple[str, ...]
+    targets: tuple[str, ...]
+    ids: np.ndarray
+    target_ids: np.ndarray
+    left_out: int = 0
+
+    @property
+    def parameters(self) -> list[tuple[str, Tensor]]:
+        """Names and parameters."""
+        return list(self.model.named_parameters())
+
+    def trace(self, dtype: str = "float32") -> Trace:
+        """Record the step with the parameters in a dtype, "float32" or "float64", in which they stay."""
+        for parameter in self.model.parameters():
+            parameter.data = parameter.data.astype(dtype)
+        return record(self.compute, self.parameters, self.model.named_modules())
+
+
+def text_step(saved: SavedModel, text: str, label: str | None = None) -> TextStep:
+    """The loss of a saved model on a text: of each next token, or of a label.
+
+    Args:
+        text: read after the end-of-text token, with which each document begins; what is beyond the context is left out.
+        label: for a classifier the right class; None: the one that it answers.
+
+    Raises:
+        DataError: "empty text: …".
+        UsageError: "label (sapm): not one of ham, spam"; a label for a language model.
+    """
+    if not text.strip():
+        raise DataError("empty text: a step needs a token to predict; give a text with words")
+    if saved.labels:
+        return _label_step(saved, text, label)
+    if label is not None:
+        raise UsageError(f"label ({label}): the model is a language model and has no labels; leave it out")
+    tokenizer, model = saved.tokenizer, saved.transformer.freeze(False).eval()
+    ids = [tokenizer.eot_id, *tokenizer.encode(text)]
+    read = ids[:model.config.n_ctx + 1]
+    words = tuple(tokenizer.decode([i]) for i in read)
+    return _next_tokens(model, np.array([read]), words, len(ids) - len(read))
+
+
+def _next_tokens(model: GPT2, ids: np.ndarray, words: tuple[str, ...], left_out: int = 0) -> TextStep:
+    """The loss of predicting ids (B, T + 1), each from those before it; the words are those of the first row."""
+    read, targets = (default_backend().from_numpy(part) for part in (ids[:, :-1], ids[:, 1:]))
+
+    def loss() -> Tensor:
+        seed_dropout(model, 0, 0)  # the same masks each time
+        return model.loss(read, targets)
+
+    return TextStep(model, loss, words[:-1], words[1:], ids[:, :-1], ids[:, 1:], left_out)
+
+
+def _label_step(saved: SavedModel, text: str, label: str | None) -> TextStep:
+    model, tokenizer = saved.classifier, saved.tokenizer
+    model.freeze(False).eval()
+    if label is not None and label not in saved.labels:
+        raise UsageError(f"label ({label}): not one of {', '.join(saved.labels)}")
+    ids = [*([tokenizer.eot_id] if model.reading.start else []), *tokenizer.encode(text)]
+    read = np.array([ids[:model.context]])
+    batch, lengths = (default_backend().from_numpy(a) for a in (read, np.array([read.size])))
+    target = np.array([saved.labels.index(label) if label else int(model(batch, lengths).numpy().argmax())])
+    targets = default_backend().from_numpy(target)
+    words = tuple(tokenizer.decode([i]) for i in read[0].tolist())
+    return TextStep(model, lambda: ops.cross_entropy(model(batch, lengths), targets), words,
+                    (saved.labels[int(target[0])],), read, target, len(ids) - read.size)
+
+
+def tiny_step(frozen: bool = False) -> TextStep:
+    """A step of a GPT-2 of two blocks, width 16, with dropout, on two sequences of eight tokens.
+
+    Args:
+        frozen: only the last block and ln_f take gradients, as in finetuning.
+    """
+    model = GPT2(GPT2Config(vocab_size=50, n_ctx=8, n_embd=16, n_layer=2, n_head=2, dropout=0.1)).train()
+    if frozen:
+        model.freeze()
+        model.h[-1].freeze(False)
+        model.ln_f.freeze(False)
+    ids = np.random.default_rng(0).integers(0, 50, (2, 9))
+    return _next_tokens(model, ids, tuple(map(str, ids[0].tolist())))
