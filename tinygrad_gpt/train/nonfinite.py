@@ -111,7 +111,7 @@ class _Search:
 
     def _place(self) -> str:
         """The innermost module at work, and the line that calls the op."""
-        module, line = caller(self.modules)
+        module, line = caller(self.modules, depth=3)
         return f"{module and f' in {module}'} ({line})"
 
     def _causes(self, op, args) -> str:
