@@ -17,7 +17,7 @@ from tinygrad_gpt import ops
 from tinygrad_gpt.backend import use_backend
 from tinygrad_gpt.data.instructions import Instruction, collate
 from tinygrad_gpt.data.prompt_styles import STYLES
-from tinygrad_gpt.errors import CheckpointError, DataError, ResourceError, UsageError
+from tinygrad_gpt.errors import CheckpointError, DataError, ResourceError, TinygradError, UsageError
 from tinygrad_gpt.recipes.instructions import tuning
 from tinygrad_gpt.recipes.instructions.instruct import (
     InstructConfig,
@@ -236,3 +236,27 @@ def test_a_conversation_forgets_its_oldest_turns():
     assert len(saved.tokenizer.encode(prompt)) + 10 <= 96
     assert conversation_prompt(saved, style, ["one"], [], room=10) == (style.prompt(["one"]), 0)
     assert conversation_prompt(saved, style, requests, responses, room=95) == (style.prompt(["three"]), 2)
+
+
+def test_a_picture_that_cannot_be_drawn_costs_no_model(run, tmp_path, monkeypatch):
+    config, whole, _ = run
+
+    def broken(*args, **settings):
+        raise TinygradError("cannot draw (curves.png): no; reinstall matplotlib")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tuning, "draw_curves", broken)
+        with pytest.raises(TinygradError, match="cannot draw"):
+            finetune_instructions(config, tmp_path / "run")
+    assert (tmp_path / "run" / "model.h5").read_bytes() == (whole / "model.h5").read_bytes()
+    resume_instructions(tmp_path / "run")
+    assert_same_run(tmp_path / "run", whole)
+
+
+def test_the_curves_are_of_the_same_loss(run):
+    _, whole, _ = run
+    drawn = (whole / "curves.png").read_text()
+    judged = [line["scores"] for line in log_of(whole) if line["scores"]]
+    for part in ("training", "validation"):
+        assert f"'{part}': ([0, 2, 4, 6], [" in drawn
+        assert f"{judged[-1][f'{part}_loss']!r}])" in drawn

@@ -14,7 +14,7 @@ from tinygrad_gpt.backend import backend_of, on_backend, use_backend
 from tinygrad_gpt.book.initial_values import initial_values
 from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.data.pretraining import consecutive_batch
-from tinygrad_gpt.errors import DataError, ResourceError, UsageError
+from tinygrad_gpt.errors import DataError, ResourceError, TinygradError, UsageError
 from tinygrad_gpt.figures.perplexity import measure_perplexity
 from tinygrad_gpt.random import TorchStream
 from tinygrad_gpt.recipes.pretraining import pretrain as recipe
@@ -319,3 +319,14 @@ def test_an_abandoned_start_lends_nothing(config, tmp_path):
     saved = pretrain(replace(config, steps=1), out)
     assert saved.tokenizer.vocab_size == 280
     assert [line["step"] for line in log_of(out)] == [1]
+
+
+def test_a_picture_that_cannot_be_drawn_stops_no_run_and_costs_no_checkpoint(config, tmp_path):
+    (tmp_path / "run" / "curves.png").mkdir(parents=True)
+    with pytest.raises(TinygradError, match=r"curves\.png\): it is a folder"):
+        pretrain(config, tmp_path / "run")
+    pretrain(config, tmp_path / "whole")
+    assert (tmp_path / "run" / "model.h5").read_bytes() == (tmp_path / "whole" / "model.h5").read_bytes()
+    (tmp_path / "run" / "curves.png").rmdir()
+    resume(tmp_path / "run")
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
