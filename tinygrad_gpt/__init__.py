@@ -5,7 +5,10 @@ uses only the autograd never loads a model.
 """
 
 from importlib import import_module
-from typing import Any
+
+TYPE_CHECKING = False  # that of typing would have to be imported, and a signal meanwhile has nobody to answer it
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 
@@ -34,7 +37,7 @@ _NAMES = {
 __all__ = ["__version__", *_MODULES, *_NAMES]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """Import a public name the first time it is touched (PEP 562)."""
     if name in _MODULES:
         return import_module(f"{__name__}.{name}")

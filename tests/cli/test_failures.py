@@ -7,8 +7,8 @@ import warnings
 import click
 import pytest
 
-from tinygrad_gpt.cli import run
-from tinygrad_gpt.cli.failures import Terminated, stops_wait
+from tinygrad_gpt.cli import failures, run
+from tinygrad_gpt.cli.failures import HungUp, Terminated, stops_wait
 from tinygrad_gpt.errors import DataError
 
 
@@ -43,7 +43,8 @@ def test_a_failure_is_one_line_also_after_warnings(warning, capsys):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated),
+                                               (getattr(signal, "SIGHUP", signal.SIGTERM), Terminated)])
 def test_a_signal_waits_for_a_good_place_and_a_second_one_does_not(number, error):
     before = signal.getsignal(number)
     with pytest.raises(error, match="saved"), stops_wait("saved") as stop_here:  # noqa: PT012
@@ -64,3 +65,110 @@ def test_before_the_first_good_place_a_signal_acts_at_once():
     with pytest.raises(KeyboardInterrupt), stops_wait("saved"):  # noqa: PT012
         os.kill(os.getpid(), signal.SIGINT)
         pytest.fail("the signal did nothing")
+
+
+def command_of(body):
+    return click.Command("stub", callback=body)
+
+
+STOPPED = [(signal.SIGINT, 130, "interrupted (SIGINT)"), (signal.SIGTERM, 143, "terminated (SIGTERM)")]
+STOPPED += [(signal.SIGHUP, 129, "hung up (SIGHUP)")] if hasattr(signal, "SIGHUP") else []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize(("number", "code", "line"), STOPPED)
+def test_a_second_signal_while_the_first_is_on_its_way_changes_nothing(number, code, line, capsys):
+    cleaned = []
+
+    def body():
+        try:
+            os.kill(os.getpid(), number)
+            pytest.fail("the signal did nothing")
+        finally:
+            os.kill(os.getpid(), number)
+            cleaned.append("closed")
+
+    assert run(command_of(body), []) == code
+    assert cleaned == ["closed"]
+    assert capsys.readouterr().err == f"error: {line}: {failures.STOPPED}\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_a_later_signal_breaks_off_what_takes_long(monkeypatch, capsys):
+    now, reached = [100.0], []
+    monkeypatch.setattr(failures.time, "monotonic", lambda: now[0])
+
+    def body():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        finally:
+            now[0] += failures.ONE_STOP
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append("never")
+
+    assert run(command_of(body), []) == 130
+    assert not reached
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_a_signal_while_the_failure_is_reported_changes_nothing(monkeypatch, capsys):
+    describe = failures.describe
+
+    def interrupted(error):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return describe(error)
+
+    def body():
+        raise DataError("bad data (a.csv): why; try")
+
+    monkeypatch.setattr(failures, "describe", interrupted)
+    assert run(command_of(body), []) == 1
+    assert capsys.readouterr().err == "error: bad data (a.csv): why; try\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_what_a_signal_breaks_is_reported_as_the_signal(capsys):
+    def body():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise SystemError("returned a result with an exception set") from error
+
+    assert run(command_of(body), []) == 130
+    assert capsys.readouterr().err == f"error: interrupted (SIGINT): {failures.STOPPED}\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_while_a_run_is_saved_a_second_signal_changes_nothing(capsys):
+    saved = []
+
+    def body():
+        with stops_wait("saved") as stop_here:
+            stop_here()
+            os.kill(os.getpid(), signal.SIGTERM)
+            try:
+                stop_here()
+            except Terminated:
+                os.kill(os.getpid(), signal.SIGTERM)
+                saved.append("state")
+                raise
+
+    assert run(command_of(body), []) == 143
+    assert saved == ["state"]
+    assert capsys.readouterr().err == "error: terminated (SIGTERM): saved\n"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_under_nohup_a_lost_terminal_stops_nothing(capsys):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run(command_of(lambda: os.kill(os.getpid(), signal.SIGHUP)), []) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_hang_up_is_a_termination():
+    assert issubclass(HungUp, Terminated)
+    assert failures.describe(HungUp()) == (129, f"hung up (SIGHUP): {failures.STOPPED}")

@@ -1,14 +1,17 @@
 """The command line: a table of commands and `main`, which runs one and turns every failure into one line."""
 
-import sys
-from collections.abc import Sequence
+from tinygrad_gpt.cli.starting import ignore_stops_at_exit, stops_at_once
 
-import click
+with stops_at_once():  # before anything else is imported, which takes most of the time until `main`
+    import sys
+    from collections.abc import Sequence
 
-from tinygrad_gpt import __version__
-from tinygrad_gpt.cli.failures import accept_any_character, report, sigterm_raises, warnings_wait
-from tinygrad_gpt.cli.lazy import LazyGroup
-from tinygrad_gpt.cli.options import Settings, settings_options
+    import click
+
+    from tinygrad_gpt import __version__
+    from tinygrad_gpt.cli.failures import accept_any_character, report, stops_raise, warnings_wait
+    from tinygrad_gpt.cli.lazy import LazyGroup
+    from tinygrad_gpt.cli.options import Settings, settings_options
 
 __all__ = ["COMMANDS", "group", "main"]
 
@@ -45,8 +48,9 @@ def main(args: Sequence[str] | None = None, *, program: str = "tinygrad-gpt") ->
         program: How the user started us, so that the hints in errors and help can be pasted.
     Returns:
         The exit code: 0 ok, 1 expected failure, 2 usage, 3 non-finite numbers, 4 out of memory or disk,
-        70 a bug, 130 SIGINT, 143 SIGTERM.
+        70 a bug, 129 SIGHUP, 130 SIGINT, 143 SIGTERM.
     """
+    ignore_stops_at_exit()
     return run(group, sys.argv[1:] if args is None else args, program=program)
 
 
@@ -54,14 +58,17 @@ def run(command: click.Command, args: Sequence[str], *, program: str = "tinygrad
     """Run `command` under the contract of `main`."""
     settings = Settings()
     accept_any_character()
-    try:
-        with sigterm_raises(), warnings_wait():
-            code = _invoke(command, args, program, settings)
-            if sys.stdout is not None:
-                sys.stdout.flush()  # here, so that a full disk or a closed pipe is reported like any failure
-        return code
-    except BaseException as error:  # SIGINT and SIGTERM too: the program ends in one place
-        return report(error, debug=settings.debug)
+    with stops_raise() as stops:
+        try:
+            with warnings_wait():
+                code = _invoke(command, args, program, settings)
+                if sys.stdout is not None:
+                    sys.stdout.flush()  # here, so that a full disk or a closed pipe is reported like any failure
+            stops.over = True
+            return code
+        except BaseException as error:  # signals too: the program ends in one place
+            stops.over = True
+            return report(stops.cause(error), debug=settings.debug)
 
 
 def _invoke(command: click.Command, args: Sequence[str], program: str, settings: Settings) -> int:

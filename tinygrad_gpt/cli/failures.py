@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,63 +18,110 @@ from typing import Any
 import click
 
 from tinygrad_gpt.cli.options import one_line
+from tinygrad_gpt.cli.starting import stops_heeded
 from tinygrad_gpt.errors import TinygradError
 
-__all__ = ["Terminated", "accept_any_character", "report", "sigterm_raises", "stops_wait", "warnings_wait"]
+__all__ = ["HungUp", "Stops", "Terminated", "accept_any_character", "report", "stops_raise", "stops_wait",
+           "warnings_wait"]
 
 BUG = 70
 STOPPED = "stopped on request; start the command again when you like"
+ONE_STOP = 1.0  # seconds in which further signals mean the stop that is under way
 
 
 class Terminated(BaseException):
     """SIGTERM arrived. Like KeyboardInterrupt it passes every `except Exception`."""
 
 
+class HungUp(Terminated):
+    """SIGHUP arrived: the terminal is gone."""
+
+
+EXCEPTIONS = {"SIGINT": KeyboardInterrupt, "SIGTERM": Terminated, "SIGHUP": HungUp}
+
+
+class Stops:
+    """What stop signals have done to a command so far.
+
+    Attributes:
+        over: whether the command has ended, so that signals do nothing more.
+        raised: the newest exception of a signal, and when it was raised.
+    """
+
+    def __init__(self) -> None:
+        self.over = False
+        self.raised: tuple[BaseException, float] | None = None
+
+    def stop(self, number: int, message: str = "") -> None:
+        """Raise the exception of a signal, unless one that was just raised is on its way."""
+        now = time.monotonic()
+        if self.over or (self.raised and now - self.raised[1] < ONE_STOP):
+            return
+        self.raised = EXCEPTIONS[signal.Signals(number).name](message), now
+        raise self.raised[0]
+
+    def cause(self, error: BaseException) -> BaseException:
+        """The signal that led to an error, or the error: what a signal breaks off may fail in other ways."""
+        return self.raised[0] if self.raised else error
+
+
+_stops = Stops()  # of the command that runs, if one does
+
+
 @contextlib.contextmanager
-def sigterm_raises() -> Iterator[None]:
-    """Raise `Terminated` on SIGTERM, so that files are closed and locks are released."""
+def stops_raise() -> Iterator[Stops]:
+    """Let stop signals raise exceptions, so that files are closed and locks are released."""
+    global _stops
+    outer, _stops = _stops, Stops()
+    stops = _stops
+    try:
+        with _handled(lambda number, frame: stops.stop(number)):
+            yield stops
+    finally:
+        _stops = outer
 
-    def handler(signum: int, frame: FrameType | None) -> None:
-        raise Terminated
 
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, handler)
+@contextlib.contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Set the handler of the stop signals that are not ignored; in the main thread, which alone may do so."""
+    previous: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        previous = {number: signal.signal(number, handler) for number in stops_heeded()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, action in previous.items():
+            signal.signal(number, action)
 
 
 @contextlib.contextmanager
 def stops_wait(message: str) -> Iterator[Callable[[], None]]:
-    """Give a function to call where it is good to stop: from its first call on, SIGINT and SIGTERM wait for the next.
+    """Give a function to call where it is good to stop: from its first call on, stop signals wait for the next.
 
-    A second signal acts at once.
+    A second signal acts at once. Further ones within a second do nothing: they would break off what saves the run.
 
     Args:
         message: what to tell the user who stopped the program there.
     """
-    received: list[type[BaseException]] = []
-    previous: dict[int, Any] = {}
+    received: list[int] = []
+    stops = _stops
+    stops.raised = None
 
-    def handler(signum: int, frame: FrameType | None) -> None:
-        if received:
-            raise received[0](message)
-        received.append(KeyboardInterrupt if signum == signal.SIGINT else Terminated)
+    def handler(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) > 1:
+            stops.stop(received[0], message)
 
-    def stop_here() -> None:
-        if received:
-            raise received[0](message)
-        if not previous and threading.current_thread() is threading.main_thread():
-            previous.update({number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)})
+    with contextlib.ExitStack() as stack:
+        waiting: list[Any] = []
 
-    try:
+        def stop_here() -> None:
+            if received:
+                stops.stop(received[0], message)
+            elif not waiting:
+                waiting.append(stack.enter_context(_handled(handler)))
+
         yield stop_here
-    finally:
-        for number, action in previous.items():
-            signal.signal(number, action)
 
 
 def accept_any_character() -> None:
@@ -118,6 +166,8 @@ def describe(error: BaseException) -> tuple[int, str]:
             return 1, error.format_message()
         case KeyboardInterrupt() | click.Abort():
             return 130, f"interrupted (SIGINT): {str(error) or STOPPED}"
+        case HungUp():
+            return 129, f"hung up (SIGHUP): {str(error) or STOPPED}"
         case Terminated():
             return 143, f"terminated (SIGTERM): {str(error) or STOPPED}"
         case Exception() if said := _out_of_memory(error):
