@@ -142,8 +142,10 @@ class TorchStream:
         Source: torch/utils/data/{dataloader,sampler}.py.
         """
         self.long_words(1)
-        if not shuffle:
-            return np.arange(n)
+        return self.sampler_order(n) if shuffle else np.arange(n)
+
+    def sampler_order(self, n: int) -> np.ndarray:
+        """The order in which a `RandomSampler` takes n examples, (n,) int64, drawn with a seed of its own."""
         return TorchStream(int(self.long_words(1)[0]) % 2**63).permutation(n)
 
     def choice(self, probabilities: np.ndarray) -> int:
