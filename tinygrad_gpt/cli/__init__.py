@@ -29,6 +29,7 @@ COMMANDS = {
     "export": ("tinygrad_gpt.cli.commands.export", "Write a language model as Hugging Face's transformers reads it."),
     "gradcheck": ("tinygrad_gpt.cli.commands.gradcheck", "Compare gradients with central differences."),
     "derivatives": ("tinygrad_gpt.cli.commands.derivatives", "Show the derivative of every op."),
+    "explain": ("tinygrad_gpt.cli.commands.explain", "Say why one number of a gradient is what it is."),
     "tape": ("tinygrad_gpt.cli.commands.tape", "Show what one training step records."),
 }
 

@@ -49,11 +49,19 @@ class Balance:
     noise: float
 
     @property
+    def gap(self) -> float:
+        """The difference of the two sides."""
+        return abs(self.out - sum(self.into.values()))
+
+    @property
     def error(self) -> float:
-        """The relative difference of the two sides; infinite if one is not a finite number."""
-        missing = max(abs(self.out - sum(self.into.values())) - self.noise, 0.0)
-        error = missing / self.scale if missing else 0.0
-        return error if math.isfinite(error + self.out) else math.inf
+        """Their relative difference; infinite if one is not a finite number."""
+        error = self.gap / self.scale if self.gap else 0.0
+        return error if math.isfinite(error) else math.inf
+
+    def passed(self, limit: float) -> bool:
+        """Whether the two sides agree within the limit and the noise."""
+        return self.gap <= limit * self.scale + self.noise
 
 
 @dataclass(frozen=True)
@@ -188,7 +196,7 @@ def findings(trace: Trace, moved: Sequence[np.ndarray | None], limit: float) -> 
         moved: the tangent of each step, from `tangents`.
         limit: of the relative errors, see `LIMITS`.
     """
-    wrong = [_wrong_gradient(row, moved, limit) for row in balances(trace, moved) if not row.error <= limit]
+    wrong = [_wrong_gradient(row, moved, limit) for row in balances(trace, moved) if not row.passed(limit)]
     wrong += [found for step in trace.ops if _finite(*step.arguments) and (found := _wrong_result(step, limit))]
     return sorted(wrong, key=lambda finding: finding.step.number)
 

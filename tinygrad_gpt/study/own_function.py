@@ -1,0 +1,85 @@
+"""A function or an op in a file of one's own, to be checked by name."""
+
+import difflib
+import importlib.util
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tinygrad_gpt.engine import Op
+from tinygrad_gpt.errors import TapeError, UsageError
+from tinygrad_gpt.study.entries import EntryCheck, gradcheck
+from tinygrad_gpt.study.gradcheck import Draw, split_sample
+
+__all__ = ["check_own_function"]
+
+LARGEST = 10_000  # entries; each takes two calls
+
+
+def check_own_function(place: str, shapes: Sequence[tuple[int, ...]] = (), seed: int = 0) -> EntryCheck:
+    """Run a Python file and check a function in it, or an op that it registers on the first of its samples.
+
+    Args:
+        place: "FILE:NAME". The file is run as any Python program is.
+        shapes: of the arguments, which are drawn from a standard normal; for those that are not given (2, 3).
+        seed: of the arguments.
+
+    Raises:
+        UsageError: "no such function (my.py:sqare): the file has square"; too many shapes, or too many entries.
+        TapeError: the file or the function fails, or the function returns no Tensor.
+    """
+    path, name = place.rsplit(":", 1)
+    function = _function(Path(path), name)
+    if isinstance(function, Op):
+        arguments, settings = split_sample(next(iter(function.samples(Draw(seed)))))
+        floats = [a for a in arguments if getattr(getattr(a, "dtype", None), "kind", "") == "f"]
+        if len(floats) != len(arguments):
+            raise UsageError(f"cannot check ({place}): its samples have arguments that are no floats; give a function "
+                             "of floats that calls it")
+        return gradcheck(lambda *tensors: function(*tensors, **settings), *floats)
+    return gradcheck(_reporting(function, place), *_arguments(function, place, shapes, seed))
+
+
+def _function(path: Path, name: str) -> Callable:
+    if not path.is_file():
+        raise UsageError(f"no such file ({path}): give FILE:NAME, the path of a Python file and a function in it")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"cannot read ({path}): its name does not end in .py; rename it")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise TapeError(f"cannot run ({path}): {type(error).__name__}: {error}; mend the file") from error
+    found = {key: value for key, value in vars(module).items() if not key.startswith("_")
+             and (isinstance(value, Op) or (inspect.isfunction(value) and value.__module__ == path.stem))}
+    if name not in found:
+        near = difflib.get_close_matches(name, found, cutoff=0.4) or list(found)
+        raise UsageError(f"no such function ({path}:{name}): the file has {', '.join(near) or 'no function'}")
+    return found[name]
+
+
+def _reporting(function: Callable, place: str) -> Callable:
+    """The function, with an error of its own turned into one of ours."""
+    def call(*tensors):
+        try:
+            return function(*tensors)
+        except Exception as error:
+            raise TapeError(f"cannot check ({place}): {type(error).__name__}: {error}; mend the function, or give "
+                            "arguments of other shapes with --shape") from error
+    return call
+
+
+def _arguments(function, place, shapes, seed) -> list[np.ndarray]:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.kind in kinds]
+    needed = sum(p.default is inspect.Parameter.empty for p in parameters)
+    if len(shapes) > len(parameters):
+        raise UsageError(f"--shape ({place}): {len(shapes)} shapes, but the function takes {len(parameters)} arguments")
+    shapes = [*shapes, *[(2, 3)] * (max(needed, 1) - len(shapes))]
+    if (count := sum(int(np.prod(shape)) for shape in shapes)) > LARGEST:
+        raise UsageError(f"--shape ({place}): {count:,} entries, at most {LARGEST:,} are checked; use smaller shapes")
+    generator = np.random.default_rng(seed)
+    return [generator.standard_normal(shape) for shape in shapes]
