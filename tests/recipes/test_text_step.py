@@ -56,5 +56,5 @@ def test_the_tiny_step_has_the_same_dropout_each_time():
 
 
 def test_a_frozen_step_trains_the_last_block_only():
-    step = tiny_step(frozen=True)
+    step = tiny_step().freeze()
     assert {name.split(".")[1] for name, p in step.parameters if p.requires_grad and name.startswith("h.")} == {"1"}

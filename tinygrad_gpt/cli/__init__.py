@@ -30,6 +30,7 @@ COMMANDS = {
     "gradcheck": ("tinygrad_gpt.cli.commands.gradcheck", "Compare gradients with central differences."),
     "derivatives": ("tinygrad_gpt.cli.commands.derivatives", "Show the derivative of every op."),
     "explain": ("tinygrad_gpt.cli.commands.explain", "Say why one number of a gradient is what it is."),
+    "compare": ("tinygrad_gpt.cli.commands.compare", "Find the first step at which two runs differ."),
     "tape": ("tinygrad_gpt.cli.commands.tape", "Show what one training step records."),
 }
 

@@ -40,6 +40,18 @@ class TextStep:
     left_out: int = 0
 
     @property
+    def transformer(self) -> GPT2:
+        """The language model, with or without a classifier around it."""
+        return self.model.transformer if isinstance(self.model, GPT2Classifier) else self.model
+
+    def freeze(self) -> "TextStep":
+        """Let only the last block and ln_f take gradients, as in finetuning; returns the step."""
+        self.transformer.freeze()
+        self.transformer.h[-1].freeze(False)
+        self.transformer.ln_f.freeze(False)
+        return self
+
+    @property
     def parameters(self) -> list[tuple[str, Tensor]]:
         """Names and parameters."""
         return list(self.model.named_parameters())
@@ -93,24 +105,19 @@ def _label_step(saved: SavedModel, text: str, label: str | None) -> TextStep:
         raise UsageError(f"label ({label}): not one of {', '.join(saved.labels)}")
     ids = [*([tokenizer.eot_id] if model.reading.start else []), *tokenizer.encode(text)]
     read = np.array([ids[:model.context]])
-    batch, lengths = (default_backend().from_numpy(a) for a in (read, np.array([read.size])))
+    left_out, length = len(ids) - read.size, np.array([read.size])
+    if model.reading.filled:
+        read = np.pad(read, ((0, 0), (0, model.context - read.size)), constant_values=model.reading.pad_id)
+    batch, lengths = (default_backend().from_numpy(a) for a in (read, length))
     target = np.array([saved.labels.index(label) if label else int(model(batch, lengths).numpy().argmax())])
     targets = default_backend().from_numpy(target)
     words = tuple(tokenizer.decode([i]) for i in read[0].tolist())
     return TextStep(model, lambda: ops.cross_entropy(model(batch, lengths), targets), words,
-                    (saved.labels[int(target[0])],), read, target, len(ids) - read.size)
+                    (saved.labels[int(target[0])],), read, target, left_out)
 
 
-def tiny_step(frozen: bool = False) -> TextStep:
-    """A step of a GPT-2 of two blocks, width 16, with dropout, on two sequences of eight tokens.
-
-    Args:
-        frozen: only the last block and ln_f take gradients, as in finetuning.
-    """
+def tiny_step() -> TextStep:
+    """A step of a GPT-2 of two blocks, width 16, with dropout, on two sequences of eight tokens."""
     model = GPT2(GPT2Config(vocab_size=50, n_ctx=8, n_embd=16, n_layer=2, n_head=2, dropout=0.1)).train()
-    if frozen:
-        model.freeze()
-        model.h[-1].freeze(False)
-        model.ln_f.freeze(False)
     ids = np.random.default_rng(0).integers(0, 50, (2, 9))
     return _next_tokens(model, ids, tuple(map(str, ids[0].tolist())))

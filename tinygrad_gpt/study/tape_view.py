@@ -1,5 +1,6 @@
 """What a forward pass recorded: every node of the tape, what it keeps for backward, and where its gradient is."""
 
+import html
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -56,6 +57,7 @@ class NodeView:
         inputs: (argument, number of its node) for each argument that gets a gradient.
         saved: the arrays that it keeps.
         gradients: file:line of the pullbacks in the op's plain function.
+        seconds: of its forward pass, the layer's own code included, and of its pullbacks; None where not measured.
     """
 
     number: int
@@ -65,6 +67,7 @@ class NodeView:
     inputs: tuple[tuple[str, int], ...]
     saved: tuple[Saved, ...]
     gradients: tuple[str, ...]
+    seconds: tuple[float, float] | None = None
 
     @property
     def bytes(self) -> int:
@@ -84,18 +87,33 @@ class TapeView:
         return sum(node.bytes for node in self.nodes)
 
     def __str__(self):
-        rows = [("", "op or parameter", "result", "inputs", "saved", "bytes", "gradient")]
-        rows += [(str(n.number), n.label, str(n.shape), " ".join(str(number) for _, number in n.inputs),
-                  " ".join(map(str, n.saved)), f"{n.bytes:,}" if n.saved else "", _short(n.gradients))
+        rows = [["", "op or parameter", "result", "inputs", "saved", "bytes", "gradient"]]
+        rows += [[str(n.number), n.label, str(n.shape), " ".join(str(number) for _, number in n.inputs),
+                  " ".join(map(str, n.saved)), f"{n.bytes:,}" if n.saved else "", _short(n.gradients)]
                  for n in self.nodes]
-        return "\n".join([*aligned(rows, "><<<<><"), "", self.totals()])
+        kinds = "><<<<><"
+        if any(n.seconds for n in self.nodes):
+            rows = [[*row[:6], *times, row[6]] for row, times in zip(rows, self._times(), strict=True)]
+            kinds = "><<<<>>><"
+        return "\n".join([*aligned(rows, kinds), "", self.totals()])
+
+    def _repr_html_(self) -> str:
+        """What Jupyter shows: the table."""
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+    def _times(self) -> list[list[str]]:
+        """Two more columns: milliseconds forward and back, of each node."""
+        return [["forward ms", "back ms"],
+                *([f"{1e3 * t:.3f}" for t in n.seconds] if n.seconds else ["", ""] for n in self.nodes)]
 
     def totals(self) -> str:
         """The sums, and how to read the brackets of the table."""
         ops = [node for node in self.nodes if node.op]
         counted = sum(saved.counted for node in ops for saved in node.saved)
+        forward, back = (1e3 * sum(n.seconds[i] for n in ops if n.seconds) for i in (0, 1))
+        times = f" Forward {forward:.1f} ms, back {back:.1f} ms." if any(n.seconds for n in ops) else ""
         return (f"{len(self.nodes)} nodes: {len(ops)} ops, {len(self.nodes) - len(ops)} leaves. "
-                f"Kept for backward: {self.bytes:,} bytes in {counted} arrays.\n"
+                f"Kept for backward: {self.bytes:,} bytes in {counted} arrays.{times}\n"
                 "(x): memory that is kept already. [x]: memory of a parameter. Neither is counted.")
 
     def dot(self) -> str:

@@ -17,6 +17,7 @@ from tinygrad_gpt.backend import Array
 from tinygrad_gpt.engine.mode import observing, switched
 from tinygrad_gpt.engine.operators import raw
 from tinygrad_gpt.engine.pending import Pending, dense
+from tinygrad_gpt.engine.registry import Op
 from tinygrad_gpt.engine.tape import Node, walk
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import TapeError
@@ -46,6 +47,7 @@ class Step:
         grad: the gradient of the loss with respect to the value; None where none flowed.
         parts: the gradient that the op sent to each argument, by the argument's number.
         seconds: since the step before it ended, on the way forward, and of the pullbacks.
+        fused: name and number of the call of the fused op that this op is a part of, in its composed form.
     """
 
     number: int
@@ -61,6 +63,7 @@ class Step:
     grad: Array | None = None
     parts: dict[int, Array] = field(default_factory=dict)
     seconds: tuple[float, float] = (0.0, 0.0)
+    fused: tuple[str, int] | None = None
 
     def argument(self, i: int) -> str:
         """Name of the i-th argument."""
@@ -132,6 +135,8 @@ class _Recorder:
             if tensor.node is not None:
                 self._add(tensor.node, name, None, tensor.data)
         self.clock = time.perf_counter()
+        self.call: FrameType | None = None
+        self.calls = 0
 
     def _add(self, node, label, op, value, **more) -> Step:
         step = self.steps[node] = Step(len(self.steps), label, op, value, **more)
@@ -167,8 +172,22 @@ class _Recorder:
         now = time.perf_counter()
         self._add(node, op.name, op, result.data, inputs=inputs, arguments=tuple(map(raw, args)),
                   settings=node.settings, pullbacks=_places(node), module=module, line=line,
-                  seconds=(now - self.clock, 0.0))
+                  seconds=(now - self.clock, 0.0), fused=self._fused())
         self.clock = time.perf_counter()
+
+    def _fused(self) -> tuple[str, int] | None:
+        """The outermost op whose composed form is running, and a number for its call."""
+        frame: FrameType | None = sys._getframe(3)  # above the call of this op
+        outermost = None
+        while frame and frame.f_code.co_filename.startswith(ENGINE[:2]):
+            if frame.f_code is Op.__call__.__code__:
+                outermost = frame
+            frame = frame.f_back
+        if outermost is None:
+            return None
+        if outermost is not self.call:  # it is kept, so that no other frame takes its place in memory
+            self.call, self.calls = outermost, self.calls + 1
+        return outermost.f_locals["self"].name, self.calls
 
     def backward(self, node, g):
         """In place of `Node.pull`."""

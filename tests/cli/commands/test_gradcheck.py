@@ -112,3 +112,48 @@ def test_an_unknown_op_gets_the_nearest_names(command, name, hint, capsys):
 def test_every_form_is_checked_or_the_one_that_is_asked_for(options, forms, capsys):
     assert main(["gradcheck", "--json", "gelu", *options]) == 0
     assert {json.loads(line)["form"] for line in capsys.readouterr().out.splitlines()} == forms
+
+
+def test_a_real_step_is_checked(capsys):
+    assert main(["gradcheck", "--text", "Once upon a time"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("float32: 45 ops, worst relative error ")
+    assert lines[-1].startswith("float64: 45 ops, worst relative error ")
+    assert all(line.endswith(": none wrong") for line in (lines[0], lines[-1]))
+
+
+def test_a_wrong_rule_of_a_real_step_is_named(capsys, monkeypatch):
+    right = OPS["gelu"].plain.function, OPS["bias_gelu"].plain.function
+
+    def bias_gelu(xp, x, bias, **settings):
+        y, pullbacks = right[1](xp, x, bias, **settings)
+        return y, (lambda g: [1.1 * part for part in pullbacks(g)]) if callable(pullbacks) else [
+            (lambda g: 1.1 * pullbacks[0](g)), pullbacks[1]]
+
+    monkeypatch.setattr(OPS["bias_gelu"].plain, "function", bias_gelu)
+    assert main(["gradcheck", "--text", "Once upon a time", "--ops", "plain"]) == 1
+    out = capsys.readouterr().out
+    assert "float64: 45 ops, " in out
+    assert "4 wrong" in out
+    assert "op 'bias_gelu' in h.0.mlp: wrong gradient of 'x' (" in out
+
+
+def test_a_function_in_a_file(capsys, tmp_path):
+    (tmp_path / "mine.py").write_text("def square(x):\n    return (x * x).sum()\n")
+    assert main(["gradcheck", f"{tmp_path}/mine.py:square", "--shape", "4"]) == 0
+    assert capsys.readouterr().out.endswith("4 entries: all right\n")
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (("gelu", "--text", "hi"), "both names and a step (--model, --text) are given"),
+    (("--model", "storyteller"), "there is no text to read"),
+    (("--shape", "2"), "there is no FILE:NAME whose arguments it could shape"),
+    (("a.py:f", "gelu"), "several names beside FILE:NAME"),
+    (("a.py:f", "--shape", "2,x"), "--shape (2,x): not whole numbers"),
+    (("a.py:f",), "no such file (a.py)"),
+])
+def test_what_gradcheck_refuses(capsys, arguments, said):
+    assert main(["gradcheck", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert said in captured.err

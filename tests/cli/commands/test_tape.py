@@ -1,10 +1,12 @@
 """The command `tape`: the table, JSON, Graphviz, the composed and the frozen step."""
 
 import json
+import re
 
 import pytest
 
 from tinygrad_gpt.cli import main
+from tinygrad_gpt.recipes.saved_trace import load_trace
 
 
 def tape(capsys, *options):
@@ -33,7 +35,8 @@ def test_the_table_shows_every_node_of_the_step(capsys):
 
 def test_json_tells_name_shape_and_bytes_of_each_saved_array(capsys):
     rows = nodes(capsys)
-    assert set(rows[0]) == {"number", "op", "label", "shape", "inputs", "saved", "gradients", "bytes"}
+    assert set(rows[0]) == {"number", "op", "label", "shape", "inputs", "saved", "gradients", "seconds",
+                            "bytes"}
     assert (rows[0]["op"], rows[0]["label"], rows[0]["shape"]) == (None, "wte.weight", [50, 16])
     saved = next(row for row in rows if row["op"] == "self_attention")["saved"]
     assert {array["name"]: (array["shape"], array["bytes"]) for array in saved} == {
@@ -85,3 +88,39 @@ def test_two_formats_are_refused(capsys):
 @pytest.mark.parametrize("options", [[], ["--composed"], ["--frozen"]])
 def test_the_step_is_the_same_every_time(options, capsys):
     assert tape(capsys, *options) == tape(capsys, *options)
+
+
+def test_a_step_of_a_model_on_a_text(capsys):
+    rows = nodes(capsys, "--text", "Once upon a time")
+    assert (rows[0]["label"], rows[0]["shape"], rows[-1]["op"]) == ("wte.weight", [4096, 192], "linear_cross_entropy")
+    frozen = nodes(capsys, "--text", "Once upon a time", "--frozen")
+    assert len(frozen) < len(rows)
+    classifier = nodes(capsys, "--model", "sms-spam", "--text", "win cash", "--label", "spam")
+    assert classifier[-1]["op"] == "cross_entropy"
+
+
+def test_time_is_measured_for_each_op(capsys):
+    rows = nodes(capsys, "--time")
+    assert all((row["seconds"] is None) == (row["op"] is None) for row in rows)
+    assert all(forward > 0 and back > 0 for forward, back in (row["seconds"] for row in rows if row["op"]))
+    out = tape(capsys, "--time")
+    assert "forward ms  back ms" in out.splitlines()[0]
+    assert re.search(r"Forward [0-9.]+ ms, back [0-9.]+ ms\.", out)
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (("--model", "storyteller"), "--model (arguments): there is no text to read; give --text"),
+    (("--text", " "), "empty text: a step needs a token to predict"),
+    (("--text", "hi", "--label", "spam"), "label (spam): the model is a language model"),
+])
+def test_what_tape_refuses(capsys, arguments, said):
+    assert main(["tape", *arguments]) in (1, 2)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert said in captured.err
+
+
+def test_saved_values_are_read_by_compare(capsys, tmp_path):
+    assert main(["tape", "--save", str(tmp_path / "step.h5")]) == 0
+    assert capsys.readouterr().err == f"values and gradients written to {tmp_path / 'step.h5'}\n"
+    assert len(load_trace(tmp_path / "step.h5")) == 58

@@ -1,0 +1,76 @@
+"""A function or an op in a file of one's own."""
+
+import pytest
+
+from tinygrad_gpt.engine import OPS
+from tinygrad_gpt.errors import TapeError, UsageError
+from tinygrad_gpt.study.own_function import check_own_function
+
+FILE = """
+import numpy as np
+from tinygrad_gpt import op, ops
+
+def product(a, b, scale=2.0):
+    return (a @ b) * scale
+
+def half(x):
+    return 3
+
+def fails(x):
+    return x.nothing
+
+@op(samples=lambda r: [(r.normal(3, 4),)])
+def wrong_cube(xp, x):
+    return x * x * x, [lambda g: g * 2 * x * x]
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(FILE)
+    yield str(path)
+    OPS.pop("wrong_cube", None)
+
+
+def test_a_function(file):
+    check = check_own_function(f"{file}:product", [(2, 3), (3, 4)])
+    assert check
+    assert len(check.entries) == 18
+
+
+def test_shapes_that_are_not_given_are_two_by_three(file):
+    with pytest.raises(TapeError, match=r"cannot check \(.*:product\): ShapeError: .*; mend the function, or give "):
+        check_own_function(f"{file}:product")
+
+
+def test_an_op_is_checked_on_its_sample(file):
+    check = check_own_function(f"{file}:wrong_cube")
+    assert len(check.wrong) == 12
+
+
+@pytest.mark.parametrize(("name", "shapes", "error", "said"), [
+    ("prodct", (), UsageError, r"no such function \(.*mine.py:prodct\): the file has product"),
+    ("_x", (), UsageError, "the file has "),
+    ("half", (), TapeError, "the function returned int, not a Tensor; return a Tensor computed from the arguments"),
+    ("fails", (), TapeError, "AttributeError"),
+    ("half", ((1,), (2,)), UsageError, "2 shapes, but the function takes 1 arguments"),
+    ("half", ((1000, 1000),), UsageError, "1,000,000 entries, at most 10,000 are checked"),
+])
+def test_what_cannot_be_checked(file, name, shapes, error, said):
+    with pytest.raises(error, match=said):
+        check_own_function(f"{file}:{name}", shapes)
+
+
+def test_files_that_cannot_be_run(tmp_path):
+    (tmp_path / "broken.py").write_text("def f(x:\n")
+    (tmp_path / "raises.py").write_text("1 / 0\n")
+    (tmp_path / "text.txt").write_text("")
+    with pytest.raises(UsageError, match=r"no such file \(.*none.py\)"):
+        check_own_function(f"{tmp_path}/none.py:f")
+    with pytest.raises(TapeError, match=r"cannot run \(.*broken.py\): SyntaxError"):
+        check_own_function(f"{tmp_path}/broken.py:f")
+    with pytest.raises(TapeError, match=r"cannot run \(.*raises.py\): ZeroDivisionError"):
+        check_own_function(f"{tmp_path}/raises.py:f")
+    with pytest.raises(UsageError, match=r"its name does not end in .py"):
+        check_own_function(f"{tmp_path}/text.txt:f")
