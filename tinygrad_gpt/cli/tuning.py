@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from tinygrad_gpt.cli.idle import LORA, note_idle
 from tinygrad_gpt.cli.options import NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval, echo
 from tinygrad_gpt.cli.resuming import given_settings, require, resumable
 from tinygrad_gpt.cli.sections import precision_option, section
@@ -77,7 +78,12 @@ def tune(ctx: click.Context, kind: type, start: Callable, go_on: Callable, out: 
         if resume:
             saved = go_on(out, given_settings(ctx, settings), report=report, ready=stop_here)
         else:
-            saved = start(kind(**settings), out, report=report, ready=stop_here)
+
+            def ready() -> None:
+                note_idle(ctx, [LORA])
+                stop_here()
+
+            saved = start(kind(**settings), out, report=report, ready=ready)
     echo("\n".join(_summary(ctx, out, saved)))
 
 

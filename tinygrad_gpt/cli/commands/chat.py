@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tinygrad_gpt.cli.commands.respond import answering_options, load, spoken
+from tinygrad_gpt.cli.idle import DRAWING, note_idle
 from tinygrad_gpt.cli.options import common_options
 from tinygrad_gpt.cli.show import note
 from tinygrad_gpt.errors import UsageError
@@ -29,6 +30,7 @@ def command(model: str | None, style: str | None, **sampling: Any) -> None:
 
     config = GenerateConfig(**sampling)
     saved, marks = load(model, style)
+    note_idle(click.get_current_context(), DRAWING)
     room = min(config.max_new_tokens, saved.n_ctx // 2)  # a longer response goes on over the beginning
     note(f"the model reads {saved.n_ctx:,} tokens of the conversation, {room:,} of which are kept for "
          "the next response; the end of input (Ctrl-D) ends it")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from tinygrad_gpt.cli.idle import SOURCE, note_idle
 from tinygrad_gpt.cli.options import check_source, common_options, echo, print_json
 from tinygrad_gpt.cli.show import columns, note, shortened
 from tinygrad_gpt.errors import DataError, UsageError
@@ -56,6 +57,7 @@ def command(texts: Sequence[str], file: str | None, text_column: str | None, enc
     else:
         rows = columns([(answer.label, f"{answer.probability:.3f}") for answer in answers])
         echo("\n".join(shortened(f"{row}  ", answer.text) for row, answer in zip(rows, answers, strict=True)))
+    note_idle(click.get_current_context(), [SOURCE])
     if skipped:
         note(f"{skipped:,} malformed rows skipped")
     if truncated := sum(answer.truncated for answer in answers):

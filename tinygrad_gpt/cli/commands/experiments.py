@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinygrad_gpt.cli.idle import Idle, note_idle
 from tinygrad_gpt.cli.options import PositiveFloat, PositiveInt, common_options, echo
 from tinygrad_gpt.cli.progress import progress_shown
 from tinygrad_gpt.cli.show import columns, note
@@ -16,6 +17,19 @@ if TYPE_CHECKING:
     from tinygrad_gpt.runs.progress import Progress
 
 __all__ = ["command"]
+
+
+def _starts(rows: str) -> set[bool]:
+    """Whether some rows start from a model, and whether some start from random weights: the values of "is random"."""
+    from tinygrad_gpt.book.experiments import rows_named
+
+    return {row.model == "random" for row in rows_named(rows)}
+
+
+IDLE = (
+    Idle(("base",), lambda given: _starts(given["rows"]) == {True}, "without a row that starts from a model"),
+    Idle(("vocabulary",), lambda given: _starts(given["rows"]) == {False}, "without a row of random weights"),
+)
 
 
 @click.command(name="experiments")
@@ -32,7 +46,9 @@ __all__ = ["command"]
 @click.option("--resume", is_flag=True, help="Go on in a folder with experiments: what is finished is not run again.")
 @click.option("--dry-run", is_flag=True, help="List the rows, what they train and the memory they take, and stop.")
 @common_options
-def command(out: Path | None, resume: bool, dry_run: bool, rows: str, seeds: str, **settings: Any) -> None:
+@click.pass_context
+def command(ctx: click.Context, out: Path | None, resume: bool, dry_run: bool, rows: str, seeds: str,
+            **settings: Any) -> None:
     """Repeat the book author's experiments on finetuning."""
     from tinygrad_gpt.book.experiments import rows_named, seeds_named
     from tinygrad_gpt.recipes.experiments.experiments import ExperimentsConfig
@@ -40,10 +56,11 @@ def command(out: Path | None, resume: bool, dry_run: bool, rows: str, seeds: str
     config = ExperimentsConfig(rows=rows_named(rows), seeds=seeds_named(seeds), **settings)
     if dry_run:
         _list(config)
+        note_idle(ctx, IDLE)
     elif out is None:
         raise click.UsageError("Missing option '--out'.")
     else:
-        _run(config, out, resume)
+        _run(ctx, config, out, resume)
 
 
 def _list(config: "ExperimentsConfig") -> None:
@@ -59,16 +76,17 @@ def _list(config: "ExperimentsConfig") -> None:
     echo("\n".join([*columns(lines), *failures]))
 
 
-def _run(config: "ExperimentsConfig", out: Path, resume: bool) -> None:
+def _run(ctx: click.Context, config: "ExperimentsConfig", out: Path, resume: bool) -> None:
     """Run them, write the report, print its table, and end as the first run that could not be done."""
     from tinygrad_gpt.recipes.experiments.experiments import experiments
     from tinygrad_gpt.recipes.experiments.report import REPORT_FILES, result_table, write_report
 
     results = experiments(config, out, resume=resume, shown=_shown)
-    write_report(out, config, results)
+    note_idle(ctx, IDLE)
     table = result_table(results, config.base)
-    echo("\n".join([*columns([table.header, *table.rows]), "", f"Written to {out}: {', '.join(REPORT_FILES)}, and a "
-                    "folder for each run"]))
+    echo("\n".join([*columns([table.header, *table.rows]), ""]))
+    write_report(out, config, results)
+    echo(f"Written to {out}: {', '.join(REPORT_FILES)}, and a folder for each run")
     for result in results:
         for failure in result.failures:
             raise failure

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinygrad_gpt.cli.idle import LORA, Idle, note_idle
 from tinygrad_gpt.cli.options import NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval, common_options, echo
 from tinygrad_gpt.cli.progress import PreparationLines
 from tinygrad_gpt.cli.resuming import given_settings, require, resumable
@@ -16,6 +17,19 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+IDLE = (
+    LORA,
+    Idle(("vocabulary", "vocab_size", "n_ctx", "n_embd", "n_layer", "n_head"), lambda given: given["base"] != "random",
+         "without --base random, which makes a new model"),
+    Idle(("vocab_size",), lambda given: given["base"] == "random" and given["vocabulary"] is not None,
+         "beside --vocabulary"),
+    Idle(("split_seed",), lambda given: given["split"] != "by-text", "without --split by-text"),
+    Idle(("read",), lambda given: given["read"] == "last" and given["padding"] != "fixed",
+         "without --padding fixed: the last position is that of the last real token"),
+    Idle(("decay",), lambda given: given["weight_decay"] == 0, "at --weight-decay 0"),
+    Idle(("lm_weight",), lambda given: given["train"] == "head" and given["lm_weight"] > 0,
+         "with --train head: the language model is not trained"),
+)
 
 data, start, model, reading, training, folder = map(section, (
     "Data", "Model to start from", "What is trained", "How a text is read", "Training", "Folder"))
@@ -99,8 +113,13 @@ def command(ctx: click.Context, out: Path, resume: bool, **settings: Any) -> Non
         if resume:
             result = recipe.resume_classifier(out, given_settings(ctx, settings), report, PreparationLines(), stop_here)
         else:
+
+            def ready() -> None:
+                note_idle(ctx, IDLE)
+                stop_here()
+
             result = recipe.finetune_classifier(recipe.FinetuneConfig(**settings), out, report, PreparationLines(),
-                                                stop_here)
+                                                ready)
     if result.caution:
         note(result.caution)
     echo("\n".join(_summary(ctx, out, result)))

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from tinygrad_gpt.cli.options import PositiveInt, common_options, printable
+from tinygrad_gpt.cli.resuming import require
 from tinygrad_gpt.cli.sections import SectionedCommand, section
 from tinygrad_gpt.cli.tuning import tune, tuning_options
 
@@ -34,7 +35,8 @@ def command(ctx: click.Context, out: Path | None, resume: bool, show_mask: int |
     """
     from tinygrad_gpt.recipes.instructions import instruct
 
-    if show_mask is not None and settings["data"] is not None:
+    if show_mask is not None:
+        require(ctx, data=settings["data"])
         _print_mask(instruct.masked_tokens(instruct.InstructConfig(**settings), show_mask))
         return
     tune(ctx, instruct.InstructConfig, instruct.finetune_instructions, instruct.resume_instructions, out, resume,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinygrad_gpt.cli.idle import DRAWING, SOURCE, note_idle
 from tinygrad_gpt.cli.options import (
     NonNegativeFloat,
     NonNegativeInt,
@@ -77,6 +78,7 @@ def command(prompts: Sequence[str], file: str | None, text_column: str | None, e
             print_json(asdict(completion))
         elif not live:
             echo(("---\n" if number else "") + completion.prompt + completion.text)
+    note_idle(click.get_current_context(), [*DRAWING, SOURCE])
     if saved.labels:
         note("the model is a classifier; its language model wrote this")
     if truncated:

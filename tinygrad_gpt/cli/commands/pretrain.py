@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinygrad_gpt.cli.idle import Idle, note_idle
 from tinygrad_gpt.cli.options import (
     NonNegativeInt,
     PositiveFloat,
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+IDLE = (
+    Idle(("tokenizer", "qkv_bias", "tied_head", "init"), lambda given: given["base"] is not None,
+         "beside --base, which brings its own"),
+    Idle(("tokenizer",), lambda given: given["base"] is None and given["vocabulary"] is not None,
+         "beside --vocabulary"),
+)
 
 data, vocabulary, model, training, watching, folder = map(section, (
     "Text", "Vocabulary", "Model", "Training", "Watching", "Folder"))
@@ -103,6 +110,7 @@ def command(ctx: click.Context, out: Path, resume: bool, **settings: Any) -> Non
         def prepare(preparation: "Preparation") -> None:
             show_preparation(preparation)
             if preparation.what == "training":
+                note_idle(ctx, () if resume else IDLE)
                 stop_here()
 
         if resume:
@@ -117,7 +125,11 @@ def _summary(ctx: click.Context, out: Path, figures: dict[str, Any]) -> list[str
     if "bits_per_byte" in figures:
         lines += [f"Validation text: loss {figures['validation_loss']:.4f} nats per token, perplexity "
                   f"{figures['perplexity']:.2f}, {figures['bits_per_byte']:.4f} bits per byte"]
-    if figures["config"]["patience"]:
+    config = figures["config"]
+    if "eval_every" in given_settings(ctx, ctx.params) and not (
+            "bits_per_byte" in figures or (config["sample"] and config["sample_every"] is None)):
+        lines += ["--eval-every had no effect: there is neither --validation nor --hold-out nor --sample"]
+    if config["patience"]:
         lines += [f"The best model is that after step {figures['step']:,}"]
     program = ctx.find_root().info_name
     return [*lines, f"Written to {out}: model.h5, vocabulary.json, log.jsonl, curves.png",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinygrad_gpt.cli.idle import DRAWING, note_idle
 from tinygrad_gpt.cli.options import (
     NonNegativeFloat,
     NonNegativeInt,
@@ -64,9 +65,12 @@ def command(instruction: str, input_: str, model: str | None, style: str | None,
     saved, marks = load(model, style)
     pieces = respond(saved, marks.prompt([marks.request(instruction, input_)]), marks, config)
     if as_json:
-        print_json(asdict(next(completions(pieces))))
-        return
-    if spoken(pieces).truncated:
+        completion = next(completions(pieces))
+        print_json(asdict(completion))
+    else:
+        completion = spoken(pieces)
+    note_idle(click.get_current_context(), DRAWING)
+    if completion.truncated and not as_json:
         note(f"the prompt is longer than the {saved.n_ctx} tokens that the model reads; its beginning was not read")
 
 
