@@ -4,7 +4,10 @@ The tests in this folder quote what *Build a Large Language Model (From Scratch)
 notebooks (github.com/rasbt/LLMs-from-scratch) print, and get it from our code. docs/book.md lists them.
 """
 
+import functools
+
 import pytest
+from listings import load
 
 from tinygrad_gpt.book.initial_values import initial_values
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
@@ -32,3 +35,11 @@ def untrained():
         model.load_state_dict(initial_values(stream, vocab_size=50257, n_ctx=n_ctx, n_embd=768, n_layer=12))
         return model, stream
     return build
+
+
+@pytest.fixture(params=["tinygrad_gpt", "torch"])
+def listing(request):
+    """A function: name of a listing -> its module, with our package and then with PyTorch behind its import lines."""
+    if request.param == "torch":
+        pytest.importorskip("torch", reason="the same listing with torch")
+    return functools.partial(load, library=request.param)
