@@ -20,7 +20,7 @@ COMMANDS = {
     "evaluate": ("tinygrad_gpt.cli.commands.evaluate", "Measure a finetuned model."),
     "finetune": ("tinygrad_gpt.cli.commands.finetune", "Train a pretrained model for a task."),
     "experiments": ("tinygrad_gpt.cli.commands.experiments", "Repeat the book author's experiments on finetuning."),
-    "book": ("tinygrad_gpt.cli.commands.book", "Compare a model with what the book prints of GPT-2's weights."),
+    "book": ("tinygrad_gpt.cli.commands.book", "Compare a model with what the book prints of OpenAI's weights."),
     "respond": ("tinygrad_gpt.cli.commands.respond", "Answer an instruction."),
     "chat": ("tinygrad_gpt.cli.commands.chat", "Talk with a model, a line at a time."),
     "generate": ("tinygrad_gpt.cli.commands.generate", "Continue a text."),

@@ -12,7 +12,7 @@ __all__ = ["command"]
               help="A model; the printed values are those of gpt2, which `download gpt2` fetches.")
 @common_options
 def command(model: str) -> None:
-    """Compare a model with what the book prints of GPT-2 with OpenAI's weights.
+    """Compare a model with what the book prints of OpenAI's weights.
 
     Two continuations of "Every effort moves you", and the scores that a new head of two classes gives to "Do you have
     time" at each token, before it is trained.
