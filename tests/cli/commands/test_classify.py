@@ -165,3 +165,32 @@ sys.exit(code)"""
     packages = {module.partition(".")[0] for module in modules} - set(sys.stdlib_module_names)
     assert {package for package in packages if not package.startswith("_cython_")} <= ALLOWED[name]
     assert modules & UNUSED == set()
+
+
+def test_reasons_stand_below_each_answer(model, capsys):
+    assert main(["classify", "--model", model, "--explain", *TEXTS]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 * len(TEXTS)
+    assert all(line.startswith("    log-odds ") for line in lines[1::2])
+
+
+def test_json_has_the_reasons(model, capsys):
+    assert main(["classify", "--model", model, "--explain", "--json", *TEXTS]) == 0
+    for line, text in zip(capsys.readouterr().out.splitlines(), TEXTS, strict=True):
+        found = json.loads(line)["explanation"]
+        assert "".join(part["text"] for part in found["parts"]) == text
+        total = sum(part["integrated"] for part in found["parts"])
+        assert total == pytest.approx(found["score"] - found["neutral"], abs=1e-3)
+
+
+def test_the_page_of_reasons(model, tmp_path, capsys):
+    assert main(["classify", "--model", model, "--html", str(tmp_path / "why.html"), *TEXTS]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == len(TEXTS)
+    assert err == f"the reasons for {len(TEXTS)} answers written to {tmp_path / 'why.html'}\n"
+    assert "<h1>Why this label</h1>" in (tmp_path / "why.html").read_text(encoding="utf-8")
+
+
+def test_a_table_has_no_place_for_reasons(tmp_path, capsys):
+    assert main(["classify", "--explain", "--output", str(tmp_path / "a.csv"), "x"]) == 2
+    assert "a table has no place for reasons; use --json or --html" in capsys.readouterr().err

@@ -12,6 +12,7 @@ import click
 
 from tinygrad_gpt.cli.idle import SOURCE, note_idle
 from tinygrad_gpt.cli.options import check_source, common_options, echo, print_json
+from tinygrad_gpt.cli.reasons import print_reason
 from tinygrad_gpt.cli.show import columns, note, shortened
 from tinygrad_gpt.errors import DataError, UsageError
 
@@ -31,13 +32,17 @@ EXTENSIONS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".
               help="A checkpoint, a run folder, or a shipped model.  [default: the shipped spam filter]")
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE",
               help="Write text, label and probability to a .csv, .tsv or .jsonl file.")
+@click.option("--explain", is_flag=True, help="Say which words moved each decision.")
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write the same as an HTML page.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per text.")
 @common_options
 def command(texts: Sequence[str], file: str | None, text_column: str | None, encoding: str, skip_malformed: bool,
-            model: str | None, output: Path | None, as_json: bool) -> None:
-    """Say which class a text belongs to."""
+            model: str | None, output: Path | None, explain: bool, html: Path | None, as_json: bool) -> None:
+    """Say which class a text belongs to, and why."""
     check_source("classify", "text", texts, file, text_column)
     _check_output(output, as_json)
+    if output and explain:
+        raise UsageError("--explain, --output (arguments): a table has no place for reasons; use --json or --html")
     from tinygrad_gpt.recipes.classification.classify import classify
     from tinygrad_gpt.runs.saved_model import SHIPPED_CLASSIFIER, load_model
 
@@ -49,20 +54,40 @@ def command(texts: Sequence[str], file: str | None, text_column: str | None, enc
         texts, skipped = read_texts(sys.stdin.buffer if file == "-" else file, text_column, encoding=encoding,
                                     skip_malformed=skip_malformed)
     answers = classify(saved, texts)
+    reasons = _reasons(saved, answers) if explain or html else [None] * len(answers)
+    if html:
+        _write_page(html, answers, reasons)
     if output:
         _write(output, answers)
     elif as_json:
-        for answer in answers:
-            print_json(asdict(answer))
+        for answer, reason in zip(answers, reasons, strict=True):
+            print_json({**asdict(answer), **({"explanation": asdict(reason)} if reason else {})})
     else:
         rows = columns([(answer.label, f"{answer.probability:.3f}") for answer in answers])
-        echo("\n".join(shortened(f"{row}  ", answer.text) for row, answer in zip(rows, answers, strict=True)))
+        for row, answer, reason in zip(rows, answers, reasons, strict=True):
+            echo(shortened(f"{row}  ", answer.text))
+            if reason and explain:
+                print_reason(reason)
     note_idle(click.get_current_context(), [SOURCE])
     if skipped:
         note(f"{skipped:,} malformed rows skipped")
     if truncated := sum(answer.truncated for answer in answers):
         note(f"{truncated:,} of {len(answers):,} texts longer than the {saved.classifier.longest_text} tokens that the "
              "model reads; their ends were not read")
+
+
+def _reasons(saved, answers):
+    from tinygrad_gpt.recipes.classification.attribution import attribute
+
+    return [attribute(saved, answer.text, answer.label) for answer in answers]
+
+
+def _write_page(path: Path, answers, reasons) -> None:
+    from tinygrad_gpt.files import write_atomic
+    from tinygrad_gpt.recipes.classification.attribution_page import attribution_page
+
+    write_atomic(path, attribution_page(answers, reasons).encode())
+    note(f"the reasons for {len(answers):,} answers written to {path}")
 
 
 def _check_output(output, as_json):
