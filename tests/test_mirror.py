@@ -18,6 +18,7 @@ TESTED_ELSEWHERE = {
     "ops/": "ops/test_sweep.py",
     "recipes/classification/config.py": "recipes/classification/test_finetune.py",
     "recipes/classification/task.py": "recipes/classification/test_finetune.py",
+    "recipes/experiments/config.py": "recipes/experiments/test_family.py",
     "recipes/instructions/config.py": "recipes/instructions/test_instruct.py",
     "recipes/instructions/evaluate.py": "recipes/instructions/test_judge.py",
     "recipes/instructions/respond.py": "recipes/instructions/test_instruct.py",

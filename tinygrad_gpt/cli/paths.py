@@ -12,7 +12,8 @@ from tinygrad_gpt.errors import UsageError
 __all__ = ["FOLDER_FILES", "INPUTS", "OUTPUT_FILES", "OUTPUT_FOLDERS", "refuse_overwriting"]
 
 # Parameters of commands by what their values are; tests/cli/test_paths.py fails on one that is in no table.
-INPUTS = ("data", "validation", "test", "file", "base", "model", "vocabulary", "source", "first", "second")
+INPUTS = ("data", "validation", "test", "file", "base", "model", "vocabulary", "source", "first", "second",
+          "family_text")
 OUTPUT_FILES = ("output", "save", "html")
 OUTPUT_FOLDERS = ("out", "folder")
 

@@ -27,6 +27,7 @@ def _starts(rows: str) -> set[bool]:
 
 
 IDLE = (
+    Idle(("family_text", "family_steps"), lambda given: given["base"] != "family", "without --base family"),
     Idle(("base",), lambda given: _starts(given["rows"]) == {True}, "without a row that starts from a model"),
     Idle(("vocabulary",), lambda given: _starts(given["rows"]) == {False}, "without a row of random weights"),
 )
@@ -36,7 +37,13 @@ IDLE = (
 @click.option("--data", required=True, metavar="FILE", help="Texts of two classes, as SMSSpamCollection.")
 @click.option("--rows", default="1-19", show_default=True, help="Rows of the book author's table: 1-5,10, or names.")
 @click.option("--base", default="storyteller", show_default=True, metavar="MODEL",
-              help="Model that all rows start from but those of random weights.")
+              help="Model that all rows start from but those of random weights; 'table': each row from its own, as in "
+                   "the book; a folder with models of those names; 'family': small models of those names, trained "
+                   "alike on --family-text first.")
+@click.option("--family-text", multiple=True, metavar="FILE",
+              help="Text to train the family on; may be given several times.")
+@click.option("--family-steps", type=PositiveInt(), default=1000, show_default=True,
+              help="Optimiser steps of each model of the family.")
 @click.option("--vocabulary", default="gpt2", show_default=True, metavar="PATH",
               help="GPT-2's vocabulary, for rows of random weights: a model, or a folder with its files; gpt2 ships.")
 @click.option("--seeds", default="123", show_default=True, help="Seeds of each row: 123,124,125.")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_gpt.backend import default_backend
-from tinygrad_gpt.book.experiments import ROWS, SHARED, SIZES, Row
+from tinygrad_gpt.book.experiments import ROWS, SIZES, Row
 from tinygrad_gpt.book.splits import divide
 from tinygrad_gpt.data.classification import Split, read_labelled
 from tinygrad_gpt.errors import CheckpointError, TinygradError, UsageError
@@ -23,38 +23,17 @@ from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
 from tinygrad_gpt.recipes.classification.finetune import finetune_classifier, memory_needed
 from tinygrad_gpt.recipes.classification.starting_model import with_head
+from tinygrad_gpt.recipes.experiments.config import BOOK, ExperimentsConfig, run_config, starts_by_name
+from tinygrad_gpt.recipes.experiments.family import train_family
 from tinygrad_gpt.recipes.pretraining.corpus import load_vocabulary
 from tinygrad_gpt.runs.progress import Progress
-from tinygrad_gpt.runs.saved_model import SHIPPED_BASE, load_model, model_file
+from tinygrad_gpt.runs.saved_model import load_model, model_file
 from tinygrad_gpt.text import Tokenizer
 from tinygrad_gpt.train.memory import peak_memory
 
 __all__ = ["ExperimentsConfig", "Measured", "Planned", "Result", "experiments", "plan", "run_config"]
 
-BOOK = FinetuneConfig(data="", **SHARED)
 RUN_FILE = "run.json"  # written last: a run that has it is finished
-
-
-@dataclass(frozen=True)
-class ExperimentsConfig:
-    """What a set of experiments depends on.
-
-    Args:
-        data: labelled texts of two classes; the book's figures are of SMSSpamCollection.
-        base: the model that all rows start from but those of random weights, as in `load_model`.
-        vocabulary: GPT-2's, for rows of random weights, as in `load_vocabulary`.
-        rows: which experiments.
-        seeds: of each of them: of the head's initial values and of the order of the texts.
-        epochs, lr: of all rows.
-    """
-
-    data: str
-    base: str = SHIPPED_BASE
-    vocabulary: str = "gpt2"
-    rows: tuple[Row, ...] = ROWS
-    seeds: tuple[int, ...] = (BOOK.seed,)
-    epochs: int = BOOK.epochs
-    lr: float = BOOK.lr
 
 
 @dataclass(frozen=True)
@@ -171,10 +150,12 @@ def experiments(config: ExperimentsConfig, out: str | Path, *, resume: bool = Fa
     """
     out = Path(out)
     divide(_read(config), BOOK.split, BOOK.split_seed)  # refuses what no run could be done on
-    results = {row.number: Result(row, _first(config, row), [], []) for row in config.rows}
-    runs = list(_runs(config, out, results))
     if not resume and any(out.glob(f"*/{RUN_FILE}")):
         raise UsageError(f"cannot start ({out}): experiments are already there; add --resume, or choose another folder")
+    if config.base == "family":
+        config = _with_family(config, out, shown)
+    results = {row.number: Result(row, _first(config, row), [], []) for row in config.rows}
+    runs = list(_runs(config, out, results))
     for run in runs:
         _finished(run)  # refuses to mix runs of other settings with these
     out.mkdir(parents=True, exist_ok=True)
@@ -189,20 +170,16 @@ def experiments(config: ExperimentsConfig, out: str | Path, *, resume: bool = Fa
     return list(results.values())
 
 
-def run_config(config: ExperimentsConfig, row: Row, seed: int) -> FinetuneConfig:
-    """The settings of one run."""
-    base = replace(BOOK, data=config.data, base=config.base, epochs=config.epochs, lr=config.lr, seed=seed)
-    if row.model == "random":
-        base = replace(base, vocabulary=config.vocabulary)
-    return replace(base, **row.change)
-
-
 def plan(config: ExperimentsConfig) -> list[Planned]:
     """What each row would train and take, without a step of it.
 
     Raises:
         DataError: the data cannot be read or split.
+        UsageError: "cannot plan (family): its models are not trained yet; …".
     """
+    if config.base == "family":
+        raise UsageError("cannot plan (family): its models are not trained yet; run the experiments, or give the folder "
+                         "of a trained family as base")
     data = _read(config)
     split, base = divide(data, BOOK.split, BOOK.split_seed), functools.cache(_sizes)
     return [_planned(row, run_config(config, row, config.seeds[0]), data.texts, split, base) for row in config.rows]
@@ -237,15 +214,31 @@ def _first(config: ExperimentsConfig, row: Row) -> Row:
     return next((other for other in ROWS if run_config(config, other, 0) == run_config(config, row, 0)), row)
 
 
+def _with_family(config: ExperimentsConfig, out: Path, shown: Shown) -> ExperimentsConfig:
+    """Train the family; the same experiments with it as base."""
+    folder = out / "family"
+    folder.mkdir(parents=True, exist_ok=True)
+    with run_lock(out):
+        train_family(config.family_text, config.family_steps, folder, config.models, shown)
+    return replace(config, base=str(folder))
+
+
 def _runs(config: ExperimentsConfig, out: Path, results: Mapping[int, Result]) -> Iterator[_Run]:
+    """All runs; rows whose own model is not there get its error as failure."""
     digest = functools.cache(_digest)
     for result in results.values():
         first = result.first
         for seed in config.seeds:
             run = run_config(config, result.row, seed)
             names = {name: Path(str(getattr(run, name))).name for name in ("data", "base", "vocabulary")}
-            files = [run.data] if run.base == "random" else [run.data, model_file(run.base)]
-            notes = {"config": asdict(run) | names, "sha256": [digest(file) for file in files]}
+            try:
+                files = [run.data] if run.base == "random" else [run.data, model_file(run.base)]
+                notes = {"config": asdict(run) | names, "sha256": [digest(file) for file in files]}
+            except CheckpointError as error:
+                if not starts_by_name(config.base):
+                    raise
+                result.failures.append(error)
+                continue
             yield _Run(result.row, run, out / f"{first.number:02d}-{first.name}-seed-{seed}", notes)
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from tinygrad_gpt.figures.pictures import Point, draw_intervals
 from tinygrad_gpt.files import write_atomic
-from tinygrad_gpt.recipes.experiments.experiments import ExperimentsConfig, Result
+from tinygrad_gpt.recipes.experiments.config import ExperimentsConfig, starts_by_name
+from tinygrad_gpt.recipes.experiments.experiments import Result
+from tinygrad_gpt.recipes.experiments.family import describe_family
 
 __all__ = ["REPORT_FILES", "Picture", "Table", "bag_of_words", "result_table", "to_html", "to_markdown", "write_report"]
 
@@ -46,7 +48,7 @@ def write_report(out: str | Path, config: ExperimentsConfig, results: Sequence[R
         ResourceError, TinygradError: as `write_atomic`.
     """
     out = Path(out)
-    pieces = [*_introduction(config, results), result_table(results, config.base),
+    pieces = [*_introduction(config, results, out), result_table(results, config.base),
               "Accuracies in per cent, with a 95 % interval of the test accuracy: " + _intervals(config) +
               " One text of the book's test part is 0.33 points.",
               Picture(out / "accuracy.png", "Accuracy on the test texts, with 95 % intervals."),
@@ -83,30 +85,58 @@ def result_table(results: Sequence[Result], base: str) -> Table:
 
 
 def _model(result: Result, base: str) -> str:
-    return "random" if result.row.model == "random" else Path(base).name
+    if result.row.model == "random" or base == "table":
+        return result.row.model
+    return f"own, for {result.row.model}" if starts_by_name(base) else Path(base).name
 
 
 def _interval(interval: tuple[float, float]) -> str:
     return f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}"
 
 
-def _introduction(config: ExperimentsConfig, results: Sequence[Result]) -> list[Piece]:
+def _introduction(config: ExperimentsConfig, results: Sequence[Result], out: Path) -> list[Piece]:
     machines = sorted({run.machine for result in results for run in result.runs})
     seeds = ", ".join(map(str, config.seeds))
-    base = Path(config.base).name
-    started = f"Base: {base}. " if any(result.row.model != "random" for result in results) else ""
-    others = [str(result.row.number) for result in results if result.row.model not in ("random", base)]
     return [
         "# The book's experiments on finetuning",
-        f"{Path(config.data).name}, split as in the book's experiments. {started}Seeds: {seeds}. "
+        f"{Path(config.data).name}, split as in the book's experiments. {_base(config, results)}Seeds: {seeds}. "
         f"Epochs: {config.epochs}. Learning rate: {config.lr:g}. "
         f"Computed on: {'; '.join(machines) or 'nothing yet'}.",
-        "The book's figures are those of its own table: one seed, on an A100." + (
-            f" Of row {', '.join(others)} they are of another model than {base}, and not to be compared with ours."
-            if others else ""),
+        "The book's figures are those of its own table: one seed, on an A100." + _comparable(config, results),
+        *_models(config, out),
         *sorted({f"{run.caution[0].upper()}{run.caution[1:]}." for result in results for run in result.runs
                  if run.caution}),
     ]
+
+
+def _base(config: ExperimentsConfig, results: Sequence[Result]) -> str:
+    if all(result.row.model == "random" for result in results):
+        return ""
+    if not starts_by_name(config.base):
+        return f"Base: {Path(config.base).name}. "
+    return "Each row starts from its own model" + (
+        ", as in the book's table. " if config.base == "table" else " of ours, in place of the book's. ")
+
+
+def _comparable(config: ExperimentsConfig, results: Sequence[Result]) -> str:
+    """Of which rows the book's figures are of another model."""
+    base = Path(config.base).name
+    others = [str(result.row.number) for result in results if result.row.model not in ("random", base)]
+    if config.base == "table" or not others:
+        return ""
+    if starts_by_name(config.base):
+        return (" They are of OpenAI's models and not to be compared with ours; how accuracy changes with the size of "
+                "the model can be.")
+    return f" Of row {', '.join(others)} they are of another model than {base}, and not to be compared with ours."
+
+
+def _models(config: ExperimentsConfig, out: Path) -> list[Piece]:
+    """What the own models of the rows are."""
+    if config.base == "table" or not starts_by_name(config.base):
+        return []
+    lines = describe_family(out / "family" if config.base == "family" else config.base, config.models)
+    return ["Our models have the proportions of GPT-2's sizes and were trained alike:" if config.base == "family" else
+            "Our models:", lines]
 
 
 def _intervals(config: ExperimentsConfig) -> str:
