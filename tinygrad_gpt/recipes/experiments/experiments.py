@@ -178,8 +178,8 @@ def plan(config: ExperimentsConfig) -> list[Planned]:
         UsageError: "cannot plan (family): its models are not trained yet; …".
     """
     if config.base == "family":
-        raise UsageError("cannot plan (family): its models are not trained yet; run the experiments, or give the folder "
-                         "of a trained family as base")
+        raise UsageError("cannot plan (family): its models are not trained yet; run the experiments, or give the "
+                         "folder of a trained family as base")
     data = _read(config)
     split, base = divide(data, BOOK.split, BOOK.split_seed), functools.cache(_sizes)
     return [_planned(row, run_config(config, row, config.seeds[0]), data.texts, split, base) for row in config.rows]
