@@ -44,7 +44,7 @@ CASES = [
     ("experiments", "--rows 1-5 --vocabulary v", "--vocabulary: no effect without a row of random weights"),
     ("experiments", "--rows 10 --base b", "--base: no effect without a row that starts from a model"),
     ("experiments", "--base b --vocabulary v", None),
-    ("experiments", "--family-text t --family-steps 3", "--family-text, --family-steps: no effect without --base family"),
+    ("experiments", "--family-text t --family-steps 3", "--family-text, --family-steps: no effect without"),
     ("experiments", "--base family --family-text t --family-steps 3", None),
     ("generate", "x --temperature 0 --top-k 3 --seed 4", "--top-k, --seed: no effect at temperature 0"),
     ("generate", "x --temperature 0 --top-p 0.5 --min-p 0.1", "--top-p, --min-p: no effect at temperature 0"),
