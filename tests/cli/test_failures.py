@@ -61,6 +61,15 @@ def test_a_signal_waits_for_a_good_place_and_a_second_one_does_not(number, error
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_behind_the_last_good_place_a_signal_acts_at_once():
+    with pytest.raises(Terminated, match="saved"), stops_wait("saved") as stop_here:  # noqa: PT012
+        stop_here()
+        stop_here(last=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("the signal did nothing")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_before_the_first_good_place_a_signal_acts_at_once():
     with pytest.raises(KeyboardInterrupt), stops_wait("saved"):  # noqa: PT012
         os.kill(os.getpid(), signal.SIGINT)

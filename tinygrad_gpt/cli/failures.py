@@ -95,27 +95,31 @@ def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
 
 
 @contextlib.contextmanager
-def stops_wait(message: str) -> Iterator[Callable[[], None]]:
+def stops_wait(message: str) -> Iterator[Callable[..., None]]:
     """Give a function to call where it is good to stop: from its first call on, stop signals wait for the next.
 
-    A second signal acts at once. Further ones within a second do nothing: they would break off what saves the run.
+    Behind the call with ``last=True`` they no longer wait. A second signal acts at once. Further ones within a second
+    do nothing: they would break off what saves the run.
 
     Args:
         message: what to tell the user who stopped the program there.
     """
     received: list[int] = []
+    over = False
     stops = _stops
     stops.raised = None
 
     def handler(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        if len(received) > 1:
+        if len(received) > 1 or over:
             stops.stop(received[0], message)
 
     with contextlib.ExitStack() as stack:
         waiting: list[Any] = []
 
-        def stop_here() -> None:
+        def stop_here(last: bool = False) -> None:
+            nonlocal over
+            over = over or last
             if received:
                 stops.stop(received[0], message)
             elif not waiting:

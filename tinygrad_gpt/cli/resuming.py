@@ -30,7 +30,7 @@ def resumable(ctx: click.Context, out: Path) -> Iterator[tuple[Callable[["Progre
 
         def report(progress: "Progress") -> None:
             show(progress)
-            stop_here()
+            stop_here(last=progress.step == progress.total)  # what follows can be broken off: all steps are saved
 
         yield report, stop_here
 

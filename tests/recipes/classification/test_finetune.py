@@ -324,6 +324,12 @@ def test_what_flatters_a_model_is_said_with_its_figures(config, run, tmp_path):
     assert json.loads((tmp_path / "run" / "report.json").read_text())["caution"] == result.caution
 
 
+def test_the_first_step_of_a_warm_up_trains(config, tmp_path):
+    reported = []
+    finetune_classifier(replace(config, epochs=10), tmp_path / "run", reported.append)  # 60 steps, 6 of warm-up
+    assert [p.lr for p in reported[:7]] == pytest.approx([config.lr * (n + 1) / 7 for n in range(7)])
+
+
 def test_balanced_classes_weigh_alike():
     np.testing.assert_allclose(balanced(np.array([0, 0, 0, 1, 2, 2])), [2 / 3, 2, 1])
 
