@@ -134,6 +134,6 @@ class OnTensors:
             op = OPS.get(OTHER_NAMES.get(name, name))
             if op is None:
                 raise TypeError(f"there is no op for xp.{name}")
-            return op(*spread, **settings)
+            return op(*args, **settings)
 
         return call

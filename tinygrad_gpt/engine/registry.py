@@ -15,12 +15,14 @@ namespace ``xp`` alone. A tuned form for the host (`fast`), one with CUDA kernel
 (`composed`) may be registered for it.
 """
 
+import inspect
 from collections.abc import Callable
 
 import numpy as np
 
 from tinygrad_gpt.backend import backend_of, default_backend, is_integer
 from tinygrad_gpt.backend.numpy import host_array
+from tinygrad_gpt.engine.binding import bound, signature
 from tinygrad_gpt.engine.guards import Lock, Version, saved_arrays
 from tinygrad_gpt.engine.halves import any_half, in_float32
 from tinygrad_gpt.engine.mode import current_mode
@@ -104,6 +106,12 @@ class Op(Forms):
         self.broadcasts = broadcasts
         code = function.__code__
         self.arguments = code.co_varnames[1:code.co_argcount] or ("arrays",)
+        self.n_arrays = code.co_argcount - 1  # 0 for any number of them
+        self.settings = code.co_varnames[code.co_argcount:code.co_argcount + code.co_kwonlyargcount]
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return signature(self)
 
     def argument(self, i: int) -> str:
         """Name of the i-th array argument."""
@@ -113,6 +121,8 @@ class Op(Forms):
         return f"<op {self.name}>"
 
     def __call__(self, *args, **settings) -> Tensor:
+        if settings or len(args) > self.n_arrays:
+            args, settings = bound(self, args, settings)
         mode = current_mode()
         if mode.ops == "composed" and self.composed is not None:
             return self.composed(*[Tensor(a) if hasattr(a, "strides") else a for a in args], **settings)
@@ -127,8 +137,6 @@ class Op(Forms):
                 inputs.append(None)
                 versions.append(None)
         backend = _common_backend(arrays) or self._made_alike(arrays)
-        if settings:
-            settings = {key: self._setting(key, value) for key, value in settings.items()}
         needed = mode.recording and any(inputs)
         form = self.form(backend, mode.ops)
         needs = [needed and node is not None for node in inputs] if form.asks_for_needs else None
@@ -212,15 +220,6 @@ class Op(Forms):
         got = ", ".join(f"{self.argument(i)} is {a.shape} {a.dtype}" for i, a in enumerate(arrays) if a is not None)
         kind = DTypeError if isinstance(error, TypeError) else ShapeError
         return kind(f"op '{self.name}': {error} ({got})")
-
-    def _setting(self, key, value):
-        if key in self.arguments:
-            raise DTypeError(f"op '{self.name}': '{key}' is an array argument; give it by position, not by name")
-        if isinstance(value, np.generic):
-            return value.item()  # a NumPy float64 would turn float32 work into float64
-        if isinstance(value, tuple):
-            return tuple([part.copy() if _is_array(part) else part for part in value])
-        return value.copy() if _is_array(value) else value  # the tape does not see a later change of a setting
 
     def _node(self, y, inputs, pullbacks, versions):
         """The Node of a call; None if no argument with a pullback is on the tape."""
