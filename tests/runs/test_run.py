@@ -154,7 +154,29 @@ def test_a_step_whose_evaluation_fails_is_saved_and_the_run_goes_on_behind_it(wh
     resumed = Run(tmp_path, {"name": "run"}, ByHeart())
     resumed.restore()
     assert resumed.optimizer.steps == 3
-    assert [entry.step for entry in resumed.train(quiet)] == [1, 2, 3, 4, 5]
+    log = resumed.train(quiet)
+    assert [entry.step for entry in log] == [1, 2, 3, 4, 5]
+
+
+def test_a_failed_evaluation_is_made_up_for_when_the_run_is_resumed(tmp_path, monkeypatch):
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    for folder in (whole, half):
+        folder.mkdir()
+    begin(whole, {"name": "run"}, ByHeart()).train(quiet)
+    task = ByHeart()
+
+    def fail(done):
+        if done == 4:
+            raise DataError("cannot evaluate (data): no; try")
+        return ByHeart.scores(task, done)
+
+    monkeypatch.setattr(task, "scores", fail)
+    with pytest.raises(DataError, match="cannot evaluate"):
+        begin(half, {"name": "run"}, task).train(quiet)
+    resumed = Run(half, {"name": "run"}, ByHeart())
+    resumed.restore()
+    resumed.train(quiet)
+    assert_same_run(half, whole)
 
 
 def test_a_run_that_saves_no_states_leaves_none(tmp_path):

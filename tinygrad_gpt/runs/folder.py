@@ -210,12 +210,20 @@ class Log:
         if steps:
             lines = self.path.read_bytes().splitlines() if self.path.exists() else []
             self.entries = [entry for line in lines if (entry := _entry(line)) and entry.step <= steps]
-        write_atomic(self.path, b"".join(_line(entry).encode() + b"\n" for entry in self.entries))
+        self._write()
 
     def append(self, entry: Progress) -> None:
         """Add a step."""
         append_line(self.path, _line(entry))
         self.entries.append(entry)
+
+    def amend(self, entry: Progress) -> None:
+        """Replace the last step."""
+        self.entries[-1] = entry
+        self._write()
+
+    def _write(self) -> None:
+        write_atomic(self.path, b"".join(_line(entry).encode() + b"\n" for entry in self.entries))
 
 
 def _line(entry: Progress) -> str:

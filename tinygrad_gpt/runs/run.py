@@ -169,6 +169,21 @@ class Run:
         every = self.task.config.save_every
         return every > 0 and step % every == 0
 
+    def _judge_last(self, log: Log) -> None:
+        """Judge the model that was restored, if that failed when its step was done; else nothing is due."""
+        if log.entries and log.entries[-1].step == self.optimizer.steps:
+            last = log.entries[-1]
+            judged = replace(last, scores=last.scores or self.task.scores(last.step))
+            judged = replace(judged, samples=last.samples or self.task.samples(last.step))
+            if judged != last:
+                log.amend(judged)
+                self.task.logged(self.folder, log.entries)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all steps are done."""
+        return self.task.finished(self.optimizer.steps)
+
     def train(self, report: Callable[[Progress], None]) -> list[Progress]:
         """Do the steps that are left; returns the log of all steps.
 
@@ -183,6 +198,7 @@ class Run:
             log.append(progress)
             self.checkpoint(log.entries)
 
+        self._judge_last(log)
         for progress in steps(self.task, self.optimizer, self.loss_scale, unjudged):
             log.append(progress)
             self.task.logged(self.folder, log.entries)

@@ -147,6 +147,19 @@ def test_what_fails_behind_the_training_costs_no_model(module, name, there, conf
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
+def test_an_evaluation_that_fails_at_the_last_step_costs_no_model(config, tmp_path, monkeypatch):
+    short = replace(config, epochs=1, train="lora", rank=4)
+    finetune_classifier(short, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(task, "predict", broken)
+        with pytest.raises(TinygradError, match="cannot go on"):
+            finetune_classifier(short, tmp_path / "run")
+    weights = [load_model(tmp_path / folder).model.state_dict() for folder in ("whole", "run")]
+    assert all(array.tobytes() == weights[1][key].tobytes() for key, array in weights[0].items())
+    resume_classifier(tmp_path / "run")
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
 def test_a_folder_in_the_place_of_a_picture_costs_no_model(config, tmp_path):
     (tmp_path / "curves.png").mkdir()
     with pytest.raises(TinygradError, match=r"cannot write \(.*curves\.png\): it is a folder"):

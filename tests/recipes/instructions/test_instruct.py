@@ -21,6 +21,7 @@ from tinygrad_gpt.errors import CheckpointError, DataError, ResourceError, Tinyg
 from tinygrad_gpt.recipes.instructions import tuning
 from tinygrad_gpt.recipes.instructions.instruct import (
     InstructConfig,
+    InstructTask,
     counted_activations,
     encode,
     finetune_instructions,
@@ -260,3 +261,24 @@ def test_the_curves_are_of_the_same_loss(run):
     for part in ("training", "validation"):
         assert f"'{part}': ([0, 2, 4, 6], [" in drawn
         assert f"{judged[-1][f'{part}_loss']!r}])" in drawn
+
+
+def test_an_evaluation_that_fails_at_the_last_step_costs_no_model(run, tmp_path, monkeypatch):
+    config, whole, _ = run
+    scores = InstructTask.scores
+    calls = []
+
+    def fail(task):
+        calls.append(task)
+        if len(calls) == 4:  # before the first step, and after steps 2, 4 and 6
+            raise DataError("cannot evaluate (data): no; try")
+        return scores(task)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(InstructTask, "scores", fail)
+        with pytest.raises(DataError, match="cannot evaluate"):
+            finetune_instructions(config, tmp_path / "run")
+    weights = [load_model(folder).model.state_dict() for folder in (whole, tmp_path / "run")]
+    assert all(array.tobytes() == weights[1][key].tobytes() for key, array in weights[0].items())
+    resume_instructions(tmp_path / "run")
+    assert_same_run(tmp_path / "run", whole)

@@ -101,7 +101,7 @@ def finetune_classifier(config: FinetuneConfig, out: str | Path, report: Callabl
         with precision(config.precision):
             run = begin(out, _notes(config, start), _task(config, start, prepare))
             ready()
-            log = run.train(report)
+            log = _train(config, start, run, report)
         return _finish(config, start, run, log)
 
 
@@ -131,7 +131,7 @@ def resume_classifier(out: str | Path, given: Mapping[str, Any] | None = None,
             run = Run(out, notes, _task(config, start, prepare))
             run.restore()
             ready()
-            log = run.train(report)
+            log = _train(config, start, run, report)
         return _finish(config, start, run, log)
 
 
@@ -172,6 +172,26 @@ def _files(config: FinetuneConfig) -> list[str]:
     return data if config.base == "random" else [*data, str(model_file(config.base))]
 
 
+def _train(config: FinetuneConfig, start: _Prepared, run: Run, report: Callable[[Progress], None]) -> list[Progress]:
+    """Do the steps that are left; if the last evaluation fails, the model is there all the same."""
+    try:
+        return run.train(report)
+    except Exception:
+        if run.is_done:
+            _as_saved(start.inputs, config)
+            _save(config, start, run, {})
+        raise
+
+
+def _save(config: FinetuneConfig, start: _Prepared, run: Run, figures: dict[str, float]) -> SavedModel:
+    """Write the model, with its figures on the test texts."""
+    provenance = origin("finetune classifier", config, _files(config)) | {
+        "base_vocabulary": start.tokenizer.digest, **figures}
+    saved = SavedModel(run.task.model, start.tokenizer, tuple(start.data.classes), provenance)
+    save_model(run.folder / "model.h5", saved, np.float16 if config.float16 else np.float32)
+    return saved
+
+
 def _finish(config: FinetuneConfig, start: _Prepared, run: Run, log: list[Progress]) -> FinetuneResult:
     """Write the model, then judge it, then compare it, then draw: what fails has all before it in the folder."""
     task, data, split, out = run.task, start.data, start.split, run.folder
@@ -179,14 +199,10 @@ def _finish(config: FinetuneConfig, start: _Prepared, run: Run, log: list[Progre
     trained = sum(parameter.size for parameter in task.model.trainable())
     task.prepare_texts()
     inputs = _as_saved(start.inputs, config)
-    provenance = origin("finetune classifier", config, _files(config)) | {"base_vocabulary": start.tokenizer.digest}
-    saved = SavedModel(task.model, start.tokenizer, tuple(data.classes), provenance)
-    dtype = np.float16 if config.float16 else np.float32
-    save_model(out / "model.h5", saved, dtype)
+    _save(config, start, run, {})
     validation, training, test = (judge(predict(inputs, part), data.labels[part], data.classes)
                                   for part in (split.validation, split.train, split.test))
-    saved = replace(saved, provenance=provenance | {"test_accuracy": test.accuracy, "test_f1": test.f1})
-    save_model(out / "model.h5", saved, dtype)
+    saved = _save(config, start, run, {"test_accuracy": test.accuracy, "test_f1": test.f1})
     result = FinetuneResult(saved, f"{data.counts}; {split}", trained, training, validation, test, None,
                             start.truncated, _caution(config, split))
     _write_report(out, result)

@@ -15,6 +15,7 @@ import numpy as np
 
 from tinygrad_gpt import __version__
 from tinygrad_gpt.backend.precision import precision
+from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.data.batches import length_batches
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.figures.pictures import Curve, draw_curves
@@ -135,7 +136,7 @@ def resume(make: MakeObjective, kind: type[TuningConfig], out: str | Path, given
     config = settings_of(kind, notes, out)
     check_given(out, config, {name: absolute(value) if name in ("data", "base") else value
                               for name, value in (given or {}).items()})
-    if (out / "model.h5").exists() and (out / "curves.png").is_file():
+    if _is_finished(out):
         return load_model(out / "model.h5")
     refuse_changed_files(out, _digests(config), notes["sha256"])
     base = load_model(config.base)
@@ -145,6 +146,13 @@ def resume(make: MakeObjective, kind: type[TuningConfig], out: str | Path, given
         run.restore()
         ready()
         return _finish(run, notes, base.tokenizer, report)
+
+
+def _is_finished(out: Path) -> bool:
+    """Whether the model is there with its last scores, and the curves were drawn behind it."""
+    model, curves = out / "model.h5", out / "curves.png"
+    return (model.exists() and curves.is_file() and curves.stat().st_mtime_ns >= model.stat().st_mtime_ns
+            and bool(native.load_metadata(model)["provenance"].get("after")))
 
 
 def _digests(config: TuningConfig) -> dict[str, str]:
@@ -245,7 +253,20 @@ class TuningTask(Task):
 
 def _finish(run: Run, notes: dict[str, Any], tokenizer: Tokenizer, report: Callable[[Progress], None]) -> SavedModel:
     """Do the steps that are left, and write the model; only then is anything drawn."""
-    task, log = run.task, run.train(report)
+    try:
+        log = run.train(report)
+    except Exception:
+        if run.is_done:  # what failed is the last evaluation
+            _save(run, notes, tokenizer, {})
+        raise
+    _save(run, notes, tokenizer, log[-1].scores)
+    run.task.show(run.folder, log)
+    return load_model(run.folder / "model.h5")
+
+
+def _save(run: Run, notes: dict[str, Any], tokenizer: Tokenizer, after: dict[str, float]) -> None:
+    """Write the model, with its scores behind the last step."""
+    task = run.task
     assert isinstance(task, TuningTask)
     config, model = task.config, task.model
     trained = sum(p.size for p in task.trained.values())
@@ -253,8 +274,6 @@ def _finish(run: Run, notes: dict[str, Any], tokenizer: Tokenizer, report: Calla
         merge_lora(model)
     provenance = origin(task.objective.recipe, config, [config.data, str(model_file(config.base))]) | {
         "version": notes["version"], "counts": task.objective.counts, "before": notes["before"],
-        "after": log[-1].scores, "trained": trained}
+        "after": after, "trained": trained}
     saved = SavedModel(model.eval(), tokenizer, (), provenance)
     save_model(run.folder / "model.h5", saved, np.float16 if config.float16 else np.float32)
-    task.show(run.folder, log)
-    return load_model(run.folder / "model.h5")
