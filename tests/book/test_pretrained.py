@@ -5,13 +5,15 @@ import pytest
 import tiny
 from listings import load
 
+from tinygrad_gpt.book.gpt_download import load_gpt2
 from tinygrad_gpt.book.pretrained import DRAWN, GREEDY, SCORES, as_printed
+from tinygrad_gpt.checkpoints.gpt2_files import write_gpt2
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.random import TorchStream
 from tinygrad_gpt.text import get_encoding
 
 
-def test_the_book_s_own_functions_give_the_same():
+def test_the_book_s_own_functions_give_the_same(tmp_path):
     """The listings of chapters 4 to 6 with PyTorch, and the same weights in both models."""
     torch = pytest.importorskip("torch", reason="compares with torch")
     chapter_5, chapter_6 = load("chapter_5", "torch"), load("chapter_6", "torch")
@@ -21,7 +23,8 @@ def test_the_book_s_own_functions_give_the_same():
     for parameter in ours.parameters():
         parameter.data[...] += TorchStream(parameter.size).normal(*parameter.shape) * np.float32(0.3)
     theirs = chapter_5.GPTModel(sizes).eval()
-    chapter_5.load_weights_into_gpt(theirs, openai_params(ours))
+    write_gpt2(tmp_path, ours.config.to_dict(), {name: p.numpy() for name, p in ours.named_parameters()})
+    chapter_5.load_weights_into_gpt(theirs, load_gpt2(tmp_path)[1])
 
     tokenizer = get_encoding("gpt2")
     prompt = chapter_5.text_to_token_ids("Every effort moves you", tokenizer)
@@ -35,22 +38,6 @@ def test_the_book_s_own_functions_give_the_same():
     assert [printed.ours for printed in found[:2]] == expected
     np.testing.assert_allclose([[float(score) for score in row.split()] for row in found[2].ours.splitlines()],
                                scores.numpy(), atol=1.5e-4)
-
-
-def openai_params(model):
-    """The weights of a GPT-2 as the dict that the book makes of OpenAI's files."""
-    state = {name: parameter.numpy() for name, parameter in model.named_parameters()}
-
-    def linear(name):
-        return {"w": state[f"{name}.weight"], "b": state[f"{name}.bias"]}
-
-    def norm(name):
-        return {"g": state[f"{name}.weight"], "b": state[f"{name}.bias"]}
-
-    blocks = [{"attn": {name: linear(f"h.{i}.attn.{name}") for name in ("c_attn", "c_proj")},
-               "mlp": {name: linear(f"h.{i}.mlp.{name}") for name in ("c_fc", "c_proj")},
-               "ln_1": norm(f"h.{i}.ln_1"), "ln_2": norm(f"h.{i}.ln_2")} for i in range(model.config.n_layer)]
-    return {"wte": state["wte.weight"], "wpe": state["wpe.weight"], "blocks": blocks, **norm("ln_f")}
 
 
 def test_another_model_differs_from_the_book():

@@ -16,7 +16,12 @@ IMPORTS = {
     "from torch.autograd import grad": "from tinygrad_gpt import grad",
     "from torch.utils.data import DataLoader, Dataset": "from tinygrad_gpt.data import DataLoader, Dataset",
 }
-TOKENIZER = {"import tiktoken": "import tinygrad_gpt.text as tiktoken"}  # with PyTorch too: tiktoken downloads files
+# With PyTorch too: the first module fetches its files from a server, the second needs TensorFlow.
+OFFLINE = {
+    "import tiktoken": "import tinygrad_gpt.text as tiktoken",
+    "from gpt_download import download_and_load_gpt2":
+        "from tinygrad_gpt.book.gpt_download import download_and_load_gpt2",
+}
 
 
 def load(name: str, library: str) -> ModuleType:
@@ -40,6 +45,6 @@ def load(name: str, library: str) -> ModuleType:
 
 def rewritten(source: str, library: str) -> str:
     """The text of a listing with its import lines changed."""
-    lines = TOKENIZER | (IMPORTS if library == "tinygrad_gpt" else {})
+    lines = OFFLINE | (IMPORTS if library == "tinygrad_gpt" else {})
     source = "\n".join(lines.get(line, line) for line in source.splitlines())
     return re.sub(r"^from ((?:chapter|appendix)_\w+) import", rf"from {library}_\1 import", source, flags=re.MULTILINE)

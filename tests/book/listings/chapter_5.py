@@ -3,6 +3,7 @@ import tiktoken
 import torch
 from chapter_2 import create_dataloader_v1
 from chapter_4 import GPTModel, generate_text_simple
+from gpt_download import download_and_load_gpt2
 
 
 def text_to_token_ids(text, tokenizer):
@@ -344,3 +345,14 @@ def load_weights_into_gpt(gpt, params):
     gpt.final_norm.scale = assign(gpt.final_norm.scale, params["g"])
     gpt.final_norm.shift = assign(gpt.final_norm.shift, params["b"])
     gpt.out_head.weight = assign(gpt.out_head.weight, params["wte"])
+
+
+def pretrained(cfg):
+    settings, params = download_and_load_gpt2(model_size="124M", models_dir="gpt2")
+    print("Settings:", settings)
+    print("Parameter dictionary keys:", params.keys())
+    gpt = GPTModel(cfg)
+    gpt.eval()
+    load_weights_into_gpt(gpt, params)
+    gpt.to(torch.device("cpu"))
+    return gpt
