@@ -1,7 +1,7 @@
 """One training step of a saved model on one text, to be looked at."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +29,8 @@ class TextStep:
         ids: (B, T) what the model reads.
         target_ids: (B, T), or (B) numbers of labels.
         left_out: how many tokens of the text are beyond the model's context.
+        decode: the text of a token's id.
+        labels: of a classifier, in the order of the scores.
     """
 
     model: GPT2 | GPT2Classifier
@@ -38,6 +40,8 @@ class TextStep:
     ids: np.ndarray
     target_ids: np.ndarray
     left_out: int = 0
+    decode: Callable[[int], str] = str
+    labels: tuple[str, ...] = ()
 
     @property
     def transformer(self) -> GPT2:
@@ -83,19 +87,20 @@ def text_step(saved: SavedModel, text: str, label: str | None = None) -> TextSte
     tokenizer, model = saved.tokenizer, saved.transformer.freeze(False).eval()
     ids = [tokenizer.eot_id, *tokenizer.encode(text)]
     read = ids[:model.config.n_ctx + 1]
-    words = tuple(tokenizer.decode([i]) for i in read)
-    return _next_tokens(model, np.array([read]), words, len(ids) - len(read))
+    return replace(_next_tokens(model, np.array([read]), lambda i: tokenizer.decode([i])),
+                   left_out=len(ids) - len(read))
 
 
-def _next_tokens(model: GPT2, ids: np.ndarray, words: tuple[str, ...], left_out: int = 0) -> TextStep:
-    """The loss of predicting ids (B, T + 1), each from those before it; the words are those of the first row."""
+def _next_tokens(model: GPT2, ids: np.ndarray, decode: Callable[[int], str]) -> TextStep:
+    """The loss of predicting ids (B, T + 1), each from those before it; the tokens are those of the first row."""
+    words = tuple(map(decode, ids[0].tolist()))
     read, targets = (default_backend().from_numpy(part) for part in (ids[:, :-1], ids[:, 1:]))
 
     def loss() -> Tensor:
         seed_dropout(model, 0, 0)  # the same masks each time
         return model.loss(read, targets)
 
-    return TextStep(model, loss, words[:-1], words[1:], ids[:, :-1], ids[:, 1:], left_out)
+    return TextStep(model, loss, words[:-1], words[1:], ids[:, :-1], ids[:, 1:], decode=decode)
 
 
 def _label_step(saved: SavedModel, text: str, label: str | None) -> TextStep:
@@ -113,11 +118,11 @@ def _label_step(saved: SavedModel, text: str, label: str | None) -> TextStep:
     targets = default_backend().from_numpy(target)
     words = tuple(tokenizer.decode([i]) for i in read[0].tolist())
     return TextStep(model, lambda: ops.cross_entropy(model(batch, lengths), targets), words,
-                    (saved.labels[int(target[0])],), read, target, left_out)
+                    (saved.labels[int(target[0])],), read, target, left_out, lambda i: tokenizer.decode([i]),
+                    saved.labels)
 
 
 def tiny_step() -> TextStep:
     """A step of a GPT-2 of two blocks, width 16, with dropout, on two sequences of eight tokens."""
     model = GPT2(GPT2Config(vocab_size=50, n_ctx=8, n_embd=16, n_layer=2, n_head=2, dropout=0.1)).train()
-    ids = np.random.default_rng(0).integers(0, 50, (2, 9))
-    return _next_tokens(model, ids, tuple(map(str, ids[0].tolist())))
+    return _next_tokens(model, np.random.default_rng(0).integers(0, 50, (2, 9)), str)

@@ -9,7 +9,7 @@ import click
 
 from tinygrad_gpt.cli.options import common_options, echo, print_json
 from tinygrad_gpt.cli.show import note
-from tinygrad_gpt.cli.text_steps import asked_step, step_options
+from tinygrad_gpt.cli.text_steps import asked_step, step_options, with_readable_ops
 from tinygrad_gpt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,11 +27,13 @@ RECORDINGS = 5  # of which --time prints the medians
 @click.option("--time", "with_time", is_flag=True, help="Measure the time of each node, forward and back.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per node.")
 @click.option("--dot", "as_dot", is_flag=True, help="Print the graph for Graphviz.")
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE",
+              help="Write a page that shows every value and every gradient.")
 @click.option("--save", type=click.Path(path_type=Path), metavar="FILE",
               help="Write all values and gradients to an HDF5 file, for `compare`.")
 @common_options
 def command(model: str | None, text: str | None, label: str | None, frozen: bool, with_time: bool, as_json: bool,
-            as_dot: bool, save: Path | None) -> None:
+            as_dot: bool, html: Path | None, save: Path | None) -> None:
     """Show what one training step records.
 
     The step is that of a model on a text (--text), or of a GPT-2 of two blocks, width 16, with dropout, on two
@@ -43,6 +45,8 @@ def command(model: str | None, text: str | None, label: str | None, frozen: bool
     step = _step(model, text, label)
     if frozen:
         step.freeze()
+    if html:
+        _write_page(html, step)
     view = _view(step, with_time)
     if as_json:
         for node in view.nodes:
@@ -55,6 +59,17 @@ def command(model: str | None, text: str | None, label: str | None, frozen: bool
 
         save_trace(save, records(step.trace()))
         note(f"values and gradients written to {save}")
+
+
+def _write_page(path: Path, step: "TextStep") -> None:
+    from tinygrad_gpt.files import write_atomic
+    from tinygrad_gpt.recipes.step_page import page_of_step
+
+    with with_readable_ops():
+        page = page_of_step(step)
+    write_atomic(path, page.text.encode())
+    sampled = f"; {page.sampled:,} arrays are shown by the largest number of each block" if page.sampled else ""
+    note(f"{len(page.text) / 1e6:.1f} MB written to {path}{sampled}")
 
 
 def _step(model, text, label) -> "TextStep":

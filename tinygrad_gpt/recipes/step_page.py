@@ -1,0 +1,35 @@
+"""The HTML page of one step of a model on a text."""
+
+import numpy as np
+
+from tinygrad_gpt import ops
+from tinygrad_gpt.engine import no_grad
+from tinygrad_gpt.figures.step_page import LIMIT, WORDS, Page, Reading, step_page
+from tinygrad_gpt.models.classifier import GPT2Classifier
+from tinygrad_gpt.recipes.text_step import TextStep
+
+__all__ = ["page_of_step"]
+
+
+def page_of_step(step: TextStep, limit: int = LIMIT) -> Page:
+    """Record a step and make its page.
+
+    Args:
+        step: of a language model or a classifier.
+        limit: of the page's size, in bytes.
+    """
+    trace = step.trace("float32")
+    with no_grad():
+        rows = _probabilities(step)
+    name = step.labels.__getitem__ if step.labels else step.decode
+    answers = tuple(tuple((name(int(i)), float(row[i])) for i in np.argsort(-row)[:WORDS]) for row in rows)
+    title = f"One training step of GPT-2: {step.model.size:,} parameters, {len(step.tokens):,} tokens"
+    table = step.transformer.wte.weight.numpy()
+    return step_page(trace, Reading(title, step.tokens, step.targets, answers, table, step.decode), limit)
+
+
+def _probabilities(step: TextStep) -> np.ndarray:
+    """(T, V) for the first sequence, or (1, K) for a classifier."""
+    if isinstance(step.model, GPT2Classifier):
+        return ops.softmax(step.model(step.ids, np.array([len(step.tokens)]))).numpy()
+    return ops.softmax(step.model(step.ids[:1])).numpy()[0]
