@@ -126,6 +126,22 @@ def test_formulas_and_attention_are_drawn(pages, browser):
     assert min(boxes) > 10
 
 
+def test_an_explanation_opens_at_its_parameter(browser, tmp_path, capsys):
+    file = tmp_path / "why.html"
+    assert main(["explain", "h.1.attn.c_proj.weight[5,7]", "--text", "Once upon a time", "--html", str(file)]) == 0
+    capsys.readouterr()
+    opened(browser, file)
+    assert browser.execute_script("return document.querySelector('h2').textContent").startswith(
+        "18 h.1.attn.c_proj.weight")
+    explained = browser.execute_script("return document.getElementById('explained').textContent")
+    assert explained.startswith("∂loss/∂h.1.attn.c_proj.weight[5, 7] = ")
+    assert "by central differences" in explained
+    browser.execute_script("show(68)")
+    assert "Its share of the explained derivative: 100.0 %" in browser.execute_script(
+        "return document.getElementById('detail').textContent")
+    assert browser.get_log("browser") == []
+
+
 def test_the_command_writes_the_page(tmp_path, capsys):
     file = tmp_path / "step.html"
     assert main(["tape", "--model", "sms-spam", "--text", "win a prize", "--html", str(file)]) == 0

@@ -1,6 +1,7 @@
 """What the commands share that look at one training step of a model on a text."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,8 +12,9 @@ from tinygrad_gpt.errors import UsageError
 
 if TYPE_CHECKING:
     from tinygrad_gpt.recipes.text_step import TextStep
+    from tinygrad_gpt.study.explain import Explanation
 
-__all__ = ["asked_step", "step_options", "with_readable_ops"]
+__all__ = ["asked_step", "step_options", "with_readable_ops", "write_page"]
 
 _OPTIONS = (
     click.option("--model", metavar="PATH|NAME", help="A checkpoint, a run folder, or a shipped model.  "
@@ -53,3 +55,14 @@ def with_readable_ops():
     from tinygrad_gpt.engine import using_ops
 
     return using_ops(click.get_current_context().ensure_object(Settings).ops or "plain")
+
+
+def write_page(path: Path, step: "TextStep", explanation: "Explanation | None" = None) -> None:
+    """Write the page of a step; a note says its size, and how much of it is sampled."""
+    from tinygrad_gpt.files import write_atomic
+    from tinygrad_gpt.recipes.step_page import page_of_step
+
+    page = page_of_step(step, explanation)
+    write_atomic(path, page.text.encode())
+    sampled = f"; {page.sampled:,} arrays are shown by the largest number of each block" if page.sampled else ""
+    note(f"{len(page.text) / 1e6:.1f} MB written to {path}{sampled}")

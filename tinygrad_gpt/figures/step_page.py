@@ -9,7 +9,7 @@ import base64
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -20,6 +20,7 @@ from tinygrad_gpt.engine.guards import saved_arrays
 from tinygrad_gpt.figures.mathml import mathml
 from tinygrad_gpt.ops.attention import attention, split_heads
 from tinygrad_gpt.study.derivatives import derivative
+from tinygrad_gpt.study.explain import Explanation
 from tinygrad_gpt.study.show import numbered_source, place
 from tinygrad_gpt.study.trace import Step, Trace
 
@@ -41,6 +42,7 @@ class Reading:
         answers: for each position (or the one of a classifier) the likeliest tokens or labels and their probabilities.
         table: (V, C) the token embeddings, with which gradients are read as words; None leaves that out.
         decode: the text of a token's id.
+        explanation: of one entry of a gradient in this step; the page opens there.
     """
 
     title: str
@@ -49,6 +51,7 @@ class Reading:
     answers: tuple[tuple[tuple[str, float], ...], ...] = ()
     table: np.ndarray | None = None
     decode: Callable[[int], str] = str
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,17 @@ def _data(trace: Trace, reading: Reading, cells: int) -> dict[str, Any]:
         "title": reading.title, "tokens": reading.tokens, "targets": reading.targets, "answers": reading.answers,
         "loss": _number(float(_host(trace.result.value))),
         "ops": {name: _op(op) for name, op in ops.items()},
+        "explanation": None if reading.explanation is None else _explained(reading.explanation),
         "steps": [_step(step, users, reading, cells) for step in trace.steps],
     }
+
+
+def _explained(found: Explanation) -> dict[str, Any]:
+    ops = [{"number": op.number, "amount": op.amount,
+            "terms": [{**asdict(term), "product": term.product} for term in op.terms]} for op in found.ops]
+    return {"parameter": found.parameter, "index": found.index, "number": found.number, "analytic": found.analytic,
+            "numeric": found.numeric, "torch": found.torch, "flows": [asdict(flow) for flow in found.flows],
+            "ops": ops}
 
 
 def _op(op) -> dict[str, str]:

@@ -7,15 +7,17 @@ from tinygrad_gpt.engine import no_grad
 from tinygrad_gpt.figures.step_page import LIMIT, WORDS, Page, Reading, step_page
 from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.recipes.text_step import TextStep
+from tinygrad_gpt.study.explain import Explanation
 
 __all__ = ["page_of_step"]
 
 
-def page_of_step(step: TextStep, limit: int = LIMIT) -> Page:
+def page_of_step(step: TextStep, explanation: Explanation | None = None, limit: int = LIMIT) -> Page:
     """Record a step and make its page.
 
     Args:
         step: of a language model or a classifier.
+        explanation: of one entry of a gradient in this step.
         limit: of the page's size, in bytes.
     """
     trace = step.trace("float32")
@@ -25,7 +27,8 @@ def page_of_step(step: TextStep, limit: int = LIMIT) -> Page:
     answers = tuple(tuple((name(int(i)), float(row[i])) for i in np.argsort(-row)[:WORDS]) for row in rows)
     title = f"One training step of GPT-2: {step.model.size:,} parameters, {len(step.tokens):,} tokens"
     table = step.transformer.wte.weight.numpy()
-    return step_page(trace, Reading(title, step.tokens, step.targets, answers, table, step.decode), limit)
+    reading = Reading(title, step.tokens, step.targets, answers, table, step.decode, explanation)
+    return step_page(trace, reading, limit)
 
 
 def _probabilities(step: TextStep) -> np.ndarray:

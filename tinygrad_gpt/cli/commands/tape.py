@@ -9,7 +9,7 @@ import click
 
 from tinygrad_gpt.cli.options import common_options, echo, print_json
 from tinygrad_gpt.cli.show import note
-from tinygrad_gpt.cli.text_steps import asked_step, step_options, with_readable_ops
+from tinygrad_gpt.cli.text_steps import asked_step, step_options, with_readable_ops, write_page
 from tinygrad_gpt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ def command(model: str | None, text: str | None, label: str | None, frozen: bool
     if frozen:
         step.freeze()
     if html:
-        _write_page(html, step)
+        with with_readable_ops():
+            write_page(html, step)
     view = _view(step, with_time)
     if as_json:
         for node in view.nodes:
@@ -59,17 +60,6 @@ def command(model: str | None, text: str | None, label: str | None, frozen: bool
 
         save_trace(save, records(step.trace()))
         note(f"values and gradients written to {save}")
-
-
-def _write_page(path: Path, step: "TextStep") -> None:
-    from tinygrad_gpt.files import write_atomic
-    from tinygrad_gpt.recipes.step_page import page_of_step
-
-    with with_readable_ops():
-        page = page_of_step(step)
-    write_atomic(path, page.text.encode())
-    sampled = f"; {page.sampled:,} arrays are shown by the largest number of each block" if page.sampled else ""
-    note(f"{len(page.text) / 1e6:.1f} MB written to {path}{sampled}")
 
 
 def _step(model, text, label) -> "TextStep":
