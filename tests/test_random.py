@@ -59,6 +59,15 @@ def test_normal(torch, n):
     assert np.array_equal(torch.rand(3).numpy(), stream.uniform(3))  # as many words were used
 
 
+@pytest.mark.parametrize("n", [1, 3, 15, 16, 17, 40, 1000])
+def test_float64(streams, n):
+    torch, stream = streams
+    for _ in range(3):
+        np.testing.assert_allclose(stream.normal(n, dtype=np.float64), torch.randn(n, dtype=torch.float64).numpy(),
+                                   rtol=1e-13, atol=1e-14)
+        assert np.array_equal(stream.doubles(n), torch.rand(n, dtype=torch.float64).numpy())
+
+
 def test_embedding(streams):
     torch, stream = streams
     for shape in ((6, 3), (2, 4), (50, 32)):
@@ -87,7 +96,8 @@ def test_permutation(streams, n):
 
 def test_integers(streams):
     torch, stream = streams
-    assert np.array_equal(torch.randint(-3, 50, (4, 5)).numpy(), stream.integers(-3, 50, 4, 5))
+    for low, high in ((-3, 50), (0, 2**28 - 1), (0, 2**28), (-5, 2**40), (0, 2**62)):
+        assert np.array_equal(torch.randint(low, high, (4, 5)).numpy(), stream.integers(low, high, 4, 5))
 
 
 def test_keep(streams):

@@ -13,39 +13,40 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = ("backend", "nn", "ops", "optim", "study", "text")
-_NAMES = {
-    "GPT2": "tinygrad_gpt.models.gpt2",
-    "GPT2Config": "tinygrad_gpt.models.gpt2",
-    "GPTClassifier": "tinygrad_gpt.estimator",
-    "OPS": "tinygrad_gpt.engine",
-    "Tensor": "tinygrad_gpt.engine",
-    "TinygradError": "tinygrad_gpt.errors",
-    "Tokenizer": "tinygrad_gpt.text",
-    "checking": "tinygrad_gpt.engine",
-    "grad": "tinygrad_gpt.engine.functional",
-    "gradcheck": "tinygrad_gpt.study.entries",
-    "hessian": "tinygrad_gpt.engine.functional",
-    "hvp": "tinygrad_gpt.engine.functional",
-    "jacobian": "tinygrad_gpt.engine.functional",
-    "jvp": "tinygrad_gpt.engine.functional",
-    "manual_seed": "tinygrad_gpt.random",
-    "no_grad": "tinygrad_gpt.engine",
-    "op": "tinygrad_gpt.engine",
-    "using_ops": "tinygrad_gpt.engine",
+_BY_MODULE = {
+    "engine": "OPS Tensor checking no_grad op using_ops",
+    "engine.creation": "arange as_tensor empty empty_like eye from_numpy full full_like is_tensor linspace ones "
+                       "ones_like tensor zeros zeros_like",
+    "engine.device": "device",
+    "engine.dtypes": "bfloat16 double float16 float32 float64 half int16 int32 int64 int8 long short uint8",
+    "engine.functional": "grad hessian hvp jacobian jvp",
+    "engine.random_tensors": "Generator rand rand_like randint randn randn_like randperm",
+    "errors": "TinygradError",
+    "estimator": "GPTClassifier",
+    "models.gpt2": "GPT2 GPT2Config",
+    "random": "manual_seed",
+    "study.entries": "gradcheck",
+    "text": "Tokenizer",
 }
+_NAMES = {name: f"{__name__}.{module}" for module, names in _BY_MODULE.items() for name in names.split()}
+
+# Reached as `tinygrad_gpt.float`, but left out of `from tinygrad_gpt import *`, which would hide Python's own.
+_HIDING = dict.fromkeys(("bool", "float", "int"), f"{__name__}.engine.dtypes")
 
 __all__ = ["__version__", *_MODULES, *_NAMES]
 
 
 def __getattr__(name: str) -> "Any":
-    """Import a public name the first time it is touched (PEP 562)."""
+    """Import a public name the first time it is touched (PEP 562); every op of `ops` is one, too."""
     if name in _MODULES:
         return import_module(f"{__name__}.{name}")
-    if name not in _NAMES:
+    if name.startswith("__"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    ops = import_module(f"{__name__}.ops")  # the operators of Tensor are looked up in OPS, which ops/ fills
+    home = _NAMES.get(name) or _HIDING.get(name)
+    value = getattr(import_module(home) if home else ops, name, None)
+    if value is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
-    if _NAMES[name].startswith((f"{__name__}.engine", f"{__name__}.study")):
-        import_module(f"{__name__}.ops")  # the operators of Tensor are looked up in OPS, which ops/ fills
-    value = getattr(import_module(_NAMES[name]), name)
     globals()[name] = value
     return value
 

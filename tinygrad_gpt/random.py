@@ -76,20 +76,21 @@ class TorchStream:
             piece[:] = (self.words(len(piece)) & np.uint32(0xFFFFFF)) * (2.0**-24 * width) + low
         return values.reshape(shape)
 
-    def normal(self, *shape: int) -> np.ndarray:
-        """`torch.randn`, `nn.Embedding`: float32, mean 0 and variance 1, by the method of Box and Muller.
+    def normal(self, *shape: int, dtype: type = np.float32) -> np.ndarray:
+        """`torch.randn`, `nn.Embedding`: float32 or float64, mean 0 and variance 1, by the method of Box and Muller.
 
         From 16 values on, PyTorch fills the array with uniforms and turns them, 16 at a time, into normals; where
         the size is no multiple of 16, the last 16 values are drawn again. Fewer values come from `_scalar_normal`.
         """
         n = math.prod(shape)
         if n < 16:
-            return np.array([self._scalar_normal() for _ in range(n)], np.float32).reshape(shape)
-        values = self.uniform(n)
+            return np.array([self._scalar_normal() for _ in range(n)], dtype).reshape(shape)
+        uniform = self.uniform if dtype == np.float32 else self.doubles
+        values = uniform(n)
         for piece in _pieces(values[:n // 16 * 16]):
             _box_muller(piece)
         if n % 16:
-            values[-16:] = self.uniform(16)
+            values[-16:] = uniform(16)
             _box_muller(values[-16:])
         return values.reshape(shape)
 
@@ -98,13 +99,13 @@ class TorchStream:
         if self._second_normal is not None:
             value, self._second_normal = self._second_normal, None
             return value
-        u1, u2 = self._doubles(2)
+        u1, u2 = self.doubles(2)
         radius, angle = math.sqrt(-2 * math.log1p(-u2)), 2 * math.pi * u1
         self._second_normal = radius * math.sin(angle)
         return radius * math.cos(angle)
 
-    def _doubles(self, n: int) -> np.ndarray:
-        """Uniforms in [0, 1), (n,) float64."""
+    def doubles(self, n: int) -> np.ndarray:
+        """`torch.rand(n, dtype=torch.float64)`: uniforms in [0, 1), (n,) float64, two words each."""
         return (self.long_words(n) & np.uint64(2**53 - 1)) * 2.0**-53
 
     def permutation(self, n: int) -> np.ndarray:
@@ -116,8 +117,10 @@ class TorchStream:
         return order
 
     def integers(self, low: int, high: int, *shape: int) -> np.ndarray:
-        """`torch.randint(low, high, shape)` for ranges below 2**28: int64, low included, high not."""
-        return low + (self.words(math.prod(shape)) % np.uint32(high - low)).astype(np.int64).reshape(shape)
+        """`torch.randint(low, high, shape)` as int64, low included, high not; ranges from 2**28 on take two words."""
+        n, span = math.prod(shape), high - low
+        values = self.words(n) % np.uint32(span) if span < 2**28 else self.long_words(n) % np.uint64(span)
+        return low + values.astype(np.int64).reshape(shape)
 
     def linear(self, n_in: int, n_out: int, bias: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
         """The initial values of `nn.Linear(n_in, n_out, bias)`: weight (n_out, n_in) and bias (n_out) or None.
@@ -132,7 +135,7 @@ class TorchStream:
 
     def keep(self, p: float, *shape: int) -> np.ndarray:
         """What `nn.Dropout(p)` keeps: bool, True with probability 1 − p."""
-        return (self._doubles(math.prod(shape)) < 1 - p).reshape(shape)
+        return (self.doubles(math.prod(shape)) < 1 - p).reshape(shape)
 
     def loader_order(self, n: int, shuffle: bool) -> np.ndarray:
         """The order in which one pass over a `DataLoader` of n examples takes them, (n,) int64.
@@ -153,7 +156,7 @@ class TorchStream:
 
         The place where a probability, divided by an exponential variate of its own, is largest.
         """
-        exponential = (-np.log1p(-self._doubles(len(probabilities)))).astype(np.float32)
+        exponential = (-np.log1p(-self.doubles(len(probabilities)))).astype(np.float32)
         return int(np.argmax(np.asarray(probabilities, np.float32) / exponential))
 
 
@@ -173,10 +176,10 @@ def _pieces(values: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _box_muller(uniforms: np.ndarray) -> None:
-    """Turn uniforms (n,) float32, n a multiple of 16, into normals in place: the first 8 of each 16 give
+    """Turn uniforms (n,), n a multiple of 16, into normals in place: the first 8 of each 16 give
     the radii, the other 8 the angles; cosines come first, then sines.
     """
     u1, u2 = uniforms.reshape(-1, 2, 8).swapaxes(0, 1)  # (n/16, 8) each, views
-    radius = np.sqrt(np.float32(-2) * np.log(np.float32(1) - u1))
-    angle = np.float32(2 * math.pi) * u2
+    radius = np.sqrt(-2 * np.log(1 - u1))
+    angle = 2 * math.pi * u2
     u1[:], u2[:] = radius * np.cos(angle), radius * np.sin(angle)
