@@ -29,7 +29,7 @@ def write_files(folder: Path, **sizes) -> None:
     from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 
     model = GPT2(GPT2Config(**sizes))
-    config, weights = model.config.to_dict(), model.state_dict()
+    config, weights = model.config.to_dict(), model.arrays()
     plain, odd, half = (folder / form for form in FORMS)
     write_gpt2(plain, config, weights)
     write_gpt2(half, config, {name: array.astype(np.float16) for name, array in weights.items()})

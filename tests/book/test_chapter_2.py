@@ -68,7 +68,7 @@ def test_2_6_exercise_2_2_other_windows(tokens):
 
 
 def test_2_7_embedding_weights():
-    layer = Embedding(6, 3, None)
+    layer = Embedding(6, 3)
     layer.load_state_dict({"weight": TorchStream(123).normal(6, 3)})
     assert_prints(layer.weight.numpy(), """
         [[ 0.3374, -0.1778, -0.1690],

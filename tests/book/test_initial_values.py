@@ -12,9 +12,9 @@ SIZES = {"vocab_size": 11, "n_ctx": 6, "n_embd": 8, "n_layer": 2}
 
 def test_a_new_model_has_the_values_that_are_asked_for():
     config = GPT2Config(**SIZES, n_head=2, qkv_bias=False, tied_head=False)
-    ours, book = (new_model(config, init, 3).state_dict() for init in ("gpt2", "book"))
+    ours, book = (new_model(config, init, 3).arrays() for init in ("gpt2", "book"))
     assert all(np.array_equal(book[name], value) for name, value in initial_values(TorchStream(3), **SIZES).items())
-    assert all(np.array_equal(ours[name], value) for name, value in GPT2(config, seed=3).state_dict().items())
+    assert all(np.array_equal(ours[name], value) for name, value in GPT2(config, seed=3).arrays().items())
 
 
 @pytest.mark.parametrize("qkv_bias", [True, False])

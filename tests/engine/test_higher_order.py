@@ -268,7 +268,7 @@ def double(model):
 
 def model_product(model, loss, directions):
     """Gradients of ⟨gradients of the loss, directions⟩ with respect to all parameters."""
-    parameters = model.parameters()
+    parameters = list(model.parameters())
     grads = grad(loss(), parameters, create_graph=True)
     return [g.numpy() for g in grad(grads, parameters, directions)]
 

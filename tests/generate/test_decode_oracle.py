@@ -30,7 +30,7 @@ def models():
     theirs = transformers.GPT2LMHeadModel(transformers.GPT2Config(
         vocab_size=300, n_positions=40, n_embd=24, n_layer=2, n_head=3, bos_token_id=299, eos_token_id=299,
         attn_pdrop=0, embd_pdrop=0, resid_pdrop=0)).double().eval()
-    state = {f"transformer.{name}": torch.from_numpy(a.copy()) for name, a in ours.state_dict().items()}
+    state = {f"transformer.{name}": torch.from_numpy(a.copy()) for name, a in ours.arrays().items()}
     theirs.load_state_dict(state | {"lm_head.weight": state["transformer.wte.weight"]})
     return ours, theirs
 

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from tinygrad_gpt.nn import Linear
+from tinygrad_gpt.nn import Conv1D
 from tinygrad_gpt.random import TorchStream
 
 __all__ = ["assert_prints", "corners", "linear"]
@@ -33,9 +33,9 @@ def corners(array: np.ndarray, axes: int = 1) -> np.ndarray:
     return array
 
 
-def linear(stream: TorchStream, n_in: int, n_out: int, bias: bool = True) -> Linear:
+def linear(stream: TorchStream, n_in: int, n_out: int, bias: bool = True) -> Conv1D:
     """Our layer with the initial values of `nn.Linear(n_in, n_out, bias)`."""
     weight, offset = stream.linear(n_in, n_out, bias)
-    layer = Linear(n_in, n_out, None, bias=bias)
+    layer = Conv1D(n_in, n_out, None, bias=bias)
     layer.load_state_dict({"weight": weight.T} | ({"bias": offset} if bias else {}))
     return layer

@@ -24,7 +24,7 @@ def replace_models(monkeypatch, files=FILES, shape=(4, 1, 2)):
 def narrow_gpt2(folder, shared_data):
     """A GPT-2 of one block and width 4 with the published vocabulary: the model, and its files."""
     model = GPT2(GPT2Config(n_embd=4, n_layer=1, n_head=2), seed=0)
-    write_gpt2(folder, model.config.to_dict(), model.state_dict())
+    write_gpt2(folder, model.config.to_dict(), model.arrays())
     return model, {"model.safetensors": (folder / "model.safetensors").read_bytes(),
                    "vocab.json": (shared_data / "gpt2" / "encoder.json").read_bytes(),
                    "merges.txt": (shared_data / "gpt2" / "vocab.bpe").read_bytes()}

@@ -71,7 +71,7 @@ def copy_weights(ours, theirs):
     """Give a torch module the values of ours; both have the same names."""
     flipped = transposed_names(theirs)
     state = {name: torch.from_numpy(a.T.copy() if name in flipped else a.copy())
-             for name, a in ours.state_dict().items()}
+             for name, a in ours.arrays().items()}
     theirs.load_state_dict(state)
     return theirs
 

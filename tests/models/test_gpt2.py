@@ -105,7 +105,7 @@ def test_a_configuration_is_rebuilt_from_its_fields():
 
 
 def test_the_same_seed_gives_the_same_values():
-    a, b, c = small(3).state_dict(), small(3).state_dict(), small(4).state_dict()
+    a, b, c = small(3).arrays(), small(3).arrays(), small(4).arrays()
     assert all(np.array_equal(a[name], b[name]) for name in a)
     assert not any(np.array_equal(a[name], c[name]) for name in a if a[name].ndim == 2)
 
@@ -237,7 +237,7 @@ def train(model, steps, seed=0):
     for step in range(steps):
         seed_dropout(model, seed, step)
         train_step([lambda step=step: loss_of(model, seed=step)], optimizer, 1.0, f"step {step}")
-    return [*model.state_dict().values(), *optimizer.state_dict().values()]
+    return [*model.arrays().values(), *optimizer.arrays().values()]
 
 
 def test_twenty_steps_twice_are_the_same_bits():
@@ -266,8 +266,8 @@ def test_no_float64_appears_in_a_float32_step():
     loss.backward()
     optimizer.step()
     arrays |= {f"grad of {name}": p.grad.data for name, p in model.named_parameters()}
-    arrays |= {name: a for name, a in model.state_dict().items()}
-    arrays |= {name: a for name, a in optimizer.state_dict().items() if name != "steps"}
+    arrays |= {name: a for name, a in model.arrays().items()}
+    arrays |= {name: a for name, a in optimizer.arrays().items() if name != "steps"}
     assert len(arrays) > 100
     assert {name: a.dtype for name, a in arrays.items() if a.dtype == np.float64} == {}
     assert loss.dtype == np.float32

@@ -10,7 +10,7 @@ from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.models.lora import BLOCK_LAYERS, LoRALinear, apply_lora, merge_lora
-from tinygrad_gpt.nn import Linear, init
+from tinygrad_gpt.nn import Conv1D, init
 from tinygrad_gpt.optim import AdamW
 from tinygrad_gpt.study import view_tape
 from tinygrad_gpt.train import train_step
@@ -58,7 +58,7 @@ def test_nothing_changes_at_first_and_merged_is_unmerged(targets):
     assert abs(after - before).max() > 0.01
     merge_lora(model)
     assert not any(isinstance(module, LoRALinear) for _, module in model.named_modules())
-    assert model.state_dict().keys() == classifier().state_dict().keys()
+    assert model.arrays().keys() == classifier().arrays().keys()
     np.testing.assert_allclose(scores(model), after, rtol=0, atol=1e-6 * abs(after).max())
 
 
@@ -68,8 +68,8 @@ def test_only_the_updates_learn():
     assert names == {name for name, _ in model.named_parameters() if ".lora." in name}
     assert all(parameter.grad is not None for parameter in model.trainable())
     assert all(parameter.grad is None for parameter in model.parameters() if not parameter.requires_grad)
-    start = classifier().state_dict()
-    assert all(np.array_equal(array, start[name]) for name, array in model.state_dict().items() if name in start)
+    start = classifier().arrays()
+    assert all(np.array_equal(array, start[name]) for name, array in model.arrays().items() if name in start)
 
 
 def test_every_gradient_is_the_slope_of_the_loss():
@@ -127,7 +127,7 @@ def test_alpha_is_divided_by_the_rank():
     update = model.score.lora[0]
     update.b.data = np.ones((4, 3), np.float32)
     x = np.random.default_rng(0).standard_normal((2, 16)).astype(np.float32)
-    plain = Linear.forward(model.score, x).numpy()
+    plain = Conv1D.forward(model.score, x).numpy()
     np.testing.assert_allclose(model.score(x).numpy() - plain, 8 / 4 * (x @ update.a.numpy() @ np.ones((4, 3))),
                                rtol=1e-5, atol=1e-5)
 
@@ -155,4 +155,4 @@ def test_what_cannot_be_is_refused_and_leaves_the_model(rank, targets, message):
     model = classifier()
     with pytest.raises(UsageError, match=message):
         apply_lora(model, rank, 1, targets)
-    assert len(model.trainable()) == len(model.parameters())
+    assert len(model.trainable()) == len(list(model.parameters()))

@@ -5,7 +5,7 @@ import pytest
 
 from tinygrad_gpt import Tensor
 from tinygrad_gpt.errors import UsageError
-from tinygrad_gpt.nn import MLP, Block, CausalSelfAttention, Dropout, Embedding, LayerNorm, Linear
+from tinygrad_gpt.nn import MLP, Block, CausalSelfAttention, Conv1D, Dropout, Embedding, LayerNorm
 
 
 def generator(seed=0):
@@ -62,7 +62,9 @@ def test_masks_agree_bit_for_bit_on_every_backend(backend):
 
 
 def test_what_is_kept_is_scaled_so_that_the_expectation_stays(backend):
-    layer, x = Dropout(0.25), Tensor(backend.from_numpy(np.full((20, 30), 3.0, np.float32)), requires_grad=True)
+    layer = Dropout(0.25)
+    layer.stream = (0,)
+    x = Tensor(backend.from_numpy(np.full((20, 30), 3.0, np.float32)), requires_grad=True)
     y = layer(x)
     assert set(np.unique(y.numpy())) == {0.0, np.float32(4.0)}
     y.sum().backward()
@@ -90,6 +92,7 @@ def test_a_rate_outside_its_range_is_refused(p):
 def test_attention_drops_weights_and_a_block_drops_both_branches():
     block = Block(8, 2, generator(), n_layer=1, dropout=0.5, qkv_bias=True, eps=1e-5)
     x = Tensor(normal(2, 5, 8).astype(np.float32))
+    block.attn.attn_dropout.stream, block.resid_dropout.stream = (0,), (1,)
     first = block(x).numpy()
     assert (block.attn.attn_dropout.calls, block.resid_dropout.calls) == (1, 2)
     assert not np.array_equal(block(x).numpy(), first)
@@ -118,8 +121,8 @@ def test_initial_values_are_gpt2s():
 def layers():
     block = {"n_layer": 2, "dropout": 0.0, "eps": 1e-5}
     return {
-        "Linear": (lambda: Linear(6, 4, generator()), lambda t, nn: nn.Linear(6, 4)),
-        "Linear without bias": (lambda: Linear(6, 4, generator(), bias=False),
+        "Conv1D": (lambda: Conv1D(6, 4, generator()), lambda t, nn: nn.Linear(6, 4)),
+        "Conv1D without bias": (lambda: Conv1D(6, 4, generator(), bias=False),
                                 lambda t, nn: nn.Linear(6, 4, bias=False)),
         "LayerNorm": (lambda: LayerNorm(6, eps=1e-3), lambda t, nn: nn.LayerNorm(6, eps=1e-3)),
         "attention": (lambda: CausalSelfAttention(6, 3, generator(), dropout=0.0, qkv_bias=True, proj_std=0.02),
@@ -163,7 +166,7 @@ def test_a_layer_does_what_torchs_does(name):
 
 def test_an_embedding_does_what_torchs_does():
     torch = pytest.importorskip("torch", reason="torch, the oracle, is not installed")
-    ours = randomised(Embedding(7, 4, generator()))
+    ours = randomised(Embedding(7, 4))
     theirs = torch.nn.Embedding.from_pretrained(torch.from_numpy(ours.weight.numpy().copy()), freeze=False)
     ids, g = np.array([[0, 3, 3], [6, 0, 3]]), normal(2, 3, 4)
     y = ours(ids)

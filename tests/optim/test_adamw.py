@@ -32,7 +32,7 @@ def run(optimizer, steps):
 
 
 def values(optimizer):
-    return [p.numpy().copy() for p in optimizer.parameters] + [a.copy() for a in optimizer.state_dict().values()]
+    return [p.numpy().copy() for p in optimizer.parameters] + [a.copy() for a in optimizer.arrays().values()]
 
 
 def assert_same_bits(a, b):
@@ -117,8 +117,8 @@ def test_parameters_without_a_gradient_are_left_alone():
     p.grad = Tensor(np.ones((3, 2)))
     optimizer.step()
     assert np.array_equal(q.numpy(), before)
-    assert not optimizer.state_dict()["m.1"].any()
-    assert optimizer.state_dict()["m.0"].any()
+    assert not optimizer.arrays()["m.1"].any()
+    assert optimizer.arrays()["m.0"].any()
 
 
 def test_a_step_counts_as_a_change_of_saved_values():
@@ -152,12 +152,12 @@ def test_a_run_continues_bitwise_from_a_state(dtype):
 
     first = AdamW(leaves(dtype), weight_decay=0.1)
     run(first, range(7))
-    state = {name: a.copy() for name, a in first.state_dict().items()}
+    state = {name: a.copy() for name, a in first.arrays().items()}
     copies = [Tensor(p.numpy().copy(), requires_grad=True) for p in first.parameters]
     run(first, range(7, 9))  # what happens to the first run later is not in the state
     second = AdamW(copies, weight_decay=0.1)
-    second.load_state_dict(state)
-    assert_same_bits(list(second.state_dict().values()), list(state.values()))
+    second.load_arrays(state)
+    assert_same_bits(list(second.arrays().values()), list(state.values()))
     run(second, range(7, 20))
     assert_same_bits(values(second), values(whole))
 
@@ -166,11 +166,11 @@ def test_a_run_continues_bitwise_from_a_state(dtype):
 def test_every_field_of_the_state_matters(field):
     optimizer = AdamW(leaves())
     run(optimizer, range(3))
-    state = {name: a.copy() for name, a in optimizer.state_dict().items()}
+    state = {name: a.copy() for name, a in optimizer.arrays().items()}
     results = []
     for change in (0, 1):
         other = AdamW([Tensor(p.numpy().copy(), requires_grad=True) for p in optimizer.parameters])
-        other.load_state_dict(state | {field: state[field] + change})
+        other.load_arrays(state | {field: state[field] + change})
         run(other, [3])
         results.append(other.parameters[0].numpy())
     assert not np.array_equal(*results)
@@ -180,14 +180,14 @@ def test_a_state_of_other_parameters_is_refused_and_changes_nothing():
     optimizer = AdamW(leaves(shapes=[(2, 3), (3,)]))
     run(optimizer, range(2))
     before = values(optimizer)
-    state = {name: a.copy() for name, a in optimizer.state_dict().items()}
+    state = {name: a.copy() for name, a in optimizer.arrays().items()}
     misfit = state | {"m.0": np.zeros((3, 3)), "steps": np.array(9)}
     with pytest.raises(CheckpointError, match=r"m\.0 is \(3, 3\), expected \(2, 3\)"):
-        optimizer.load_state_dict(misfit)
+        optimizer.load_arrays(misfit)
     with pytest.raises(CheckpointError, match=r"missing v\.1"):
-        optimizer.load_state_dict({name: a for name, a in state.items() if name != "v.1"})
+        optimizer.load_arrays({name: a for name, a in state.items() if name != "v.1"})
     with pytest.raises(CheckpointError, match=r"unexpected m\.2"):
-        optimizer.load_state_dict(state | {"m.2": np.zeros(3)})
+        optimizer.load_arrays(state | {"m.2": np.zeros(3)})
     assert_same_bits(values(optimizer), before)
 
 

@@ -22,8 +22,8 @@ def test_what_was_saved_comes_back(original, tmp_path):
         assert type(loaded.model) is type(original.model)
         assert (loaded.labels, loaded.provenance, loaded.tokenizer) == (
             original.labels, original.provenance, original.tokenizer)
-        weights = original.model.state_dict()
-        assert {n: a.tobytes() for n, a in loaded.model.state_dict().items()} == {
+        weights = original.model.arrays()
+        assert {n: a.tobytes() for n, a in loaded.model.arrays().items()} == {
             n: a.tobytes() for n, a in weights.items()}
         assert loaded.n_ctx == 16
 
@@ -42,9 +42,9 @@ def test_half_precision_is_rounded_and_smaller(tmp_path):
     save_model(tmp_path / "full.h5", original)
     save_model(tmp_path / "half.h5", original, np.float16)
     assert (tmp_path / "half.h5").stat().st_size < (tmp_path / "full.h5").stat().st_size
-    for name, array in load_model(tmp_path / "half.h5").model.state_dict().items():
+    for name, array in load_model(tmp_path / "half.h5").model.arrays().items():
         assert array.dtype == np.float32
-        np.testing.assert_array_equal(array, original.model.state_dict()[name].astype(np.float16))
+        np.testing.assert_array_equal(array, original.model.arrays()[name].astype(np.float16))
 
 
 def test_a_shipped_name_is_found_and_a_file_of_that_name_wins(tmp_path, monkeypatch):
@@ -105,7 +105,7 @@ def test_a_published_model_is_read_with_the_vocabulary_beside_it(published_folde
     assert (loaded.tokenizer, loaded.labels, loaded.n_ctx) == (original.tokenizer, (), 16)
     assert loaded.provenance == {"recipe": "published", "file": "model.safetensors"}
     assert not loaded.model.training
-    for array, expected in zip(loaded.model.state_dict().values(), original.model.state_dict().values(), strict=True):
+    for array, expected in zip(loaded.model.arrays().values(), original.model.arrays().values(), strict=True):
         np.testing.assert_array_equal(array, expected)
 
 
@@ -119,7 +119,7 @@ def test_a_checkpoint_of_this_package_goes_before_published_files(published_fold
 
 def test_tensorflows_file_is_read(published_folder):
     folder, original = published_folder
-    published.keras_file(folder / "tf_model.h5", original.model.state_dict())
+    published.keras_file(folder / "tf_model.h5", original.model.arrays())
     (folder / "model.safetensors").unlink()
     for path in (folder, folder / "tf_model.h5"):
         assert load_model(path).provenance["file"] == "tf_model.h5"

@@ -29,13 +29,14 @@ import json, sys, tempfile
 import numpy as np
 from tinygrad_gpt.backend import default_backend
 from tinygrad_gpt.checkpoints import native
-from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
 from tinygrad_gpt.optim import AdamW
 from tinygrad_gpt.train import train_step
 
 def run(config, batch_size, length, blocks=None, recompute=False, accumulate=False, saves_state=False):
     model = GPT2(GPT2Config(**config))
     model.recompute = recompute
+    seed_dropout(model, 0, 0)
     if blocks is not None:
         model.freeze()
         for part in (*model.h[len(model.h) - blocks:], model.ln_f):
@@ -46,8 +47,8 @@ def run(config, batch_size, length, blocks=None, recompute=False, accumulate=Fal
         losses = [lambda: model.loss(ids, targets)] * (1 + accumulate)
         train_step(losses, optimizer, 1.0, "", model)
     with tempfile.TemporaryDirectory() as folder:
-        state = optimizer.state_dict() if saves_state else {}
-        native.save(folder + "/checkpoint.h5", {**model.state_dict(), **state}, {})
+        state = optimizer.arrays() if saves_state else {}
+        native.save(folder + "/checkpoint.h5", {**model.arrays(), **state}, {})
 
 run(dict(vocab_size=9, n_ctx=8, n_embd=8, n_layer=1, n_head=1), 2, 8)
 before = default_backend().memory()

@@ -36,7 +36,7 @@ def test_micro_batches_are_one_big_batch():
             figures = train_step([lambda i=i, t=t, loss=loss: loss(i, t) for i, t in
                                   zip(np.split(ids, parts), np.split(targets, parts), strict=True)],
                                  optimizer, max_norm=0.5, where="here")
-        results.append((figures, model.state_dict()))
+        results.append((figures, model.arrays()))
     for figures, state in results[1:]:
         assert figures == pytest.approx(results[0][0], rel=1e-12)
         for name, array in state.items():
@@ -89,11 +89,11 @@ def test_a_loss_or_gradient_that_is_not_finite_updates_nothing(bad, text):
     p, q = leaf(1.0, 2.0), Tensor(np.ones((2, 2)), requires_grad=True)
     optimizer = AdamW([p, q], lr=0.1)
     train_step([lambda: (p * p).sum() + (q * q).sum()], optimizer, 1.0, "step 6")
-    before = [p.numpy().copy(), q.numpy().copy(), *(a.copy() for a in optimizer.state_dict().values())]
+    before = [p.numpy().copy(), q.numpy().copy(), *(a.copy() for a in optimizer.arrays().values())]
     with pytest.raises(NonFiniteError) as error:
         train_step([lambda: (p * p).sum() + (q * q).sum(), lambda: bad(p)], optimizer, 1.0, "step 7")
     assert str(error.value).startswith(text)
-    after = [p.numpy(), q.numpy(), *optimizer.state_dict().values()]
+    after = [p.numpy(), q.numpy(), *optimizer.arrays().values()]
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
     train_step([lambda: (p * p).sum()], optimizer, 1.0, "step 7")  # and a good step goes on from there
     assert optimizer.steps == 2
@@ -108,7 +108,7 @@ def test_out_of_memory_at_any_op_updates_nothing(monkeypatch):
         return ops.cross_entropy(model(ids), ids)
 
     def state():
-        return b"".join(a.tobytes() for a in (*model.state_dict().values(), *optimizer.state_dict().values()))
+        return b"".join(a.tobytes() for a in (*model.arrays().values(), *optimizer.arrays().values()))
 
     calls, last, pull = [], 0, Node.pull
 

@@ -3,7 +3,7 @@
 Source: torch.autograd.grad and torch.autograd.functional.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -145,7 +145,7 @@ def hessian(func: Callable, inputs: Tensors) -> Any:
 
 
 def _tuple(tensors) -> tuple:
-    return tuple(tensors) if isinstance(tensors, (list, tuple)) else (tensors,)
+    return tuple(tensors) if isinstance(tensors, (list, tuple, Iterator)) else (tensors,)
 
 
 def _one_each(given, tensors, what) -> tuple:

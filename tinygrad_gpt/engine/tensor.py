@@ -194,10 +194,11 @@ class Tensor(Operators, Methods):
         hooks.append(on_gradient)
         return lambda: hooks.remove(on_gradient)
 
-    def zero_grad(self) -> None:
-        """Forget the gradient."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradient, or fill it with zeros."""
         if self._node is not None:
-            self._node.grad = None
+            keeps = self.grad is not None and not set_to_none
+            self._node.grad = Tensor(backend_of(self._data).xp.zeros_like(self._data)) if keeps else None
 
     def mark_changed(self) -> None:
         """Say that the memory was written to: graphs that saved it will refuse to run backward."""

@@ -11,7 +11,7 @@ from tinygrad_gpt.engine.operators import raw
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import ShapeError, UsageError
 from tinygrad_gpt.models.gpt2 import GPT2
-from tinygrad_gpt.nn import Block, Linear, Module
+from tinygrad_gpt.nn import Block, Conv1D, Module
 from tinygrad_gpt.nn.precision_casts import to_compute, to_float32
 from tinygrad_gpt.nn.recompute import recomputed
 
@@ -85,7 +85,7 @@ class GPT2Classifier(Module):
         if self.context > transformer.config.n_ctx:
             raise UsageError(f"context is {self.context}, but the model reads {transformer.config.n_ctx} tokens")
         generator = None if seed is None else np.random.default_rng((seed, n_classes))
-        self.score = Linear(transformer.config.n_embd, n_classes, generator)
+        self.score = Conv1D(transformer.config.n_embd, n_classes, generator)
 
     @property
     def context(self) -> int:

@@ -13,7 +13,7 @@ from tinygrad_gpt.checkpoints.hdf5_guard import explained
 from tinygrad_gpt.engine.mode import current_mode
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import ShapeError, TapeError, UsageError
-from tinygrad_gpt.nn import Block, Dropout, Embedding, KVCache, LayerNorm, Linear, Module
+from tinygrad_gpt.nn import Block, Conv1D, Dropout, Embedding, KVCache, LayerNorm, Module, ModuleList, init
 from tinygrad_gpt.nn.precision_casts import to_compute, to_float32
 from tinygrad_gpt.nn.recompute import recomputed
 
@@ -74,13 +74,15 @@ class GPT2(Module):
     def __init__(self, config: GPT2Config, seed: int | None = 0):
         generator = None if seed is None else np.random.default_rng(seed)
         self.config = config
-        self.wte = Embedding(config.vocab_size, config.n_embd, generator)
-        self.wpe = Embedding(config.n_ctx, config.n_embd, generator, std=0.01)
+        v, t, c = config.vocab_size, config.n_ctx, config.n_embd
+        self.wte = Embedding(v, c, weight=init.normal(generator, v, c))
+        self.wpe = Embedding(t, c, weight=init.normal(generator, t, c, std=0.01))
         self.drop = Dropout(config.dropout)
-        self.h = [Block(config.n_embd, config.n_head, generator, n_layer=config.n_layer, dropout=config.dropout,
-                        qkv_bias=config.qkv_bias, eps=config.layer_norm_epsilon) for _ in range(config.n_layer)]
-        self.ln_f = LayerNorm(config.n_embd, config.layer_norm_epsilon)
-        self.lm_head = None if config.tied_head else Linear(config.n_embd, config.vocab_size, generator, bias=False)
+        self.h = ModuleList(
+            Block(c, config.n_head, generator, n_layer=config.n_layer, dropout=config.dropout, qkv_bias=config.qkv_bias,
+                  eps=config.layer_norm_epsilon) for _ in range(config.n_layer))
+        self.ln_f = LayerNorm(c, config.layer_norm_epsilon)
+        self.lm_head = None if config.tied_head else Conv1D(c, v, generator, bias=False)
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> Self:
@@ -107,7 +109,7 @@ class GPT2(Module):
         Raises:
             ResourceError, TinygradError: as in `files.write_atomic`.
         """
-        write_gpt2(folder, self.config.to_dict(), self.state_dict())
+        write_gpt2(folder, self.config.to_dict(), self.arrays())
 
     def hidden(self, ids, cache: KVCache | None = None, lengths: np.ndarray | None = None) -> Tensor:
         """ids (B, T) -> the residual stream behind the last block, before ln_f, (B, T, C); see `forward`.
@@ -182,7 +184,7 @@ class GPT2(Module):
         """``cross_entropy(head(x), targets)`` of x (..., C) and targets (...), but never with all logits in memory."""
         if self.lm_head is None:
             return ops.linear_cross_entropy(to_compute(x), to_compute(self.wte.weight), targets)
-        if type(self.lm_head) is Linear:
+        if type(self.lm_head) is Conv1D:
             return ops.linear_cross_entropy(to_compute(x), to_compute(self.lm_head.weight).T, targets)
         return ops.cross_entropy(self.head(x), targets)  # a layer that does more, such as one with LoRA
 

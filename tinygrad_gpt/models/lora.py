@@ -15,7 +15,7 @@ from tinygrad_gpt import ops
 from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import UsageError
-from tinygrad_gpt.nn import Linear, Module, Parameter
+from tinygrad_gpt.nn import Conv1D, Module, Parameter
 from tinygrad_gpt.nn.precision_casts import to_compute
 
 __all__ = [
@@ -41,7 +41,7 @@ class LowRank(Module):
         return self.a.data @ self.b.data
 
 
-class LoRALinear(Linear):
+class LoRALinear(Conv1D):
     """A linear layer with updates of low rank for some of the equal parts of its outputs.
 
     Args:
@@ -50,7 +50,7 @@ class LoRALinear(Linear):
         scale: of the updates.
     """
 
-    def __init__(self, linear: Linear, updates: Sequence[LowRank | None], scale: float):
+    def __init__(self, linear: Conv1D, updates: Sequence[LowRank | None], scale: float):
         self.weight, self.bias = linear.weight, linear.bias
         self.lora, self.scale = list(updates), scale
 
@@ -58,16 +58,16 @@ class LoRALinear(Linear):
         return self._updated(super().forward(x), x, self.lora)
 
     def product(self, x: Tensor) -> Tensor:
-        """As in `Linear`, updates included."""
+        """As in `Conv1D`, updates included."""
         return self._updated(super().product(x), x, self.lora)
 
     def columns(self, x: Tensor, start: int, stop: int) -> Tensor:
-        """As in `Linear`; start and stop lie between parts."""
+        """As in `Conv1D`; start and stop lie between parts."""
         width = self.weight.shape[1] // len(self.lora)
         return self._updated(super().columns(x, start, stop), x, self.lora[start // width:stop // width])
 
     def weight_columns(self, start: int, stop: int) -> Tensor:
-        """As in `Linear`, updates included; start and stop are those of one part."""
+        """As in `Conv1D`, updates included; start and stop are those of one part."""
         update = self.lora[start * len(self.lora) // self.weight.shape[1]]
         weight = super().weight_columns(start, stop)
         return weight + ops.matmul(update.a, update.b) * self.scale if update else weight
@@ -80,10 +80,10 @@ class LoRALinear(Linear):
         parts = [update(x) if update else Tensor(zeros) for update in updates]
         return y + (parts[0] if len(parts) == 1 else ops.concat(*parts, axis=-1)) * self.scale
 
-    def merged(self) -> Linear:
+    def merged(self) -> Conv1D:
         """A plain layer that computes the same; this one stays as it is."""
         n_in, n_out = self.weight.shape
-        plain = Linear(n_in, n_out, None, bias=self.bias is not None)
+        plain = Conv1D(n_in, n_out, None, bias=self.bias is not None)
         plain.bias = self.bias
         weight, width = self.weight.data.copy(), n_out // len(self.lora)
         for i, update in enumerate(self.lora):
@@ -142,11 +142,11 @@ def merge_lora(model: Module) -> None:
             setattr(parent, attribute, layer.merged())
 
 
-def _linear_layers(model: Module) -> Iterator[tuple[str, Module, str, Linear]]:
+def _linear_layers(model: Module) -> Iterator[tuple[str, Module, str, Conv1D]]:
     """Name, parent, attribute in it, and layer."""
     for prefix, parent in model.named_modules():
         for attribute, layer in list(vars(parent).items()):
-            if isinstance(layer, Linear):
+            if isinstance(layer, Conv1D):
                 yield (f"{prefix}.{attribute}" if prefix else attribute), parent, attribute, layer
 
 

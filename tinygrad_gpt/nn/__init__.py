@@ -1,10 +1,16 @@
 """Layers and the module tree."""
 
+from tinygrad_gpt.nn import functional, init
+from tinygrad_gpt.nn.activations import GELU, Flatten, Identity, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Tanh
+from tinygrad_gpt.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from tinygrad_gpt.nn.kv_cache import KVCache
-from tinygrad_gpt.nn.layers import MLP, Block, CausalSelfAttention, Dropout, Embedding, LayerNorm, Linear
-from tinygrad_gpt.nn.module import Module, Parameter
+from tinygrad_gpt.nn.layers import MLP, Block, CausalSelfAttention, Conv1D, Dropout, Embedding, LayerNorm
+from tinygrad_gpt.nn.linear import Linear
+from tinygrad_gpt.nn.module import Module
+from tinygrad_gpt.nn.parameter import Parameter
 
 __all__ = [
-    "MLP", "Block", "CausalSelfAttention", "Dropout", "Embedding", "KVCache", "LayerNorm", "Linear", "Module",
-    "Parameter",
+    "GELU", "MLP", "Block", "CausalSelfAttention", "Conv1D", "Dropout", "Embedding", "Flatten", "Identity", "KVCache",
+    "LayerNorm", "Linear", "LogSoftmax", "Module", "ModuleDict", "ModuleList", "Parameter", "ParameterList", "ReLU",
+    "Sequential", "SiLU", "Sigmoid", "Softmax", "Tanh", "functional", "init",
 ]

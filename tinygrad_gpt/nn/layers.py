@@ -2,26 +2,30 @@
 
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.engine.mode import no_grad
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import UsageError
-from tinygrad_gpt.nn import init
+from tinygrad_gpt.nn import functional, init
 from tinygrad_gpt.nn.kv_cache import LayerCache
 from tinygrad_gpt.nn.module import Module, Parameter
 from tinygrad_gpt.nn.precision_casts import to_compute, to_float32
 from tinygrad_gpt.ops.attention import merge_heads, split_heads
+from tinygrad_gpt.random import default_generator
 
-__all__ = ["MLP", "Block", "CausalSelfAttention", "Dropout", "Embedding", "LayerNorm", "Linear"]
+__all__ = ["MLP", "Block", "CausalSelfAttention", "Conv1D", "Dropout", "Embedding", "LayerNorm"]
 
 
-class Linear(Module):
+class Conv1D(Module):
     """``x W + b`` with ``weight`` (n_in, n_out), GPT-2's own layout, and ``bias`` (n_out) or None.
 
+    The name is that of OpenAI's code and of transformers; `Linear` is the same map in PyTorch's layout.
     It computes, and its result is, in the dtype of the policy of `precision.py`; the weights stay in float32.
     """
 
@@ -47,43 +51,87 @@ class Linear(Module):
         """The weights of some of the outputs, (n_in, stop - start)."""
         return self.weight[:, start:stop]
 
+    def extra_repr(self) -> str:
+        n_in, n_out = self.weight.shape
+        return f"nf={n_out}, nx={n_in}"  # as transformers prints it
+
 
 class Embedding(Module):
-    """A table ``weight`` (n, C) of which ids pick rows."""
+    """A table of which ids pick rows.
 
-    def __init__(self, n: int, width: int, generator: "np.random.Generator | None", std: float = 0.02):
-        self.weight = Parameter(init.normal(generator, n, width, std=std))
+    Args:
+        num_embeddings, embedding_dim: shape (n, C) of the table ``weight``.
+        padding_idx: a row that starts as zeros and gets no gradient.
+        weight: (n, C), its initial values; None: normal with variance 1 from the default generator, as in PyTorch.
+
+    Source: torch.nn.Embedding.
+    """
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, *, weight=None):
+        self.num_embeddings, self.embedding_dim, self.padding_idx = num_embeddings, embedding_dim, padding_idx
+        self.weight = Parameter(np.empty((num_embeddings, embedding_dim), np.float32) if weight is None else weight)
+        if weight is None:
+            self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new initial values from the default generator."""
+        init.normal_(self.weight)
+        if self.padding_idx is not None:
+            with no_grad():
+                self.weight[self.padding_idx] = 0.0
 
     def forward(self, ids) -> Tensor:
         """ids (...) integers -> (..., C)"""
-        return ops.embedding(self.weight, ids)
+        return functional.embedding(ids, self.weight, self.padding_idx)
+
+    def extra_repr(self) -> str:
+        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
 
 
 class LayerNorm(Module):
-    """Normalise the last axis; ``weight`` and ``bias`` (C)."""
+    """Normalise the last axes, then scale and shift by ``weight`` and ``bias`` of their shape.
 
-    def __init__(self, width: int, eps: float = 1e-5):
-        self.weight = Parameter(init.ones(width))
-        self.bias = Parameter(init.zeros(width))
-        self.eps = eps
+    Args:
+        normalized_shape: sizes of those axes; a number for the last one.
+        eps: added to the variance.
+        elementwise_affine: whether there are a weight and a bias; without, both are None.
+        bias: whether there is a bias, where there is a weight.
+
+    Source: torch.nn.LayerNorm.
+    """
+
+    def __init__(self, normalized_shape: int | Sequence[int], eps: float = 1e-5, elementwise_affine: bool = True,
+                 bias: bool = True):
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
+        self.weight = Parameter(init.ones(*shape)) if elementwise_affine else None
+        self.bias = Parameter(init.zeros(*shape)) if elementwise_affine and bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., C) -> (..., C)"""
+        """(..., *normalized_shape) -> the same shape"""
+        if self.bias is None or len(self.normalized_shape) > 1:
+            return functional.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
         return ops.layer_norm(x, self.weight, self.bias, eps=self.eps)
+
+    def extra_repr(self) -> str:
+        affine = f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
+        return f"{self.normalized_shape}, eps={self.eps}, {affine}"
 
 
 class Dropout(Module):
     """Zero each value with probability ``p`` while training.
 
-    The masks are a pure function of ``stream`` and the number of calls since it was set, so a run that is
-    resumed at a step, on any backend, draws the masks that it would have drawn.
+    The masks come from the default generator, as PyTorch draws them. In a training run, ``stream`` is set: then they
+    are a pure function of it and the number of calls since, so a run that is resumed at a step, on any backend, draws
+    the masks that it would have drawn.
     """
 
-    def __init__(self, p: float):
+    def __init__(self, p: float = 0.5, inplace: bool = False):
         if not 0 <= p < 1:
             raise UsageError(f"Dropout: p is {p}, expected 0 ≤ p < 1")
-        self.p = p
-        self.stream: tuple[int, ...] = (0,)
+        self.p, self.inplace = p, inplace
+        self.stream: tuple[int, ...] | None = None
         self.calls = 0
 
     @property
@@ -93,16 +141,19 @@ class Dropout(Module):
 
     def state(self) -> dict[str, Any]:
         """What the next masks depend on, for `restore`."""
-        return {"training": self.training, **vars(self)}
+        return {"training": self.training, **vars(self), "default": default_generator.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore a state, so that the same masks are drawn again."""
-        vars(self).update(state)
+        vars(self).update({name: value for name, value in state.items() if name != "default"})
+        default_generator.restore(state["default"])
 
     def mask(self, like: Tensor, shape: tuple[int, ...]):
         """The next mask (shape), bool, on the backend of ``like``; None when not active."""
         if not self.active:
             return None
+        if self.stream is None:
+            return backend_of(like.data).from_numpy(default_generator.keep(self.p, *shape))
         self.calls += 1
         digest = hashlib.blake2b(repr((*self.stream, self.calls)).encode(), digest_size=8).digest()
         return ops.keep_mask(backend_of(like.data), int.from_bytes(digest, "little"), shape, self.p)
@@ -111,14 +162,17 @@ class Dropout(Module):
         """(...) -> (...)"""
         return ops.dropout(x, self.mask(x, x.shape), p=self.p) if self.active else x
 
+    def extra_repr(self) -> str:
+        return f"p={self.p}, inplace={self.inplace}"
+
 
 class CausalSelfAttention(Module):
     """Multi-head self-attention: ``c_attn`` (C, 3C) makes queries, keys and values, ``c_proj`` (C, C) mixes heads."""
 
     def __init__(self, width: int, n_head: int, generator: "np.random.Generator | None", *,
                  dropout: float, qkv_bias: bool, proj_std: float):
-        self.c_attn = Linear(width, 3 * width, generator, bias=qkv_bias)
-        self.c_proj = Linear(width, width, generator, std=proj_std)
+        self.c_attn = Conv1D(width, 3 * width, generator, bias=qkv_bias)
+        self.c_proj = Conv1D(width, width, generator, std=proj_std)
         self.attn_dropout = Dropout(dropout)
         self.n_head = n_head
 
@@ -143,8 +197,8 @@ class MLP(Module):
     """``c_fc`` (C, 4C), GELU, ``c_proj`` (4C, C)."""
 
     def __init__(self, width: int, generator: "np.random.Generator | None", *, proj_std: float):
-        self.c_fc = Linear(width, 4 * width, generator)
-        self.c_proj = Linear(4 * width, width, generator, std=proj_std)
+        self.c_fc = Conv1D(width, 4 * width, generator)
+        self.c_proj = Conv1D(4 * width, width, generator, std=proj_std)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)"""

@@ -100,15 +100,15 @@ class AdamW:
             p *= 1 - self.lr * decay
         p -= t
 
-    def state_dict(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, np.ndarray]:
         """Steps and moments on the host, in the order of the parameters."""
         state = {"steps": np.array(self.steps)}
         for i, (m, v) in enumerate(self.moments):
             state[f"m.{i}"], state[f"v.{i}"] = backend_of(m).to_numpy(m), backend_of(v).to_numpy(v)
         return state
 
-    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Continue from a ``state_dict`` of an optimiser over the same parameters.
+    def load_arrays(self, state: dict[str, np.ndarray]) -> None:
+        """Continue from a ``arrays`` of an optimiser over the same parameters.
 
         Raises:
             CheckpointError: lists all that is missing, unexpected or misshapen; nothing was changed.

@@ -34,5 +34,5 @@ def export(saved: SavedModel, folder: Path) -> list[str]:
     if holds_run(folder) or holds_model(folder):
         raise UsageError(f"cannot export ({folder}): a run or a model is already there; choose another folder")
     saved.tokenizer.save_pretrained(folder)
-    write_gpt2(folder, saved.model.config.to_dict(), saved.model.state_dict(), saved.tokenizer.eot_id)
+    write_gpt2(folder, saved.model.config.to_dict(), saved.model.arrays(), saved.tokenizer.eot_id)
     return ["config.json", "model.safetensors", "vocab.json", "merges.txt"]

@@ -140,7 +140,7 @@ class Run:
         if not self.task.config.save_every:
             return
         tensors = {**self.task.state()}
-        tensors |= {f"optimizer.{name}": array for name, array in self.optimizer.state_dict().items()}
+        tensors |= {f"optimizer.{name}": array for name, array in self.optimizer.arrays().items()}
         if self.loss_scale:
             tensors |= {f"loss_scale.{name}": array for name, array in self.loss_scale.state_dict().items()}
         self._states.save(self.optimizer.steps, tensors)
@@ -156,7 +156,7 @@ class Run:
             raise CheckpointError(f"cannot resume ({self.folder}): the state lacks {', '.join(missing)}; start a new "
                                   "run in another folder")
         self.task.restore(tensors)
-        self.optimizer.load_state_dict(part_of(tensors, "optimizer."))
+        self.optimizer.load_arrays(part_of(tensors, "optimizer."))
         if self.loss_scale:
             self.loss_scale.load_state_dict(part_of(tensors, "loss_scale."))
 

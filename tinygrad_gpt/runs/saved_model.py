@@ -125,7 +125,7 @@ def save_model(path: str | Path, saved: SavedModel, dtype: type = np.float32) ->
 def packed(saved: SavedModel, dtype: type = np.float32) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """A model as plain arrays and JSON values, all that `unpacked` needs; the arrays may be the model's own."""
     weights: dict[str, np.ndarray] = {name: array.astype(dtype, copy=False)
-                                      for name, array in saved.model.state_dict().items()}
+                                      for name, array in saved.model.arrays().items()}
     vocabulary = {_VOCABULARY + name: array for name, array in saved.tokenizer.to_arrays().items()}
     reading = {"reading": asdict(saved.classifier.reading)} if saved.labels else {}
     return weights | vocabulary, {

@@ -108,8 +108,8 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(run, config, tm
     for name in ("model.h5", "report.json"):
         assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
     finetune_classifier(replace(config, seed=7, epochs=1), tmp_path / "other")
-    assert load_model(tmp_path / "other").model.state_dict()["score.weight"].tobytes() != load_model(
-        out).model.state_dict()["score.weight"].tobytes()
+    assert load_model(tmp_path / "other").model.arrays()["score.weight"].tobytes() != load_model(
+        out).model.arrays()["score.weight"].tobytes()
 
 
 def test_a_finished_run_is_kept(run, config):
@@ -170,8 +170,8 @@ def test_frozen_parameters_stay_as_they_are_and_get_no_gradient(train):
 
 def test_training_the_last_block_leaves_the_rest_of_the_file_alone(config, tmp_path):
     result = finetune_classifier(replace(config, train="last-block", epochs=1), tmp_path / "run")
-    before = load_model(config.base).model.state_dict()
-    changed = {name for name, array in result.saved.transformer.state_dict().items()
+    before = load_model(config.base).model.arrays()
+    changed = {name for name, array in result.saved.transformer.arrays().items()
                if array.tobytes() != before[name].tobytes()}
     assert changed == {name for name in before if name.startswith(("h.1.", "ln_f."))}
 
@@ -266,7 +266,7 @@ def test_lora_trains_its_updates_and_saves_them_merged(config, tmp_path):
     assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
     # In each of two blocks A (16, 4) and B (4, 16) for q, k, v and c_proj, 4 · (16 + 64) for each layer of the MLP.
     assert result.trained == 2 * (4 * 4 * 32 + 2 * 4 * 80) + 16 * 3 + 3
-    saved, base = load_model(tmp_path / "run").model.state_dict(), load_model(config.base).transformer.state_dict()
+    saved, base = load_model(tmp_path / "run").model.arrays(), load_model(config.base).transformer.arrays()
     changed = {name for name in base if not np.array_equal(base[name], saved[f"transformer.{name}"])}
     assert changed == {f"h.{i}.{layer}.weight" for i in range(2)
                        for layer in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")}

@@ -59,7 +59,7 @@ def test_200_losses_are_those_of_float32_within_bounds(precision, losses):
     assert len(ours) == 200
     assert expected[-20:].mean() < expected[0] - 1  # it does learn
     assert 0 < np.abs(ours - expected).mean() < BOUNDS[precision]
-    assert all(array.dtype == np.float32 for array in load_model(folder).model.state_dict().values())
+    assert all(array.dtype == np.float32 for array in load_model(folder).model.arrays().values())
     state = native.load(folder / "state-a.h5").tensors
     assert {str(array.dtype) for name, array in state.items() if name.startswith(("model.", "optimizer.m"))} == {
         "float32"}

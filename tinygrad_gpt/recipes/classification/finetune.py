@@ -275,7 +275,7 @@ def _as_saved(inputs: Texts, config: FinetuneConfig) -> Texts:
     if config.train == "lora":
         merge_lora(model)
     if config.float16:
-        model.load_state_dict({name: array.astype(np.float16) for name, array in model.state_dict().items()})
+        model.load_state_dict({name: array.astype(np.float16) for name, array in model.arrays().items()})
     same = config.train != "lora" and not config.float16 and config.precision == "float32"
     return inputs if same else Texts(model, inputs.token_lists)
 

@@ -31,7 +31,7 @@ def load_base(config: FinetuneConfig, train_texts: list[str]) -> tuple[GPT2, Tok
     if config.base != "random":
         loaded = load_model(config.base)
         base = GPT2(replace(loaded.transformer.config, dropout=config.dropout), seed=None)
-        base.adopt_state_dict(loaded.transformer.state_dict())
+        base.adopt_state_dict(loaded.transformer.arrays())
         return base, loaded.tokenizer
     tokenizer = load_vocabulary(config.vocabulary) if config.vocabulary else Tokenizer.train(train_texts,
                                                                                              config.vocab_size)

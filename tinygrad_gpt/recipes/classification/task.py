@@ -126,7 +126,7 @@ class ClassificationTask(Task):
                 if parameter.requires_grad}
 
     def restore(self, tensors: dict[str, np.ndarray]) -> None:
-        self.model.adopt_state_dict(self.model.state_dict() | part_of(tensors, "model."))
+        self.model.adopt_state_dict(self.model.arrays() | part_of(tensors, "model."))
 
 
 def _epochs(lengths, config) -> list[list[np.ndarray]]:

@@ -163,7 +163,7 @@ def _digests(config: TuningConfig) -> dict[str, str]:
 def _prepare(make: MakeObjective, config: TuningConfig, base: SavedModel) -> tuple[GPT2, Objective]:
     """The model before the first step, with what is trained, and the objective, if there is memory."""
     model = GPT2(replace(base.transformer.config, dropout=config.dropout), seed=None)
-    model.adopt_state_dict(base.transformer.state_dict())
+    model.adopt_state_dict(base.transformer.arrays())
     if config.train == "lora":
         apply_lora(model, config.rank, config.alpha, config.targets.split(","), uniform_by_inputs(config.seed))
     objective = make(config, model, base.tokenizer)
@@ -233,7 +233,7 @@ class TuningTask(Task):
         return {f"model.{name}": parameter.numpy() for name, parameter in self.trained.items()}
 
     def restore(self, tensors: dict[str, np.ndarray]) -> None:
-        self.model.adopt_state_dict(self.model.state_dict() | part_of(tensors, "model."))
+        self.model.adopt_state_dict(self.model.arrays() | part_of(tensors, "model."))
 
     def _share(self, rows: np.ndarray, factor: float) -> Tensor:
         """The loss () of a batch, as it counts among those of its step."""

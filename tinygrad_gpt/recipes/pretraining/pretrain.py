@@ -101,7 +101,7 @@ def _new_model(config: PretrainConfig, tokenizer: Tokenizer, base: SavedModel | 
             raise UsageError(f"n_ctx is {config.n_ctx}, but the context of {config.base} is {own.config.n_ctx}; "
                              "choose that or less")
         model = GPT2(replace(own.config, dropout=config.dropout), seed=None)
-        model.adopt_state_dict(own.state_dict())
+        model.adopt_state_dict(own.arrays())
         return model
     sizes = GPT2Config(tokenizer.vocab_size, config.n_ctx or 256, config.n_embd or 192, config.n_layer or 4,
                        config.n_head or 4, config.dropout, qkv_bias=config.qkv_bias, tied_head=config.tied_head)

@@ -153,7 +153,7 @@ class PretrainTask(Task):
             write_samples(folder, log)
 
     def state(self) -> dict[str, np.ndarray]:
-        tensors = {f"model.{name}": array for name, array in self.model.state_dict().items()}
+        tensors = {f"model.{name}": array for name, array in self.model.arrays().items()}
         return tensors | {"best_loss": np.array(self.best_loss), "stale": np.array(self.stale)}
 
     def restore(self, tensors: dict[str, np.ndarray]) -> None:

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from tinygrad_gpt import Tensor, manual_seed
+from tinygrad_gpt.errors import ShapeError
+from tinygrad_gpt.nn import functional as F
+
+X = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
+W = np.random.default_rng(1).standard_normal((5, 4)).astype(np.float32)
+IDS = np.array([[0, 4], [4, 2]])
+CALLS = {
+    "linear": lambda F, t: F.linear(t(X), t(W)),
+    "linear with bias": lambda F, t: F.linear(t(X), t(W), t(X[0, 0, :1].repeat(5))),
+    "embedding": lambda F, t: F.embedding(t(IDS), t(W)),
+    "embedding with padding": lambda F, t: F.embedding(t(IDS), t(W), padding_idx=-1),
+    "layer_norm": lambda F, t: F.layer_norm(t(X), (4,), t(X[0, 0]), t(X[1, 0]), 1e-3),
+    "layer_norm of two axes": lambda F, t: F.layer_norm(t(X), (3, 4)),
+    "gelu": lambda F, t: F.gelu(t(X)),
+    "gelu tanh": lambda F, t: F.gelu(t(X), approximate="tanh"),
+    "silu": lambda F, t: F.silu(t(X)),
+    "dropout": lambda F, t: F.dropout(t(X), 0.25),
+    "dropout of all": lambda F, t: F.dropout(t(X), 1.0),
+    "dropout while testing": lambda F, t: F.dropout(t(X), training=False),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_values_and_gradients_are_torchs(name):
+    torch = pytest.importorskip("torch", reason="torch, the oracle, is not installed")
+    leaves = []
+
+    def ours(a):
+        leaves.append(Tensor(a.copy(), requires_grad=a.dtype == np.float32))
+        return leaves[-1]
+
+    def theirs(a):
+        leaves.append(torch.from_numpy(a.copy()).requires_grad_(a.dtype == np.float32))
+        return leaves[-1]
+
+    torch.manual_seed(7)
+    manual_seed(7)
+    y, expected = CALLS[name](F, ours), CALLS[name](torch.nn.functional, theirs)
+    np.testing.assert_allclose(y.numpy(), expected.detach().numpy(), rtol=1e-5, atol=1e-5)
+    (y * y).sum().backward()
+    (expected * expected).sum().backward()
+    half = len(leaves) // 2
+    for a, b in zip(leaves[:half], leaves[half:], strict=True):
+        if b.grad is not None:
+            np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_flatten_joins_the_axes_asked_for():
+    assert F.flatten(Tensor(X)).shape == (24,)
+    assert F.flatten(Tensor(X), 1).shape == (2, 12)
+    assert F.flatten(Tensor(X), 0, -2).shape == (6, 4)
+
+
+def test_shapes_that_do_not_fit_are_named():
+    with pytest.raises(ShapeError, match=r"layer_norm: x is \(2, 3, 4\), but its last axes should be \(3,\)"):
+        F.layer_norm(Tensor(X), (3,))

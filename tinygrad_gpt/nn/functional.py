@@ -1,0 +1,84 @@
+"""Layers without parameters of their own, with PyTorch's arguments: `torch.nn.functional`."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from tinygrad_gpt import ops
+from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.engine.operators import raw
+from tinygrad_gpt.engine.tensor import Tensor
+from tinygrad_gpt.errors import ShapeError, UsageError
+from tinygrad_gpt.nn.precision_casts import to_compute
+from tinygrad_gpt.random import default_generator
+
+__all__ = ["dropout", "embedding", "flatten", "gelu", "layer_norm", "linear", "silu"]
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x Wᵀ + b``: x (..., n_in), weight (n_out, n_in), bias (n_out) or None -> (..., n_out)."""
+    return ops.linear(to_compute(x), to_compute(weight).T, to_compute(bias))
+
+
+def embedding(ids, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+    """Rows of ``weight`` (n, C): ids (...) -> (..., C); the row ``padding_idx`` gets no gradient."""
+    rows = ops.embedding(weight, ids)
+    if padding_idx is None:
+        return rows
+    ids = np.asarray(ids) if isinstance(ids, list | tuple) else raw(ids)
+    return ops.where((ids == padding_idx % weight.shape[0])[..., None], rows.detach(), rows)
+
+
+def layer_norm(x: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None,
+               eps: float = 1e-5) -> Tensor:
+    """Normalise the last axes to zero mean and unit variance, then scale and shift.
+
+    Args:
+        x: (..., *normalized_shape).
+        weight, bias: (*normalized_shape); None: ones, zeros.
+        eps: added to the variance.
+
+    Raises:
+        ShapeError: "layer_norm: x is (2, 3), but its last axes should be (4,)".
+    """
+    shape = tuple(normalized_shape)
+    if not shape or x.shape[-len(shape):] != shape:
+        raise ShapeError(f"layer_norm: x is {x.shape}, but its last axes should be {shape}")
+    xp = backend_of(x.data).xp
+    weight = Tensor(xp.ones(shape, dtype=x.dtype)) if weight is None else weight
+    bias = Tensor(xp.zeros(shape, dtype=x.dtype)) if bias is None else bias
+    if len(shape) == 1:
+        return ops.layer_norm(x, weight, bias, eps=eps)
+    as_one = (*x.shape[:-len(shape)], math.prod(shape))
+    return ops.layer_norm(x.reshape(as_one), weight.reshape(-1), bias.reshape(-1), eps=eps).reshape(x.shape)
+
+
+def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+    """Zero each value with probability ``p``, and scale the others; the mask comes from the default generator."""
+    if not training or p == 0:
+        return x
+    if p == 1:
+        return x * 0.0
+    return ops.dropout(x, backend_of(x.data).from_numpy(default_generator.keep(p, *x.shape)), p=p)
+
+
+def gelu(x: Tensor, approximate: str = "none") -> Tensor:
+    """Gaussian error linear unit: "none" with the normal distribution itself, "tanh" as in GPT-2."""
+    if approximate not in ("none", "tanh"):
+        raise UsageError(f"gelu: approximate is {approximate!r}; choose none or tanh")
+    return ops.gelu(x) if approximate == "tanh" else ops.gelu_exact(x)
+
+
+def silu(x: Tensor) -> Tensor:
+    """``x σ(x)``, of any shape."""
+    return x * ops.sigmoid(x)
+
+
+def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """The axes from ``start_dim`` to ``end_dim`` as one."""
+    axes = range(x.ndim)[start_dim:][:1], range(x.ndim)[end_dim:][:1]
+    if not all(axes) or axes[0][0] > axes[1][0]:
+        raise ShapeError(f"flatten: there are no axes {start_dim} to {end_dim} in a tensor of shape {x.shape}")
+    (start,), (end,) = axes
+    return x.reshape((*x.shape[:start], math.prod(x.shape[start:end + 1]), *x.shape[end + 1:]))
