@@ -7,6 +7,9 @@ import published
 import pytest
 
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+from tinygrad_gpt.recipes.generate import GenerateConfig, generate
+from tinygrad_gpt.runs.saved_model import load_model
+from tinygrad_gpt.text import Tokenizer
 
 torch = pytest.importorskip("torch", reason="torch, the oracle, is not installed")
 transformers = pytest.importorskip("transformers", reason="transformers, the oracle, is not installed")
@@ -127,3 +130,31 @@ def test_the_end_of_text_is_theirs(tmp_path):
     GPT2(GPT2Config(11, 7, 6, 1, 2)).save_pretrained(tmp_path)
     config = transformers.AutoConfig.from_pretrained(tmp_path)
     assert (config.model_type, config.eos_token_id, config.n_positions) == ("gpt2", 10, 7)
+
+
+def test_prompts_with_special_tokens_are_continued_as_there(tmp_path):
+    """A chat model as transformers saves it: tokenizer.json alone, two added tokens, one of which ends a text."""
+    Tokenizer.train(["she said that the garden is old", "he laughed and put the cup away"] * 3, 280).save_pretrained(
+        tmp_path / "old")
+    tokenizer = transformers.GPT2TokenizerFast.from_pretrained(tmp_path / "old")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|user|>", "<|bot|>"]})
+    theirs = fresh({"vocab_size": len(tokenizer), "n_positions": 48, "n_embd": 24, "n_layer": 2, "n_head": 2})
+    folder = tmp_path / "new"
+    tokenizer.save_pretrained(folder)
+    prompts = ["<|user|>hi<|bot|>", "hi<|endoftext|>you", "the garden"]
+    free = {prompt: answer(theirs, tokenizer, prompt, None) for prompt in prompts}
+    stop = free[prompts[0]][4]
+    theirs.generation_config.eos_token_id = theirs.config.eos_token_id = [stop, tokenizer.eos_token_id]
+    theirs.save_pretrained(folder)
+    saved = load_model(folder)
+    config = GenerateConfig(temperature=0, max_new_tokens=20, allow_special=True)
+    for prompt, completion in zip(prompts, generate(saved, prompts, config), strict=True):
+        assert list(completion.ids) == answer(theirs, tokenizer, prompt, theirs.generation_config.eos_token_id), prompt
+    assert generate(saved, prompts[:1], config)[0].stopped_by == "end of text"
+
+
+def answer(theirs, tokenizer, prompt, eos_token_id):
+    ids = tokenizer(prompt, return_tensors="pt").input_ids
+    settings = transformers.GenerationConfig(do_sample=False, max_new_tokens=20, eos_token_id=eos_token_id,
+                                             pad_token_id=0)
+    return theirs.generate(ids, settings, attention_mask=torch.ones_like(ids))[0, ids.shape[1]:].tolist()

@@ -5,9 +5,24 @@ from types import SimpleNamespace
 import pytest
 
 from tinygrad_gpt.backend import on_backend
-from tinygrad_gpt.cli.show import columns, note, note_half_precision, shortened
+from tinygrad_gpt.cli.show import columns, note, note_half_precision, note_special, shortened
+from tinygrad_gpt.text import Tokenizer
+from tinygrad_gpt.text.layout import Layout
 
 WIDE = "\u65e5\u672c\u8a9e\u6587\u5b57"  # characters of two columns each
+
+
+def test_special_tokens_that_were_read_as_text_are_noted(capsys):
+    tokenizer = Tokenizer.train(["a"], 257)
+    note_special(tokenizer, ["a", "<|endoftext"])
+    assert capsys.readouterr().err == ""
+    note_special(tokenizer, ["a<|endoftext|>", "<|endoftext|>"], "use --allow-special")
+    assert capsys.readouterr().err == ("<|endoftext|> in the text: read as text, not as special tokens; use "
+                                       "--allow-special\n")
+    many = Layout(tokenizer.layout.ids, {f"<|{i}|>": 256 + i for i in range(6)}, 256, (256,))
+    note_special(Tokenizer(tokenizer.tokens, many), ["".join(many.special)])
+    assert capsys.readouterr().err == ("<|0|>, <|1|>, <|2|> and 3 others in the text: read as text, not as special "
+                                       "tokens\n")
 
 
 def test_columns_stand_below_each_other():

@@ -11,6 +11,7 @@ from tinygrad_gpt.errors import NonFiniteError
 from tinygrad_gpt.generate.decode import decode, log_probability
 from tinygrad_gpt.generate.sampling import Sampling
 from tinygrad_gpt.text import Tokenizer
+from tinygrad_gpt.text.layout import Layout
 
 SETTINGS = [Sampling(temperature=0), Sampling(seed=4), Sampling(0.8, top_k=40, top_p=0.9, min_p=0.01, seed=1,
                                                                 repetition_penalty=1.3)]
@@ -152,3 +153,15 @@ def test_the_model_does_not_drop_out_while_it_writes():
     runs = [[token.id for token in decode(saved.model, saved.tokenizer, [[1, 2]], Sampling(), max_new_tokens=8)]
             for _ in range(2)]
     assert runs[0] == runs[1]
+
+
+def test_any_of_the_ends_of_a_vocabulary_ends_a_text_and_its_other_special_tokens_are_drawn():
+    tokens = [bytes([i]) for i in range(256)]
+    tokenizer = Tokenizer(tokens, Layout(tuple(range(256)), {"<s>": 256, "<|bot|>": 257}, 256, (65, 256)))
+    saved = with_favourite(sharp(30), 257, 4.0)
+    texts = collect(decode(saved.model, tokenizer, [[1], [2, 3]], Sampling(seed=2), max_new_tokens=25, n_samples=8), 16)
+    assert {text[-1].id for text in texts if text[-1].stopped_by == "end of text"} <= {65, 256}
+    assert any(text[-1].stopped_by == "end of text" and text[-1].id == 65 for text in texts)
+    drawn = [token for text in texts for token in text if token.id == 257]
+    assert drawn
+    assert "<|bot|>" in "".join(token.text for text in texts for token in text)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tinygrad_gpt.errors import CheckpointError, DataError, UsageError
 from tinygrad_gpt.text import END_OF_TEXT, Tokenizer, bpe, tokenizer, vocabulary
+from tinygrad_gpt.text.layout import Layout
 
 # Cn: a code point that Unicode has yet to assign may be a letter to one of two libraries and nothing to the other.
 pieces = st.sampled_from([" ", "  ", "\n", "\t", "\r\n", "\x1c", "\u3000", "'s", "'ll", "the", "cat", "é", "漢字", "😀",
@@ -206,6 +207,46 @@ class TestArrays:
         arrays[name] = damage(arrays[name])
         with pytest.raises(CheckpointError, match=f"^cannot use the vocabulary .*{why}.*$"):
             Tokenizer.from_arrays(arrays)
+
+
+@pytest.fixture(scope="module")
+def chat(small):
+    n = len(small.tokens)
+    special = {"<s>": 0, "<|user|>": n + 1, "<|bot|>": n + 2}
+    return Tokenizer(small.tokens, Layout(tuple(range(n, 0, -1)), special, 0, (0, n + 2), n + 1, True))
+
+
+class TestLayout:
+    """Ids that are not ranks, and special tokens, in arrays and in a file."""
+
+    def test_ids(self, small, chat):
+        n = len(small.tokens)
+        assert chat.encode(" the cat") == [n - i for i in small.encode(" the cat")]
+        assert chat.encode("the<|bot|>cat", {"<|bot|>"}) == [
+            *(n - i for i in small.encode(" the")), n + 2, *(n - i for i in small.encode(" cat"))]
+        assert (chat.vocab_size, chat.n_vocab, chat.eot_id, chat.end_ids) == (n + 3, n + 3, 0, {0, n + 2})
+        assert chat.decode([0, n + 1, n - 5, n + 2]) == "<s><|user|>&<|bot|>"
+
+    def test_there_and_back(self, small, chat, tmp_path):
+        chat.save(tmp_path / "vocabulary.json")
+        for again in (Tokenizer.from_arrays(chat.to_arrays()), Tokenizer.load(tmp_path / "vocabulary.json")):
+            assert again == chat != small
+            assert again.digest == chat.digest != small.digest
+            assert again.encode("<s>the cat", "all") == chat.encode("<s>the cat", "all")
+
+    @pytest.mark.parametrize(("layout", "why"), [
+        (b"{", "it is not JSON"), (b"[" * 100_000, "it is not JSON"), (b"\xff", "it is not JSON"),
+        (b"{}", "its layout is not that"), (np.zeros(3, np.int64), "it is int64 of shape"),
+        (np.zeros((1, 1), np.uint8), "it is uint8 of shape"),
+    ])
+    def test_damage_is_refused(self, chat, layout, why):
+        layout = np.frombuffer(layout, np.uint8) if isinstance(layout, bytes) else layout
+        with pytest.raises(CheckpointError, match=rf"^cannot use the vocabulary \(layout\): {why}.*; the checkpoint"):
+            Tokenizer.from_arrays({**chat.to_arrays(), "layout": layout})
+
+    def test_a_layout_of_other_tokens_is_refused(self, small, chat):
+        with pytest.raises(CheckpointError, match=r"299 tokens\): 299 tokens have 298 ids; train or load it again"):
+            Tokenizer(small.tokens, Layout.usual(298))
 
 
 class TestFiles:

@@ -16,7 +16,7 @@ from pathlib import Path
 from tinygrad_gpt.checkpoints.transfer import check_source, fetch, is_url
 from tinygrad_gpt.errors import CheckpointError, DataError, TinygradError, UsageError
 from tinygrad_gpt.files import run_lock, sha256_of, write_atomic
-from tinygrad_gpt.text.vocabulary import GPT2_MERGES
+from tinygrad_gpt.text.merges import GPT2_MERGES
 
 __all__ = ["CACHE_VARIABLE", "MODELS", "Published", "cache_folder", "download", "downloaded"]
 

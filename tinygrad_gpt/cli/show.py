@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,9 @@ from tinygrad_gpt.terminal import aligned, width
 
 if TYPE_CHECKING:
     from tinygrad_gpt.figures.classification import Report
+    from tinygrad_gpt.text import Tokenizer
 
-__all__ = ["columns", "note", "note_half_precision", "report_text", "shortened"]
+__all__ = ["columns", "note", "note_half_precision", "note_special", "report_text", "shortened"]
 
 LARGEST_MATRIX = 12  # classes whose confusion matrix still fits a terminal
 
@@ -20,6 +21,14 @@ LARGEST_MATRIX = 12  # classes whose confusion matrix still fits a terminal
 def note(text: str) -> None:
     """Print one line on stderr."""
     print(f"{one_line(text)}\n", end="", file=sys.stderr, flush=True)  # one write, which Ctrl-C cannot cut in two
+
+
+def note_special(tokenizer: "Tokenizer", texts: Iterable[str], remedy: str = "") -> None:
+    """Note that texts hold special tokens of the model, which were read as text."""
+    if found := sorted(tokenizer.special_in(texts)):
+        more = f" and {len(found) - 3} others" if len(found) > 3 else ""
+        note(f"{', '.join(token[:40] for token in found[:3])}{more} in the text: read as text, not as special tokens"
+             + (f"; {remedy}" if remedy else ""))
 
 
 def note_half_precision(precision: str) -> None:

@@ -85,7 +85,7 @@ def decode(model: GPT2, tokenizer: Tokenizer, prompts: Sequence[Sequence[int]], 
 
 def _finish(text: _Text, id: int, logprob: float, tokenizer: Tokenizer, is_last: bool) -> Drawn:
     """What the token adds to the text, and whether it ends there."""
-    if id == tokenizer.eot_id:
+    if id in tokenizer.end_ids:
         return Drawn(text.index, id, logprob, text.stream.finish(), "end of text")
     piece = text.stream.push(id)
     if text.stream.stopped:

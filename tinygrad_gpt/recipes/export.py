@@ -13,7 +13,7 @@ __all__ = ["export"]
 
 
 def export(saved: SavedModel, folder: Path) -> list[str]:
-    """Write config.json, model.safetensors, vocab.json and merges.txt, with which `transformers` computes the same.
+    """Write config.json, model.safetensors and the vocabulary's files, with which `transformers` computes the same.
 
     Args:
         saved: a language model with a byte-level vocabulary.
@@ -33,6 +33,6 @@ def export(saved: SavedModel, folder: Path) -> list[str]:
                          "train one on byte pairs")
     if holds_run(folder) or holds_model(folder):
         raise UsageError(f"cannot export ({folder}): a run or a model is already there; choose another folder")
-    saved.tokenizer.save_pretrained(folder)
+    vocabulary = saved.tokenizer.save_pretrained(folder)
     write_gpt2(folder, saved.model.config.to_dict(), saved.model.arrays(), saved.tokenizer.eot_id)
-    return ["config.json", "model.safetensors", "vocab.json", "merges.txt"]
+    return ["config.json", "model.safetensors", *vocabulary]

@@ -22,6 +22,7 @@ class GenerateConfig(Sampling):
         max_new_tokens: the longest continuation.
         stop: a continuation ends before the first of these strings.
         n_samples: continuations of each prompt.
+        allow_special: whether special tokens in a prompt, such as `<|endoftext|>`, are read as tokens, not as text.
 
     Raises:
         UsageError: "max_new_tokens is 0, expected 1 or above", and as `Sampling`.
@@ -32,6 +33,7 @@ class GenerateConfig(Sampling):
     max_new_tokens: int = 200
     stop: tuple[str, ...] = ()
     n_samples: int = 1
+    allow_special: bool = False
 
     def __post_init__(self):
         super().__post_init__()
@@ -121,7 +123,9 @@ def completions(pieces: Iterable[Piece]) -> Iterator[Completion]:
 
 def _stream_batch(saved, prompts, config):
     tokenizer, n = saved.tokenizer, config.n_samples
-    prompt_ids = [tokenizer.encode(prompt) or [tokenizer.eot_id] for prompt in prompts]
+    start, allowed = tokenizer.layout.start_id, "all" if config.allow_special else ()
+    prompt_ids = [[*([] if start is None else [start]), *tokenizer.encode(prompt, allowed)] or [tokenizer.eot_id]
+                  for prompt in prompts]
     tokens: list[list[Drawn]] = [[] for _ in range(len(prompts) * n)]
     for drawn in decode(saved.transformer, tokenizer, prompt_ids, config, max_new_tokens=config.max_new_tokens,
                         stop=config.stop, n_samples=n):

@@ -19,7 +19,7 @@ from tinygrad_gpt.files import sha256_of
 from tinygrad_gpt.models.classifier import GPT2Classifier, Reading
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.text import Tokenizer, tokenizer_from_arrays
-from tinygrad_gpt.text.vocabulary import has_merges
+from tinygrad_gpt.text.pretrained import has_vocabulary
 
 __all__ = [
     "SHIPPED_BASE", "SHIPPED_CLASSIFIER", "SavedModel", "load_model", "model_file", "origin",
@@ -155,7 +155,7 @@ def load_model(path: str | Path) -> SavedModel:
 
 def _load_published(file: Path) -> SavedModel:
     model = GPT2.from_pretrained(file)
-    if not has_merges(file.parent):
+    if not has_vocabulary(file.parent):
         raise CheckpointError(f"cannot load model ({file}): it comes without its vocabulary of "
                               f"{model.config.vocab_size} tokens; put the model's vocab.json and merges.txt beside it, "
                               "or give ids to GPT2.from_pretrained")

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygrad_gpt.errors import UsageError
-from tinygrad_gpt.text import characters, vocabulary
+from tinygrad_gpt.text import characters, merges, vocabulary
 from tinygrad_gpt.text.characters import Characters
-from tinygrad_gpt.text.tokenizer import END_OF_TEXT, Tokenizer
+from tinygrad_gpt.text.layout import END_OF_TEXT
+from tinygrad_gpt.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +47,7 @@ def get_encoding(name: str) -> Tokenizer:
 
 @functools.cache
 def _gpt2() -> Tokenizer:
-    return Tokenizer(vocabulary.shipped())
+    return Tokenizer(merges.shipped())
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:

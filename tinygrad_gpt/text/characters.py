@@ -11,7 +11,8 @@ import numpy as np
 
 from tinygrad_gpt.errors import CheckpointError, DataError, UsageError
 from tinygrad_gpt.text import bpe, vocabulary
-from tinygrad_gpt.text.tokenizer import END_OF_TEXT, Tokenizer
+from tinygrad_gpt.text.layout import Layout
+from tinygrad_gpt.text.tokenizer import Tokenizer
 
 __all__ = ["FORMAT", "Characters"]
 
@@ -46,10 +47,7 @@ class Characters(Tokenizer):
             raise CheckpointError(f"cannot use the vocabulary ({len(characters)} characters): {why}; "
                                   "train or load it again")
         self.characters = characters
-        self.tokens = tuple(character.encode() for character in characters)
-        self.eot_id = len(characters)
-        self.vocab_size = self.eot_id + 1
-        self.special = {END_OF_TEXT: self.eot_id}
+        self._set([character.encode() for character in characters], Layout.usual(len(characters)))
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int | None = None) -> Self:
@@ -75,7 +73,7 @@ class Characters(Tokenizer):
         return cls("".join(sorted(alphabet)))
 
     @functools.cached_property
-    def _ids(self) -> dict[str, int]:
+    def _id_of(self) -> dict[str, int]:
         return {character: i for i, character in enumerate(self.characters)}
 
     def _encode_ordinary(self, text: str) -> list[int]:
@@ -85,7 +83,7 @@ class Characters(Tokenizer):
             DataError: `unknown character 'é' (line 3, column 17): …`.
         """
         try:
-            return list(map(self._ids.__getitem__, text))
+            return list(map(self._id_of.__getitem__, text))
         except KeyError as error:
             character = error.args[0]
         before = text[:text.index(character)].split("\n")

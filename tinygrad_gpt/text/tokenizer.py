@@ -9,6 +9,7 @@ Source: https://github.com/openai/tiktoken.
 """
 
 import functools
+import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,13 +19,13 @@ import numpy as np
 
 from tinygrad_gpt.errors import CheckpointError, DataError, UsageError
 from tinygrad_gpt.text import bpe, vocabulary
+from tinygrad_gpt.text.layout import END_OF_TEXT, Layout
+from tinygrad_gpt.text.pretrained import read_pretrained, to_files
 
 if TYPE_CHECKING:
     import tiktoken
 
 __all__ = ["END_OF_TEXT", "Tokenizer"]
-
-END_OF_TEXT = "<|endoftext|>"
 
 # White space as Unicode and PATTERN have it; Python's own \s also takes U+001C to U+001F.
 _LONG_WHITE_SPACE = re.compile(r"(?<![^\S\x1c-\x1f])[^\S\x1c-\x1f]{100000,}")
@@ -33,16 +34,18 @@ _LONG_WHITE_SPACE = re.compile(r"(?<![^\S\x1c-\x1f])[^\S\x1c-\x1f]{100000,}")
 class Tokenizer:
     """Text to token ids and back, with one vocabulary.
 
-    The id of a token is its rank; the end-of-text token comes after the last one.
-
     Args:
         tokens: the byte strings by rank; each once, none empty, the 256 single bytes among them.
+        layout: the ids of the tokens, and the special tokens; None: as GPT-2's, where the id of a token is its rank,
+            and the end-of-text token `<|endoftext|>` comes after the last one.
 
     Attributes:
         tokens: as given, a tuple.
-        special: the id of each special token by its text. `encode` makes these only where they are allowed.
-        eot_id: the id of `<|endoftext|>`, `len(tokens)`; it is added where texts are joined.
-        vocab_size: `len(tokens) + 1`.
+        layout: as given.
+        special: the id of each special or added token by its text. `encode` makes these only where they are allowed.
+        eot_id: the id of the token that ends a text; it is added where texts are joined.
+        end_ids: the ids at which a generated text ends, `eot_id` among them.
+        vocab_size: the number of ids.
 
     Raises:
         CheckpointError: `cannot use the vocabulary (300 tokens): it has a token twice; …`.
@@ -53,13 +56,16 @@ class Tokenizer:
         'lowly'
     """
 
-    def __init__(self, tokens: Sequence[bytes]) -> None:
-        if why := vocabulary.problem(tokens):
+    def __init__(self, tokens: Sequence[bytes], layout: Layout | None = None) -> None:
+        layout = Layout.usual(len(tokens)) if layout is None else layout
+        if why := vocabulary.problem(tokens, layout):
             raise CheckpointError(f"cannot use the vocabulary ({len(tokens)} tokens): {why}; train or load it again")
-        self.tokens = tuple(tokens)
-        self.eot_id = len(self.tokens)
-        self.vocab_size = self.eot_id + 1
-        self.special = {END_OF_TEXT: self.eot_id}
+        self._set(tokens, layout)
+
+    def _set(self, tokens: Sequence[bytes], layout: Layout) -> None:
+        self.tokens, self.layout = tuple(tokens), layout
+        self.special, self.eot_id, self.end_ids = dict(layout.special), layout.eot_id, frozenset(layout.end_ids)
+        self.vocab_size = layout.vocab_size
 
     @property
     def n_vocab(self) -> int:
@@ -85,20 +91,24 @@ class Tokenizer:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
-        """Read the vocabulary of any model in the files of GPT-2.
+        """Read the vocabulary of a published model.
 
         Args:
-            folder: holds `vocab.json` and `merges.txt`, or `encoder.json` and `vocab.bpe`, as OpenAI named them. Where
-                it does not exist, "gpt2" is GPT-2's own vocabulary, which ships with the package.
+            folder: as in `text.pretrained.read_pretrained`: holds `tokenizer.json`, or `vocab.json` and `merges.txt`.
+                Where it does not exist, "gpt2" is GPT-2's own vocabulary, which ships with the package.
 
         Raises:
             CheckpointError: `cannot read the vocabulary (model/vocab.json): …` where a file is missing or damaged,
                 or the vocabulary is not built like GPT-2's.
         """
-        return cls(vocabulary.read_merges(folder))
+        return cls(*read_pretrained(folder))
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write vocab.json and merges.txt, with which `transformers` finds the same ids.
+    def save_pretrained(self, folder: str | Path) -> list[str]:
+        """Write the files with which `transformers` finds the same ids.
+
+        Returns:
+            Their names: vocab.json and merges.txt; for ids unlike GPT-2's also tokenizer.json and
+            tokenizer_config.json.
 
         Raises:
             CheckpointError: `cannot write merges (…): …` where the tokens are not those of byte-pair encoding.
@@ -106,10 +116,11 @@ class Tokenizer:
         """
         from tinygrad_gpt.files import write_atomic
 
-        files = vocabulary.to_merges(self.tokens)
+        files = to_files(self.tokens, self.layout)
         Path(folder).mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
             write_atomic(Path(folder) / name, data)
+        return list(files)
 
     @functools.cached_property
     def _encoding(self) -> "tiktoken.Encoding":
@@ -157,9 +168,29 @@ class Tokenizer:
             raise UsageError(f'{name} is {tokens!r:.80}; give "all" or a set of strings')
         return set(self.special if tokens == "all" else tokens)
 
+    def special_in(self, texts: Iterable[str]) -> set[str]:
+        """The special tokens that texts hold, as text."""
+        pattern = _any_of(self.special)
+        return {match for text in texts for match in pattern.findall(text)}
+
     def _encode_ordinary(self, text: str) -> list[int]:
         encode = self._encoding.encode_ordinary
-        return [i for part in _cut_long_white_space(text) for i in encode(part)]
+        if self.layout.prefix_space and text and not text.startswith(" "):
+            text = f" {text}"
+        ranks = [rank for part in _cut_long_white_space(text) for rank in encode(part)]
+        return list(map(self._ids.__getitem__, ranks)) if self._ids else ranks
+
+    @functools.cached_property
+    def _ids(self) -> tuple[int, ...]:
+        """The id of each rank; empty where they are the same."""
+        return () if self.layout.ids == tuple(range(len(self.tokens))) else self.layout.ids
+
+    @functools.cached_property
+    def _bytes(self) -> list[bytes]:
+        """The bytes of each id."""
+        pieces = {i: text.encode() for text, i in self.special.items()}
+        pieces |= zip(self.layout.ids, self.tokens, strict=True)
+        return [pieces[i] for i in range(self.vocab_size)]
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """Join the bytes of tokens; a token may end inside a character.
@@ -173,15 +204,16 @@ class Tokenizer:
         ids = list(ids)
         for position, i in enumerate(ids):
             if not 0 <= i < self.vocab_size:
-                raise DataError(f"token id {i} (position {position}): the vocabulary has ids 0 to {self.eot_id}; "
+                raise DataError(f"token id {i} (position {position}): the vocabulary has ids 0 to "
+                                f"{self.vocab_size - 1}; "
                                 "decode with the tokenizer that encoded the text")
-        return b"".join(self.tokens[i] if i < self.eot_id else END_OF_TEXT.encode() for i in ids)
+        return b"".join(map(self._bytes.__getitem__, ids))
 
     def decode(self, ids: Iterable[int]) -> str:
         """Join tokens back into text; bytes that are no valid UTF-8 become U+FFFD.
 
         Args:
-            ids: each in [0, vocab_size); the end-of-text token becomes `<|endoftext|>`.
+            ids: each in [0, vocab_size); special tokens become their texts, such as `<|endoftext|>`.
 
         Raises:
             DataError: as in `decode_bytes`.
@@ -192,12 +224,16 @@ class Tokenizer:
         """Return the vocabulary as plain arrays, for a checkpoint.
 
         Returns:
-            `token_bytes` (n_bytes,) uint8, all tokens end to end, and `token_lengths` (len(tokens),) uint32.
+            `token_bytes` (n_bytes,) uint8, all tokens end to end, and `token_lengths` (len(tokens),) uint32; for a
+            layout unlike GPT-2's also `layout` (n,) uint8, as JSON.
         """
-        return {
+        arrays: dict[str, np.ndarray] = {
             "token_bytes": np.frombuffer(b"".join(self.tokens), dtype=np.uint8),
             "token_lengths": np.array([len(token) for token in self.tokens], dtype=np.uint32),
         }
+        if self.layout != Layout.usual(len(self.tokens)):
+            arrays["layout"] = np.frombuffer(json.dumps(self.layout.to_json()).encode(), dtype=np.uint8)
+        return arrays
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
@@ -206,7 +242,8 @@ class Tokenizer:
         Raises:
             CheckpointError: `cannot use the vocabulary (token_lengths): …` where the arrays do not fit.
         """
-        for name, dtype in (("token_bytes", np.uint8), ("token_lengths", np.uint32)):
+        expected = {"token_bytes": np.uint8, "token_lengths": np.uint32}
+        for name, dtype in (expected | {"layout": np.uint8} if "layout" in arrays else expected).items():
             array = arrays.get(name)
             if array is None or array.ndim != 1 or array.dtype != dtype:
                 found = "missing" if array is None else f"{array.dtype} of shape {array.shape}"
@@ -216,12 +253,20 @@ class Tokenizer:
         if len(data) != (ends[-1] if ends else 0):
             raise CheckpointError(f"cannot use the vocabulary (token_lengths): the lengths do not add up to the "
                                   f"{len(data)} bytes of token_bytes; the checkpoint is damaged or not ours")
-        return cls([data[start:end] for start, end in zip([0, *ends], ends, strict=False)])
+        tokens = [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        if "layout" not in arrays:
+            return cls(tokens)
+        try:
+            return cls(tokens, Layout.from_json(json.loads(arrays["layout"].tobytes())))
+        except (ValueError, RecursionError) as error:
+            why = str(error) if isinstance(error, CheckpointError) else "it is not JSON"
+            raise CheckpointError(f"cannot use the vocabulary (layout): {why}; the checkpoint is damaged or not ours"
+                                  ) from None
 
     @property
     def digest(self) -> str:
         """The digest of the vocabulary, 32 hexadecimal digits: equal where the ids mean the same."""
-        return vocabulary.digest(self.tokens)
+        return vocabulary.digest(self.tokens, self.layout)
 
     def save(self, path: str | Path) -> None:
         """Write the vocabulary as one JSON file, whole or not at all.
@@ -231,7 +276,7 @@ class Tokenizer:
         """
         from tinygrad_gpt.files import write_atomic
 
-        write_atomic(path, vocabulary.to_json(self.tokens))
+        write_atomic(path, vocabulary.to_json(self.tokens, self.layout))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -240,10 +285,10 @@ class Tokenizer:
         Raises:
             CheckpointError: `cannot read the vocabulary (vocab.json): …` where it is missing, foreign or damaged.
         """
-        return cls(vocabulary.read_json(path))
+        return cls(*vocabulary.read_json(path))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Tokenizer) and self.tokens == other.tokens
+        return isinstance(other, Tokenizer) and (self.tokens, self.layout) == (other.tokens, other.layout)
 
     def __hash__(self) -> int:
         return hash(self.tokens)

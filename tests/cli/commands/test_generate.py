@@ -185,3 +185,17 @@ def test_an_ascii_terminal_gets_escapes(language):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, b"")
     assert out.startswith(b"\\xe9")
+
+
+def test_special_tokens_of_a_prompt_are_text_unless_allowed(short, language, capsys):
+    prompt = "bug<|endoftext|>ice"
+    answers = {}
+    for options in ((), ("--allow-special",)):
+        assert main([*short, "--json", prompt, *options]) == 0
+        out, err = capsys.readouterr()
+        answers[options] = json.loads(out)["ids"]
+        assert err == ("" if options else "<|endoftext|> in the text: read as text, not as special tokens; "
+                                          "--allow-special reads them as tokens\n")
+    assert answers[()] == list(expected(language, [prompt])[0].ids)
+    assert answers[("--allow-special",)] == list(expected(language, [prompt], allow_special=True)[0].ids)
+    assert answers[()] != answers[("--allow-special",)]

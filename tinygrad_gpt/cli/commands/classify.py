@@ -13,7 +13,7 @@ import click
 from tinygrad_gpt.cli.idle import SOURCE, note_idle
 from tinygrad_gpt.cli.options import check_source, common_options, echo, print_json
 from tinygrad_gpt.cli.reasons import print_reason
-from tinygrad_gpt.cli.show import columns, note, shortened
+from tinygrad_gpt.cli.show import columns, note, note_special, shortened
 from tinygrad_gpt.errors import DataError, UsageError
 
 __all__ = ["command"]
@@ -69,6 +69,7 @@ def command(texts: Sequence[str], file: str | None, text_column: str | None, enc
             if reason and explain:
                 print_reason(reason)
     note_idle(click.get_current_context(), [SOURCE])
+    note_special(saved.tokenizer, texts)
     if skipped:
         note(f"{skipped:,} malformed rows skipped")
     if truncated := sum(answer.truncated for answer in answers):

@@ -19,7 +19,7 @@ from tinygrad_gpt.cli.options import (
     echo,
     print_json,
 )
-from tinygrad_gpt.cli.show import note
+from tinygrad_gpt.cli.show import note, note_special
 
 if TYPE_CHECKING:
     from tinygrad_gpt.recipes.generate import Piece
@@ -50,6 +50,8 @@ __all__ = ["command"]
 @click.option("--seed", type=NonNegativeInt(), default=0, show_default=True, help="Seed of the draws.")
 @click.option("--num-samples", "n_samples", type=PositiveInt(100_000), default=1, show_default=True,
               help="Continuations of each prompt.")
+@click.option("--allow-special", is_flag=True,
+              help="Read special tokens in the prompts, such as <|endoftext|>, as tokens; else they are text.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per continuation.")
 @common_options
 def command(prompts: Sequence[str], file: str | None, text_column: str | None, encoding: str, model: str | None,
@@ -68,6 +70,8 @@ def command(prompts: Sequence[str], file: str | None, text_column: str | None, e
         from tinygrad_gpt.data.classification import read_texts
 
         prompts, _ = read_texts(sys.stdin.buffer if file == "-" else file, text_column, encoding=encoding)
+    if not config.allow_special:
+        note_special(saved.tokenizer, prompts, "--allow-special reads them as tokens")
     live = len(prompts) * config.n_samples == 1 and not as_json
     written = completions(_shown(prompts[0], stream(saved, prompts, config)) if live
                           else stream(saved, prompts, config))

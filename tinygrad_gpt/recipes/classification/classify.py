@@ -63,9 +63,11 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], context: int | None
 
     Args:
         context: the most ids of a text; None: all.
-        start: put the end-of-text token first, with which every document began in pretraining.
+        start: put the token first with which every document began in pretraining: the end of text, or the vocabulary's
+            own.
     """
-    first = [tokenizer.eot_id] if start else []
+    begin = tokenizer.layout.start_id
+    first = [tokenizer.eot_id if begin is None else begin] if start else []
     tokens = [[*first, *tokenizer.encode(text)] for text in texts]
     return truncate(tokens, context) if context else (tokens, 0)
 

@@ -17,7 +17,7 @@ from tinygrad_gpt.recipes.pretraining.config import PretrainConfig
 from tinygrad_gpt.runs.progress import Preparation
 from tinygrad_gpt.runs.saved_model import load_model
 from tinygrad_gpt.text import END_OF_TEXT, Characters, Tokenizer, load_tokenizer
-from tinygrad_gpt.text.vocabulary import has_merges, is_shipped
+from tinygrad_gpt.text.pretrained import has_vocabulary, is_shipped
 
 __all__ = ["Corpus", "documents", "encode_documents", "load_corpus", "load_vocabulary", "make_corpus", "save_corpus"]
 
@@ -64,7 +64,7 @@ def load_vocabulary(path: str | Path) -> Tokenizer:
         CheckpointError: no vocabulary is there, or it is damaged.
     """
     path = Path(path)
-    if is_shipped(path) or (path.is_dir() and has_merges(path)):
+    if is_shipped(path) or (path.is_dir() and has_vocabulary(path)):
         return Tokenizer.from_pretrained(path)
     return load_tokenizer(path) if path.suffix == ".json" else load_model(path).tokenizer
 

@@ -1,0 +1,88 @@
+"""Which ids the tokens of a vocabulary have, and the special tokens it has beside them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from tinygrad_gpt.errors import CheckpointError
+
+__all__ = ["END_OF_TEXT", "Layout"]
+
+END_OF_TEXT = "<|endoftext|>"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The ids of a vocabulary; each from 0 to the largest belongs to a token.
+
+    Args:
+        ids: of the tokens of byte-pair encoding, by rank.
+        special: the id of each special or added token by its text.
+        eot_id: of the special token that ends a text.
+        end_ids: tokens at which a generated text ends, `eot_id` among them.
+        start_id: of the token that the model expects before each text; None: none.
+        prefix_space: whether a text that begins without a space gets one.
+    """
+
+    ids: tuple[int, ...]
+    special: Mapping[str, int]
+    eot_id: int
+    end_ids: tuple[int, ...]
+    start_id: int | None = None
+    prefix_space: bool = False
+
+    @classmethod
+    def usual(cls, n_tokens: int) -> Self:
+        """GPT-2's: the id of a token is its rank, and `<|endoftext|>` is the last."""
+        return cls(tuple(range(n_tokens)), {END_OF_TEXT: n_tokens}, n_tokens, (n_tokens,))
+
+    @property
+    def vocab_size(self) -> int:
+        """How many ids there are."""
+        return max(self.ids + tuple(self.special.values()), default=-1) + 1
+
+    def problem(self) -> str | None:
+        """Say why these are no ids of a vocabulary, or None where they are."""
+        numbers = [*self.ids, *self.special.values(), self.eot_id, *self.end_ids]
+        numbers += [] if self.start_id is None else [self.start_id]
+        if not all(type(number) is int and 0 <= number < 2**31 for number in numbers):
+            return "an id is not a whole number from 0 on"
+        if len(set(self.ids)) < len(self.ids):
+            return "two tokens have one id"
+        if len(set(self.special.values())) < len(self.special) or not all(map(_is_text, self.special)):
+            return "two special tokens have one id, or one is no text"
+        known = {*self.ids, *self.special.values()}
+        if len(known) < self.vocab_size:
+            return f"no token has id {next(i for i in range(self.vocab_size) if i not in known)}"
+        if self.eot_id not in self.end_ids or not {self.eot_id, self.start_id} <= {*self.special.values(), None}:
+            return "the token that begins or ends a text is none of its special tokens"
+        if not known.issuperset(self.end_ids):
+            return "it ends at an id that it does not have"
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Any) -> Self:
+        """Read what `to_json` returned.
+
+        Raises:
+            CheckpointError: a reason without the file's name, such as "no token has id 7".
+        """
+        try:
+            layout = cls(**{**content, "ids": tuple(content["ids"]), "special": dict(content["special"]),
+                            "end_ids": tuple(content["end_ids"])})
+        except (TypeError, KeyError, ValueError):
+            raise CheckpointError("its layout is not that of a vocabulary") from None
+        if type(layout.prefix_space) is not bool:
+            raise CheckpointError("its layout is not that of a vocabulary")
+        if why := layout.problem():
+            raise CheckpointError(why)
+        return layout
+
+
+def _is_text(token: Any) -> bool:
+    """Whether it is a string of at least one character that UTF-8 can hold."""
+    return isinstance(token, str) and token != "" and not any("\ud800" <= character <= "\udfff" for character in token)
