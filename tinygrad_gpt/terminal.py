@@ -1,9 +1,17 @@
-"""Text on a terminal: how wide it is, and cells in columns."""
+"""Text on a terminal and in a notebook: how wide it is, cells in columns, tables as HTML."""
 
 import unicodedata
 from collections.abc import Sequence
+from html import escape
 
-__all__ = ["aligned", "width"]
+__all__ = ["Printed", "aligned", "width"]
+
+
+class Printed:
+    """A base of what prints as a table: a notebook shows the same table."""
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
 
 
 def aligned(rows: Sequence[Sequence[str]], align: str) -> list[str]:

@@ -264,6 +264,14 @@ class Tensor(Operators, Methods):
     def __float__(self):
         return float(self.item())
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from tinygrad_gpt.engine.notebook import tensor_html
+
+        where = "" if self._node is None else ", a leaf" if self._node.op is None else f", of op {self._node.op.name}"
+        grad = ", with a gradient" if self.grad is not None else ""
+        return tensor_html(self.numpy(), where + grad)
+
     def __repr__(self):
         text = np.array2string(self.numpy(), separator=", ", prefix="Tensor(")
         if self.dtype not in (np.float32, np.int64, np.bool_):

@@ -13,11 +13,12 @@ from tinygrad_gpt.nn.listing import listing
 from tinygrad_gpt.nn.module_hooks import Handle, ModuleHooks
 from tinygrad_gpt.nn.parameter import Parameter
 from tinygrad_gpt.nn.weights import Matched, host_dtype, matching
+from tinygrad_gpt.terminal import Printed
 
 __all__ = ["Module", "Parameter"]
 
 
-class Module:
+class Module(Printed):
     """Base of all layers and models.
 
     Attributes that are Parameters or Modules, also inside lists, tuples and dictionaries, form the tree; `ModuleList`

@@ -9,7 +9,7 @@ import numpy as np
 from tinygrad_gpt.backend import Array, backend_of
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.study.trace import Step, Trace
-from tinygrad_gpt.terminal import aligned
+from tinygrad_gpt.terminal import Printed, aligned
 
 __all__ = ["LIMITS", "Comparison", "Record", "Row", "compare", "layers", "limit_for", "records"]
 
@@ -58,7 +58,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Printed):
     """Two runs of one computation, step by step.
 
     Args:

@@ -9,7 +9,7 @@ from tinygrad_gpt.backend import default_backend
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import TapeError
 from tinygrad_gpt.study.gradcheck import LIMIT
-from tinygrad_gpt.terminal import aligned
+from tinygrad_gpt.terminal import Printed, aligned
 
 __all__ = ["Entry", "EntryCheck", "gradcheck"]
 
@@ -35,7 +35,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class EntryCheck:
+class EntryCheck(Printed):
     """All entries of the gradients of one function, those with the largest errors first.
 
     Args:

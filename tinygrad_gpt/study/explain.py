@@ -19,7 +19,7 @@ from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.study.derivatives import derivative
 from tinygrad_gpt.study.ledger import arguments_moved, tangents
 from tinygrad_gpt.study.trace import Step, Trace
-from tinygrad_gpt.terminal import aligned
+from tinygrad_gpt.terminal import Printed, aligned
 
 __all__ = ["Explanation", "Flow", "OpShare", "Term", "explain", "find_entry", "numeric_derivative"]
 
@@ -86,7 +86,7 @@ class OpShare:
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Explanation(Printed):
     """Why one entry of a parameter's gradient is what it is.
 
     Args:

@@ -1,6 +1,5 @@
 """What a forward pass recorded: every node of the tape, what it keeps for backward, and where its gradient is."""
 
-import html
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -12,7 +11,7 @@ from tinygrad_gpt.engine.tape import Node, nodes_below
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import TapeError
 from tinygrad_gpt.study.show import place
-from tinygrad_gpt.terminal import aligned
+from tinygrad_gpt.terminal import Printed, aligned
 
 __all__ = ["NodeView", "Saved", "TapeView", "view_tape"]
 
@@ -76,7 +75,7 @@ class NodeView:
 
 
 @dataclass(frozen=True)
-class TapeView:
+class TapeView(Printed):
     """The nodes below one result, in the order of the tape. ``print`` shows them as a table."""
 
     nodes: tuple[NodeView, ...]
@@ -96,10 +95,6 @@ class TapeView:
             rows = [[*row[:6], *times, row[6]] for row, times in zip(rows, self._times(), strict=True)]
             kinds = "><<<<>>><"
         return "\n".join([*aligned(rows, kinds), "", self.totals()])
-
-    def _repr_html_(self) -> str:
-        """What Jupyter shows: the table."""
-        return f"<pre>{html.escape(str(self))}</pre>"
 
     def _times(self) -> list[list[str]]:
         """Two more columns: milliseconds forward and back, of each node."""
