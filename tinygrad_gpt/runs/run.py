@@ -205,7 +205,9 @@ class Run:
             due, finished = self._is_due(progress.step), self.task.finished(progress.step)
             if due or finished:
                 self.checkpoint(log.entries)
-            if (due or progress.samples) and not finished:
+            # Drawing takes about as long as some steps of a small model: where there are scores, they are the occasion.
+            news = progress.scores or progress.samples or (due and not any(entry.scores for entry in log.entries))
+            if news and not finished:
                 with contextlib.suppress(TinygradError):
                     self.task.show(self.folder, log.entries)
             try:

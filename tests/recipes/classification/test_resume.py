@@ -109,7 +109,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(config, tmp_path):
     finetune_classifier(config, tmp_path / "whole")
     # In the first state, in the state after step 2, in the last curves; then between the two times that the model is
     # written, and in the report.
-    for renames in ("1", "4", "12", "3", "4"):
+    for renames in ("1", "4", "13", "3", "4"):
         done = subprocess.run([sys.executable, "-c", KILLED, json.dumps(asdict(config)), tmp_path / "run", renames],
                               cwd=REPOSITORY, capture_output=True, timeout=120)
         assert done.returncode == -signal.SIGKILL, done.stderr
