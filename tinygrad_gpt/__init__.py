@@ -5,6 +5,7 @@ uses only the autograd never loads a model.
 """
 
 from importlib import import_module
+from math import e, inf, nan, pi
 
 TYPE_CHECKING = False  # that of typing would have to be imported, and a signal meanwhile has nobody to answer it
 if TYPE_CHECKING:
@@ -14,12 +15,15 @@ __version__ = "0.1.0"
 
 _MODULES = ("backend", "nn", "ops", "optim", "study", "text")
 _BY_MODULE = {
+    "checkpoints.objects": "load save",
     "engine": "OPS Tensor checking no_grad op using_ops",
+    "engine.accelerators": "backends cuda",
     "engine.creation": "arange as_tensor empty empty_like eye from_numpy full full_like is_tensor linspace ones "
                        "ones_like tensor zeros zeros_like",
     "engine.device": "device",
     "engine.dtypes": "bfloat16 double float16 float32 float64 half int16 int32 int64 int8 long short uint8",
     "engine.functional": "grad hessian hvp jacobian jvp",
+    "engine.printing": "set_printoptions",
     "engine.random_tensors": "Generator rand rand_like randint randn randn_like randperm",
     "errors": "TinygradError",
     "estimator": "GPTClassifier",
@@ -33,7 +37,7 @@ _NAMES = {name: f"{__name__}.{module}" for module, names in _BY_MODULE.items() f
 # Reached as `tinygrad_gpt.float`, but left out of `from tinygrad_gpt import *`, which would hide Python's own.
 _HIDING = dict.fromkeys(("bool", "float", "int"), f"{__name__}.engine.dtypes")
 
-__all__ = ["__version__", *_MODULES, *_NAMES]
+__all__ = ["__version__", "e", "inf", "nan", "pi", *_MODULES, *_NAMES]
 
 
 def __getattr__(name: str) -> "Any":
