@@ -58,3 +58,10 @@ def test_the_tiny_step_has_the_same_dropout_each_time():
 def test_a_frozen_step_trains_the_last_block_only():
     step = tiny_step().freeze()
     assert {name.split(".")[1] for name, p in step.parameters if p.requires_grad and name.startswith("h.")} == {"1"}
+
+
+def test_ids_beyond_the_vocabulary_have_names():
+    saved = tiny.language_model()
+    step = text_step(saved, "bug")
+    assert step.decode(saved.tokenizer.encode("bug")[0]) in "bug"
+    assert step.decode(saved.tokenizer.vocab_size) == f"<{saved.tokenizer.vocab_size}>"

@@ -13,6 +13,7 @@ from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
 from tinygrad_gpt.runs.saved_model import SavedModel
 from tinygrad_gpt.study.trace import Trace, record
+from tinygrad_gpt.text import Tokenizer
 
 __all__ = ["TextStep", "text_step", "tiny_step"]
 
@@ -87,8 +88,12 @@ def text_step(saved: SavedModel, text: str, label: str | None = None) -> TextSte
     tokenizer, model = saved.tokenizer, saved.transformer.freeze(False).eval()
     ids = [tokenizer.eot_id, *tokenizer.encode(text)]
     read = ids[:model.config.n_ctx + 1]
-    return replace(_next_tokens(model, np.array([read]), lambda i: tokenizer.decode([i])),
-                   left_out=len(ids) - len(read))
+    return replace(_next_tokens(model, np.array([read]), _text_of(tokenizer)), left_out=len(ids) - len(read))
+
+
+def _text_of(tokenizer: Tokenizer) -> Callable[[int], str]:
+    """The text of an id; a model may have more ids than its vocabulary."""
+    return lambda i: tokenizer.decode([i]) if i < tokenizer.vocab_size else f"<{i}>"
 
 
 def _next_tokens(model: GPT2, ids: np.ndarray, decode: Callable[[int], str]) -> TextStep:
@@ -116,10 +121,9 @@ def _label_step(saved: SavedModel, text: str, label: str | None) -> TextStep:
     batch, lengths = (default_backend().from_numpy(a) for a in (read, length))
     target = np.array([saved.labels.index(label) if label else int(model(batch, lengths).numpy().argmax())])
     targets = default_backend().from_numpy(target)
-    words = tuple(tokenizer.decode([i]) for i in read[0].tolist())
+    words = tuple(map(_text_of(tokenizer), read[0].tolist()))
     return TextStep(model, lambda: ops.cross_entropy(model(batch, lengths), targets), words,
-                    (saved.labels[int(target[0])],), read, target, left_out, lambda i: tokenizer.decode([i]),
-                    saved.labels)
+                    (saved.labels[int(target[0])],), read, target, left_out, _text_of(tokenizer), saved.labels)
 
 
 def tiny_step() -> TextStep:
