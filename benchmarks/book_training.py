@@ -57,16 +57,6 @@ RUNS = {
 }
 
 
-class TorchAdamW(AdamW):
-    """torch.optim.AdamW as the book calls it: biases and norms decay as well."""
-
-    def step(self) -> None:
-        for parameter in self.parameters:
-            if parameter.ndim < 2:
-                parameter.data *= 1 - self.lr * self.weight_decay
-        super().step()
-
-
 def batches(windows: Windows, stream: TorchStream, shuffle: bool, size: int = 2) -> Iterator[Windows]:
     """One pass over a DataLoader."""
     order = stream.loader_order(len(windows[0]), shuffle)
@@ -88,7 +78,7 @@ def train(model: GPT2, run: Run, stream: TorchStream, training: Windows, validat
           sample: Callable[[], str] = str, steps: int | None = None) -> Iterator[str]:
     """Train, and yield the lines that the book prints."""
     use_torch_dropout(model.train(), stream)
-    optimizer = TorchAdamW(model.parameters(), weight_decay=0.1)
+    optimizer = AdamW(model.parameters(), weight_decay=0.1)
     started = time.monotonic()
     for epoch in range(run.epochs):
         for ids, targets in batches(training, stream, shuffle=True):

@@ -29,7 +29,7 @@ def our_block(batch, length, part, **sizes):
 
     model = GPT2Classifier(GPT2(GPT2Config(n_ctx=length, **sizes)), CLASSES)
     set_trained(model, part)
-    optimizer = AdamW(model.trainable(), lr=1e-4)
+    optimizer = AdamW(model.trainable(), lr=1e-4, decayed_axes=2)
     ids, lengths, classes = data(sizes["vocab_size"], batch, length)
 
     def block():

@@ -139,7 +139,7 @@ class Ours:
         feed = {"engine": Whole, "dynamic": Whole, "pruned": Texts,
                 "cached": partial(inputs_of, rows=range(len(texts)))}[which]
         self.inputs, self.labels, self.cross_entropy = feed(self.model, texts), labels, ops.cross_entropy
-        self.optimizer = AdamW(self.model.trainable(), LR, weight_decay=DECAY)
+        self.optimizer = AdamW(self.model.trainable(), LR, weight_decay=DECAY, decayed_axes=2)
 
     def prepare(self, rows):
         self.inputs.prepare(rows)

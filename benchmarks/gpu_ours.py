@@ -40,7 +40,7 @@ def seconds_of(work: Callable[[], Any]) -> float:
 def training_step(batch, length, **sizes):
     """A function that does one step on random tokens and returns the loss, and the model."""
     model = GPT2(GPT2Config(n_ctx=length, **sizes))
-    optimizer = AdamW(model.parameters(), lr=1e-4)
+    optimizer = AdamW(model.parameters(), lr=1e-4, decayed_axes=2)
     drawn = tokens(sizes["vocab_size"], batch, length + 1)
     ids, targets = (default_backend().from_numpy(part.copy()) for part in (drawn[:, :-1], drawn[:, 1:]))
 

@@ -22,7 +22,7 @@ def our_block(batch, length, steps, recompute=False, **sizes):
 
     model = GPT2(GPT2Config(n_ctx=length, **sizes))
     model.recompute = recompute
-    optimizer = AdamW(model.parameters(), lr=1e-4)
+    optimizer = AdamW(model.parameters(), lr=1e-4, decayed_axes=2)
     data = batches(sizes["vocab_size"], batch, length, steps)
 
     def block():

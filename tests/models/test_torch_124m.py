@@ -64,7 +64,7 @@ def test_logits_and_every_gradient_are_torchs(models, batch):
 
 def test_ten_losses_are_torchs(models, batch):
     ours, theirs = models
-    optimizers = AdamW(ours.parameters(), **SETTINGS), torch_gpt2.adamw(theirs, **SETTINGS)
+    optimizers = AdamW(ours.parameters(), decayed_axes=2, **SETTINGS), torch_gpt2.adamw(theirs, **SETTINGS)
     losses, expected = [], []
     for _ in range(10):
         for optimizer in optimizers:

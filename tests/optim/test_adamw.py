@@ -43,7 +43,7 @@ def assert_same_bits(a, b):
 def test_a_hundred_steps_are_torchs():
     torch = pytest.importorskip("torch", reason="torch, the oracle, is not installed")
     settings = {"lr": 1.0, "betas": (0.9, 0.95), "eps": 1e-8}
-    ours = AdamW(leaves(), weight_decay=0.1, **settings)
+    ours = AdamW(leaves(), weight_decay=0.1, decayed_axes=2, **settings)
     theirs = [torch.nn.Parameter(torch.from_numpy(p.numpy().copy())) for p in ours.parameters]
     optimizer = torch.optim.AdamW([{"params": [p for p in theirs if p.ndim >= 2], "weight_decay": 0.1},
                                    {"params": [p for p in theirs if p.ndim < 2], "weight_decay": 0.0}], **settings)
@@ -66,9 +66,9 @@ def test_a_hundred_steps_are_torchs():
         np.testing.assert_allclose(p.numpy(), q.detach().numpy(), rtol=1e-12, atol=1e-12)
 
 
-def test_decay_is_decoupled_and_for_matrices_only():
+def test_decay_is_decoupled_and_may_be_for_matrices_only():
     matrix, vector, scalar = leaves(shapes=[(2, 3), (3,), ()])
-    optimizer = AdamW([matrix, vector, scalar], lr=0.5, weight_decay=0.1)
+    optimizer = AdamW([matrix, vector, scalar], lr=0.5, weight_decay=0.1, decayed_axes=2)
     before = [p.numpy().copy() for p in (matrix, vector, scalar)]
     for p in (matrix, vector, scalar):
         p.grad = Tensor(np.zeros(p.shape))
@@ -76,7 +76,7 @@ def test_decay_is_decoupled_and_for_matrices_only():
     assert np.array_equal(matrix.numpy(), before[0] * (1 - 0.5 * 0.1))
     assert np.array_equal(vector.numpy(), before[1])
     assert np.array_equal(scalar.numpy(), before[2])
-    everything = AdamW([matrix, vector, scalar], lr=0.5, weight_decay=0.1, decayed_axes=0)
+    everything = AdamW([matrix, vector, scalar], lr=0.5, weight_decay=0.1)
     everything.step()
     for p, start, steps in zip(everything.parameters, before, (2, 1, 1), strict=True):
         np.testing.assert_allclose(p.numpy(), start * 0.95**steps, rtol=1e-12)
@@ -194,6 +194,24 @@ def test_a_state_of_other_parameters_is_refused_and_changes_nothing():
 def test_nothing_to_train_is_an_error():
     with pytest.raises(UsageError, match="AdamW: no parameters; is the whole model frozen"):
         AdamW([])
+
+
+def test_updates_of_a_parameter_that_had_no_gradient_are_in_the_arrays():
+    p, q = leaves(shapes=[(3, 2), (3, 2)])
+    optimizer = AdamW([p, q], lr=0.1)
+    p.grad = Tensor(np.ones((3, 2)))
+    optimizer.step()
+    state = optimizer.arrays()
+    assert int(state["updates.1"]) == 0
+    assert "updates.0" not in state
+    other = AdamW([Tensor(a.numpy().copy(), requires_grad=True) for a in (p, q)], lr=0.1)
+    other.load_arrays(state)
+    for parameters in ((p, q), other.parameters):
+        for parameter in parameters:
+            parameter.grad = Tensor(np.full((3, 2), 2.0))
+    optimizer.step()
+    other.step()
+    assert_same_bits(values(optimizer), values(other))
 
 
 @pytest.mark.kernels

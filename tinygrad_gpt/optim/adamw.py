@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
-from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.backend import Array, backend_of
 from tinygrad_gpt.engine.tensor import Tensor
-from tinygrad_gpt.errors import CheckpointError, UsageError
+from tinygrad_gpt.errors import CheckpointError
 from tinygrad_gpt.ops.cuda.launch import Kernels
+from tinygrad_gpt.optim.adam import check_adam, new_moments
 from tinygrad_gpt.optim.many_arrays import one_launch, spans
+from tinygrad_gpt.optim.optimizer import Optimizer
 
 __all__ = ["AdamW"]
 
@@ -17,110 +20,121 @@ KERNELS = Kernels("adamw")
 CHUNK = 1 << 14  # elements: with their gradient and both moments they stay in a core's cache
 
 
-class AdamW:
-    """Adam with decoupled weight decay, by default of matrices only (biases and norms keep their size).
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay.
 
         m ← β₁ m + (1 − β₁) g,   v ← β₂ v + (1 − β₂) g²
         p ← p − lr · λ p − lr · (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε)
 
     Args:
-        parameters: leaves; those without a gradient at a step are left alone.
+        params: leaves, or groups of them; those without a gradient at a step are left alone.
         lr: step size; assign to ``lr`` to follow a schedule.
         betas: decay rates of the moments.
         eps: added to the root.
         weight_decay: λ, for tensors with at least ``decayed_axes`` axes.
-        decayed_axes: 2 for matrices only, as GPT-2's successors were trained; 0 for all, as torch does by itself.
+        decayed_axes: 0 for all, as in torch; 2 for matrices only, as GPT-2's successors were trained: biases and norms
+            keep their size.
+        maximize: go up instead of down.
 
     Source: Loshchilov & Hutter 2019, arXiv:1711.05101; torch.optim.AdamW.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
-                 eps: float = 1e-8, weight_decay: float = 0.01, decayed_axes: int = 2):
-        self.parameters = list(parameters)
-        if not self.parameters:
-            raise UsageError("AdamW: no parameters; is the whole model frozen?")
-        self.lr, self.betas, self.eps, self.weight_decay = lr, betas, eps, weight_decay
-        self.steps, self.decayed_axes = 0, decayed_axes
-        self.moments = [(backend_of(p.data).xp.zeros_like(p.data), backend_of(p.data).xp.zeros_like(p.data))
-                        for p in self.parameters]
+    def __init__(self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
+                 eps: float = 1e-8, weight_decay: float = 0.01, decayed_axes: int = 0, *, maximize: bool = False):
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, decayed_axes=decayed_axes,
+                         maximize=maximize)
 
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        for parameter in self.parameters:
-            parameter.zero_grad()
+    def check(self, group: dict[str, Any]) -> None:
+        """Refuse settings outside their range."""
+        check_adam("AdamW", group)
 
-    def step(self) -> None:
-        """Update every parameter that has a gradient, in place."""
-        self.steps += 1
+    def new_state(self, p: Tensor, group: dict[str, Any]) -> dict[str, Array]:
+        """m and v."""
+        return new_moments(p)
+
+    @property
+    def moments(self) -> list[tuple[Array, Array]]:
+        """m and v of each parameter."""
+        return [(self.state[p]["exp_avg"], self.state[p]["exp_avg_sq"]) for p in self.parameters]
+
+    def update_all(self, pairs: list[tuple[Tensor, Array]], group: dict[str, Any]) -> None:
+        """As in `Optimizer`, in as few launches as there are kinds of parameters."""
         together: dict[tuple, list] = {}
-        for parameter, (m, v) in zip(self.parameters, self.moments, strict=True):
-            if parameter.grad is None:
-                continue
-            decay = self.weight_decay if parameter.ndim >= self.decayed_axes else 0.0
-            arrays = parameter.data, parameter.grad.data, m, v
+        for p, g in pairs:
+            state = self.state[p]
+            m, v = state["exp_avg"], state["exp_avg_sq"]
+            decay = group["weight_decay"] if p.ndim >= group["decayed_axes"] else 0.0
+            settings = *_rate_and_eps(group, state["step"]), 1 - group["lr"] * decay
+            arrays = p.data, -g if group["maximize"] else g, m, v
             if one_launch(arrays):
-                together.setdefault((type(m), m.dtype, decay), []).append(arrays)
+                together.setdefault((type(m), m.dtype, settings), []).append(arrays)
             else:
-                self._in_chunks(decay, *(a.reshape(parameter.shape or (1,)) for a in arrays))  # views, never copies
-            parameter.mark_changed()
-        for (_, _, decay), group in together.items():
-            self._in_one_launch(decay, *map(list, zip(*group, strict=True)))
-
-    def _in_chunks(self, decay, *arrays):
-        backend, length = backend_of(arrays[0]), len(arrays[0])
-        chunk = max(1, CHUNK * length // max(1, arrays[0].size)) if backend.on_host else max(1, length)  # rows
-        for i in range(0, length, chunk):
-            self._update(backend.xp, decay, *(a[i:i + chunk] for a in arrays))
-
-    def _in_one_launch(self, decay, parameters, *others):
-        work = spans(backend_of(parameters[0]), tuple(p.size for p in parameters))
-        settings = *self.betas, 1 - self.lr * decay, *self._rate_and_eps()
-        KERNELS.launch("adamw", parameters[0], len(work), parameters, *others, work, *map(float, settings))
-
-    def _rate_and_eps(self):
-        """m / (1 − β₁ᵗ) / (√v / root + ε) = m · root / (1 − β₁ᵗ) / (√v + ε root), with root = √(1 − β₂ᵗ)."""
-        beta1, beta2 = self.betas
-        root = math.sqrt(1 - beta2**self.steps)
-        return self.lr * root / (1 - beta1**self.steps), self.eps * root
-
-    def _update(self, xp, decay, p, g, m, v):
-        (beta1, beta2), (rate, eps) = self.betas, self._rate_and_eps()
-        t = g - m
-        t *= 1 - beta1
-        m += t
-        xp.multiply(g, g, out=t)
-        t *= 1 - beta2
-        v *= beta2
-        v += t
-        xp.sqrt(v, out=t)
-        t += eps
-        xp.divide(m, t, out=t)
-        t *= rate
-        if decay:
-            p *= 1 - self.lr * decay
-        p -= t
+                _in_chunks(group["betas"], settings, *(a.reshape(p.shape or (1,)) for a in arrays))  # never copies
+        for (_, _, settings), kind in together.items():
+            _in_one_launch(group["betas"], settings, *map(list, zip(*kind, strict=True)))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Steps and moments on the host, in the order of the parameters."""
+        """Steps and moments on the host, in the order of the parameters, for a checkpoint."""
         state = {"steps": np.array(self.steps)}
         for i, (m, v) in enumerate(self.moments):
             state[f"m.{i}"], state[f"v.{i}"] = backend_of(m).to_numpy(m), backend_of(v).to_numpy(v)
-        return state
+        return state | {f"updates.{i}": np.array(self.state[p]["step"]) for i, p in enumerate(self.parameters)
+                        if self.state[p]["step"] != self.steps}
 
     def load_arrays(self, state: dict[str, np.ndarray]) -> None:
-        """Continue from a ``arrays`` of an optimiser over the same parameters.
+        """Continue from the ``arrays`` of an optimiser over the same parameters.
 
         Raises:
             CheckpointError: lists all that is missing, unexpected or misshapen; nothing was changed.
         """
         own = {f"{kind}.{i}": a for i, pair in enumerate(self.moments) for kind, a in zip("mv", pair, strict=True)}
+        counts = {"steps", *(f"updates.{i}" for i in range(len(self.parameters)))}
         problems = [f"missing {name}" for name in ("steps", *own) if name not in state]
-        problems += [f"unexpected {name}" for name in state if name != "steps" and name not in own]
+        problems += [f"unexpected {name}" for name in state if name not in own and name not in counts]
         problems += [f"{name} is {np.shape(state[name])}, expected {a.shape}" for name, a in own.items()
                      if name in state and np.shape(state[name]) != a.shape]
         if problems:
             raise CheckpointError(f"AdamW: the state does not fit: {'; '.join(problems)}; "
                                   "was it saved with other parameters trained?")
         self.steps = int(state["steps"])
+        for i, p in enumerate(self.parameters):
+            self.state[p]["step"] = int(state.get(f"updates.{i}", self.steps))
         for name, a in own.items():
             a[...] = backend_of(a).from_numpy(state[name])
+
+
+def _rate_and_eps(group, t):
+    """m / (1 − β₁ᵗ) / (√v / root + ε) = m · root / (1 − β₁ᵗ) / (√v + ε root), with root = √(1 − β₂ᵗ)."""
+    beta1, beta2 = group["betas"]
+    root = math.sqrt(1 - beta2**t)
+    return group["lr"] * root / (1 - beta1**t), group["eps"] * root
+
+
+def _in_chunks(betas, settings, *arrays):
+    backend, length = backend_of(arrays[0]), len(arrays[0])
+    chunk = max(1, CHUNK * length // max(1, arrays[0].size)) if backend.on_host else max(1, length)  # rows
+    for i in range(0, length, chunk):
+        _update(backend.xp, betas, settings, *(a[i:i + chunk] for a in arrays))
+
+
+def _in_one_launch(betas, settings, parameters, *others):
+    work, (rate, eps, keep) = spans(backend_of(parameters[0]), tuple(p.size for p in parameters)), settings
+    KERNELS.launch("adamw", parameters[0], len(work), parameters, *others, work, *map(float, (*betas, keep, rate, eps)))
+
+
+def _update(xp, betas, settings, p, g, m, v):
+    (beta1, beta2), (rate, eps, keep) = betas, settings
+    t = g - m
+    t *= 1 - beta1
+    m += t
+    xp.multiply(g, g, out=t)
+    t *= 1 - beta2
+    v *= beta2
+    v += t
+    xp.sqrt(v, out=t)
+    t += eps
+    xp.divide(m, t, out=t)
+    t *= rate
+    if keep != 1:
+        p *= keep
+    p -= t

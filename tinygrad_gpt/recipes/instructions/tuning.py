@@ -191,7 +191,8 @@ class TuningTask(Task):
         self.total = config.epochs * self.steps_per_epoch
 
     def optimizer(self) -> AdamW:
-        return AdamW(self.trained.values(), self.config.lr, weight_decay=self.config.weight_decay)
+        return AdamW(self.trained.values(), self.config.lr, weight_decay=self.config.weight_decay,
+                     decayed_axes=2)
 
     def rate(self, step: int) -> float:
         if self.config.schedule == "constant":

@@ -90,7 +90,7 @@ class PretrainTask(Task):
 
     def optimizer(self) -> AdamW:
         return AdamW(self.model.parameters(), self.config.lr, betas=(0.9, self.config.beta2),
-                     weight_decay=self.config.weight_decay)
+                     weight_decay=self.config.weight_decay, decayed_axes=2)
 
     def rate(self, step: int) -> float:
         config = self.config
