@@ -180,12 +180,12 @@ def test_every_problem_is_listed_at_once(folder):
     del weights["h.1.ln_2.bias"]
     weights["h.0.mlp.c_fc.weight"] = weights["h.0.mlp.c_fc.weight"].T
     weights["ln_f.bias"] = weights["ln_f.bias"].astype(np.float64)
-    weights["score.weight"] = np.zeros((2, 6), np.float32)
+    weights["head.weight"] = np.zeros((2, 6), np.float32)
     published.safetensors_file(folder / "model.safetensors", weights)
     assert refusal(folder) == (
         f"cannot load ({folder / 'model.safetensors'}): 4 of the tensors do not fit: h.0.mlp.c_fc.weight is (24, 6), "
-        "expected (6, 24); ln_f.bias is F64, expected F32, F16 or BF16; missing h.1.ln_2.bias (6,); unexpected "
-        "score.weight (2, 6); does config.json belong to these weights?")
+        "transposed, expected (6, 24); ln_f.bias is F64, expected F32, F16 or BF16; missing h.1.ln_2.bias (6,); "
+        "unexpected head.weight (2, 6); does config.json belong to these weights?")
 
 
 def test_a_prefix_on_a_second_copy_of_a_name(folder):
@@ -227,7 +227,7 @@ def test_what_is_no_model(tmp_path):
 def test_a_model_of_another_family(folder):
     weights = {"model.embed_tokens.weight": np.zeros((3, 2), np.float32)}
     published.safetensors_file(folder / "model.safetensors", weights)
-    assert "it has no matrix wte.weight, which tells vocab_size; its first tensors are ['model.emb" in refusal(folder)
+    assert "it has no matrix wte.weight, which tells vocab_size; its first tensors are ['embed_tok" in refusal(folder)
 
 
 # -- small files that claim much

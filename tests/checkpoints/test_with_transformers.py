@@ -7,6 +7,7 @@ import published
 import pytest
 
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+from tinygrad_gpt.recipes.classification.classify import classify
 from tinygrad_gpt.recipes.generate import GenerateConfig, generate
 from tinygrad_gpt.runs.saved_model import load_model
 from tinygrad_gpt.text import Tokenizer
@@ -158,3 +159,62 @@ def answer(theirs, tokenizer, prompt, eos_token_id):
     settings = transformers.GenerationConfig(do_sample=False, max_new_tokens=20, eos_token_id=eos_token_id,
                                              pad_token_id=0)
     return theirs.generate(ids, settings, attention_mask=torch.ones_like(ids))[0, ids.shape[1]:].tolist()
+
+
+@pytest.mark.parametrize("pad_id", ["eot", 0, None])
+def test_a_published_classifier_scores_as_there(pad_id, tmp_path):
+    """Texts of different length, padded, one of which ends in tokens like the padding."""
+    vocabulary = Tokenizer.train(["the garden is old and green!!", "he put the cup away!"] * 3, 280)
+    vocabulary.save_pretrained(tmp_path)
+    pad_id = vocabulary.eot_id if pad_id == "eot" else pad_id
+    labels = {0: "bad", 1: "fair", 2: "good"}
+    torch.manual_seed(0)
+    theirs = transformers.GPT2ForSequenceClassification(transformers.GPT2Config(
+        vocab_size=vocabulary.vocab_size, n_positions=32, n_embd=24, n_layer=2, n_head=2, pad_token_id=pad_id,
+        eos_token_id=vocabulary.eot_id, id2label=labels, num_labels=3)).eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.15)
+    theirs.save_pretrained(tmp_path)
+    saved = load_model(tmp_path)
+    assert saved.labels == ("bad", "fair", "good")
+    texts = ["the garden", "he put the cup away", "old!!!", "!"]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    for text, answer in zip(texts, classify(saved, texts), strict=True):
+        width = max(len(tokenizer(other).input_ids) for other in texts) if pad_id is not None else 0
+        ids = tokenizer(text).input_ids
+        ids += [pad_id] * (width - len(ids))
+        with torch.no_grad():
+            expected = theirs(torch.tensor([ids])).logits.softmax(-1)[0]
+        for i, label in labels.items():
+            assert answer.probabilities[label] == pytest.approx(expected[i].item(), abs=1e-5)
+    assert GPT2.from_pretrained(tmp_path).config.n_embd == 24  # as a base
+
+
+def torch_layout(theirs):
+    """The weights as nanoGPT keeps them: matrices of the blocks as (out, in)."""
+    turned = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
+    return {name: value.T if name.endswith(turned) else value for name, value in plain(theirs).items()}
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.transformer.", "module._orig_mod.model.", "model."])
+def test_in_under_the_names_and_in_the_layout_of_other_programs(prefix, tmp_path):
+    theirs = fresh(SIZES[0])
+    theirs.config.save_pretrained(tmp_path)
+    for weights in (plain(theirs), torch_layout(theirs)):
+        named = {prefix + name: value for name, value in weights.items()}
+        named[prefix.split("transformer.")[0] + "lm_head.weight"] = weights["wte.weight"]
+        published.safetensors_file(tmp_path / "model.safetensors", named)
+        assert_same_logits(GPT2.from_pretrained(tmp_path), theirs, ids_of(SIZES[0]))
+
+
+def test_in_without_any_bias(tmp_path):
+    theirs = fresh(SIZES[0])
+    with torch.no_grad():
+        for name, parameter in theirs.named_parameters():
+            if name.endswith(".bias"):
+                parameter.zero_()
+    theirs.config.save_pretrained(tmp_path)
+    published.safetensors_file(tmp_path / "model.safetensors", {
+        name: value for name, value in torch_layout(theirs).items() if not name.endswith(".bias")})
+    assert_same_logits(GPT2.from_pretrained(tmp_path), theirs, ids_of(SIZES[0]))

@@ -1,4 +1,4 @@
-"""A language model leaves in the files of a published GPT-2; what has no place there is refused."""
+"""A model leaves in the files of a published GPT-2; what has no place there is refused."""
 
 import json
 
@@ -8,7 +8,10 @@ import tiny
 
 from tinygrad_gpt import no_grad
 from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.models.classifier import GPT2Classifier, Reading
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+from tinygrad_gpt.recipes.classification.classify import encode_texts
+from tinygrad_gpt.recipes.classification.inputs import Texts
 from tinygrad_gpt.recipes.export import export
 from tinygrad_gpt.runs.saved_model import SavedModel, load_model
 from tinygrad_gpt.text import Characters
@@ -43,9 +46,38 @@ def test_the_end_of_text_is_the_vocabularys_also_in_a_larger_model(tmp_path):
     assert load_model(tmp_path).model.config.vocab_size == small.tokenizer.vocab_size + 12
 
 
-def test_a_classifier_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="cannot export a classifier"):
-        export(tiny.classifier(), tmp_path / "out")
+@pytest.mark.parametrize("reading", [Reading(), Reading(start=False, context=12), Reading(read="last", pad_id=7)])
+def test_transformers_classifies_alike(reading, tmp_path):
+    torch = pytest.importorskip("torch", reason="torch, the oracle, is not installed")
+    transformers = pytest.importorskip("transformers", reason="transformers, the oracle, is not installed")
+    transformers.utils.logging.disable_progress_bar()
+    original = tiny.classifier()
+    model = GPT2Classifier(original.transformer, 3, reading=reading).eval()
+    model.score.weight.data[...] *= np.float32(50)
+    model.score.bias.data[...] = [0.5, -2.0, 1.0]
+    original = SavedModel(model, original.tokenizer, original.labels, {})
+    export(original, tmp_path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(theirs.config.pad_token_id)
+    texts = ["ice ski", "bug", "swim in a loop of sand"]
+    with torch.no_grad():
+        expected = theirs(**tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")).logits
+    assert theirs.config.id2label == dict(enumerate(original.labels))
+    assert theirs.config.n_positions == model.context
+    for saved in (original, load_model(tmp_path)):
+        assert saved.labels == original.labels
+        tokens, _ = encode_texts(saved.tokenizer, texts, None, saved.classifier.reading.start)
+        logits = Texts(saved.classifier, tokens).logits(np.arange(3)).numpy()
+        np.testing.assert_allclose(logits, expected.numpy(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("reading", [Reading(read="mean"), Reading(filled=True), Reading(causal=False)])
+def test_a_classifier_that_reads_otherwise_is_refused(reading, tmp_path):
+    original = tiny.classifier()
+    model = GPT2Classifier(original.transformer, 3, reading=reading)
+    with pytest.raises(UsageError, match="cannot export a classifier that fills up its texts, or reads other than"):
+        export(SavedModel(model, original.tokenizer, original.labels, {}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -8,14 +8,15 @@ Source: https://huggingface.co/openai-community/gpt2.
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tinygrad_gpt.checkpoints.class_head import ClassHead, classes_of, to_classes
 from tinygrad_gpt.checkpoints.gpt2_config import from_published, shapes_of, to_published
+from tinygrad_gpt.checkpoints.gpt2_names import check, load, plain_names, transposed
 from tinygrad_gpt.checkpoints.hdf5_guard import HDF5_SIGNATURE, explained, first_bytes, parse_json, refuse_foreign
 from tinygrad_gpt.checkpoints.keras_files import read_keras
 from tinygrad_gpt.checkpoints.mapped_tensor import StoredTensor
@@ -23,16 +24,15 @@ from tinygrad_gpt.checkpoints.safetensors_files import read_header, read_index, 
 from tinygrad_gpt.errors import CheckpointError
 from tinygrad_gpt.files import write_atomic
 
-__all__ = ["read_gpt2", "weights_file", "write_gpt2"]
+__all__ = ["read_class_head", "read_gpt2", "weights_file", "write_gpt2"]
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "tf_model.h5")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".npz")
-BUFFER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # the causal mask, which older files hold
 WHERE = "give a folder with config.json and model.safetensors"
 
 
 def read_gpt2(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Read a published GPT-2 of any size.
+    """Read a published GPT-2 of any size; the head of one that classifies is left out.
 
     Args:
         path: a folder, or one file: .safetensors, .safetensors.index.json or tf_model.h5. The config.json beside the
@@ -45,23 +45,55 @@ def read_gpt2(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
     Raises:
         CheckpointError: `cannot load (gpt2/model.safetensors): …`: the file is missing, damaged, foreign or of a
-            model that differs from GPT-2; or the list of all tensors that are missing, unexpected, misshapen or of a
+            model that differs from GPT-2; or the list of tensors that are missing, unexpected, misshapen or of a
             wrong dtype.
     """
     file = weights_file(path)
+    stored, content = _read(file)
     with explained(file):
-        stored = _unprefixed(_read_places(file))
-    content = _read_config(file.parent / "config.json")
-    with explained(file):
+        if _has_classes(stored):
+            del stored["score.weight"]
         tied = (content or {}).get("tie_word_embeddings")
         if "lm_head.weight" in stored and tied is not False:
             _drop_tied_head(stored, bool(tied))
         config = from_published(content, {name: tensor.shape for name, tensor in stored.items()})
-        _check(stored, shapes_of(config))
-        tensors = {name: tensor.load() for name, tensor in stored.items()}
+        expected = shapes_of(config)
+        turned = transposed(stored, expected)
+        check(stored, expected, turned)
+        tensors = load(stored, expected, turned)
     if "lm_head.weight" in tensors:
         tensors["lm_head.weight"] = np.ascontiguousarray(tensors["lm_head.weight"].T)
     return config, tensors
+
+
+def read_class_head(path: str | Path) -> ClassHead | None:
+    """Read the classes of a published GPT-2; None where it has none.
+
+    Args:
+        path: as in `read_gpt2`.
+
+    Raises:
+        CheckpointError: as `read_gpt2`, and as `class_head.classes_of`.
+    """
+    file = weights_file(path)
+    stored, content = _read(file)
+    with explained(file):
+        if not _has_classes(stored):
+            return None
+        return classes_of(content or {}, stored["score.weight"].load(), stored["wte.weight"].shape[0])
+
+
+def _read(file: Path) -> tuple[dict[str, StoredTensor], dict[str, Any] | None]:
+    with explained(file):
+        stored = plain_names(_read_places(file))
+    return stored, _read_config(file.parent / "config.json")
+
+
+def _has_classes(stored: Mapping[str, StoredTensor]) -> bool:
+    """Whether there is a score.weight (K, C) of a model of width C."""
+    score, embedding = stored.get("score.weight"), stored.get("wte.weight")
+    return score is not None and embedding is not None and score.is_float and len(score.shape) == 2 \
+        and score.shape[1:] == embedding.shape[1:]
 
 
 def weights_file(path: str | Path) -> Path:
@@ -107,14 +139,6 @@ def _read_config(path: Path) -> dict[str, Any] | None:
         return content
 
 
-def _unprefixed(stored: dict[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """Without "transformer." and without buffers."""
-    names = {name: name.removeprefix("transformer.") for name in stored}
-    if len(set(names.values())) < len(names):
-        raise CheckpointError("it holds a tensor both with and without the prefix 'transformer.'; use another copy")
-    return {names[name]: tensor for name, tensor in stored.items() if not BUFFER.fullmatch(names[name])}
-
-
 def _drop_tied_head(stored: dict[str, StoredTensor], tied: bool) -> None:
     """Forget a head that repeats the token embedding; one of its own needs a config that does not deny it."""
     head, embedding = stored["lm_head.weight"], stored.get("wte.weight")
@@ -126,23 +150,8 @@ def _drop_tied_head(stored: dict[str, StoredTensor], tied: bool) -> None:
                               "config.json")
 
 
-def _check(stored: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise one error with all that is wrong with the tensors."""
-    problems = [f"missing {name} {shape}" for name, shape in expected.items() if name not in stored]
-    for name, tensor in stored.items():
-        if name not in expected:
-            problems += [f"unexpected {name} {tensor.shape}"]
-        elif tensor.shape != expected[name]:
-            problems += [f"{name} is {tensor.shape}, expected {expected[name]}"]
-        elif not tensor.is_float:
-            problems += [f"{name} is {tensor.dtype}, expected F32, F16 or BF16"]
-    if problems:
-        raise CheckpointError(f"{len(problems)} of the tensors do not fit: {'; '.join(sorted(problems))}; does "
-                              "config.json belong to these weights?")
-
-
 def write_gpt2(folder: str | Path, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray],
-               eot_id: int | None = None) -> None:
+               eot_id: int | None = None, head: ClassHead | None = None) -> None:
     """Write config.json and model.safetensors, as `transformers` reads them.
 
     Args:
@@ -150,6 +159,7 @@ def write_gpt2(folder: str | Path, config: Mapping[str, Any], tensors: Mapping[s
         config: the fields of a `GPT2Config`.
         tensors: the weights of a `GPT2` by name, of any layout; a missing query-key-value bias becomes zeros.
         eot_id: the id of the end of text; the last one by default.
+        head: the classes of a classifier; None: it is a language model.
 
     Raises:
         CheckpointError: the tensors are not those of the config.
@@ -166,9 +176,14 @@ def write_gpt2(folder: str | Path, config: Mapping[str, Any], tensors: Mapping[s
     if {name: array.shape for name, array in published.items()} != expected:
         raise CheckpointError(f"cannot save ({folder}): the weights are not those of the config; save a whole model")
     # Contiguous, because the library writes the wrong values of any other layout without a word.
-    image = save({name if name == "lm_head.weight" else f"transformer.{name}": np.ascontiguousarray(array)
-                  for name, array in published.items()}, metadata={"format": "pt"})
-    text = json.dumps(to_published(config, config["vocab_size"] - 1 if eot_id is None else eot_id), indent=2)
+    named = {name if name == "lm_head.weight" else f"transformer.{name}": np.ascontiguousarray(array)
+             for name, array in published.items()}
+    content = to_published(config, config["vocab_size"] - 1 if eot_id is None else eot_id)
+    if head is not None:
+        named = {name: array for name, array in named.items() if name != "lm_head.weight"}
+        named["score.weight"] = np.ascontiguousarray(head.weight)
+        content |= to_classes(head.labels, content["eos_token_id"] if head.pad_id is None else head.pad_id)
+    image, text = save(named, metadata={"format": "pt"}), json.dumps(content, indent=2)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "model.safetensors", image, verify=_same_bytes(image))

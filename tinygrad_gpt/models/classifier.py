@@ -1,15 +1,21 @@
 """GPT-2 with a head that classifies."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.checkpoints.class_head import ClassHead, without_bias
+from tinygrad_gpt.checkpoints.gpt2_files import read_class_head, weights_file, write_gpt2
+from tinygrad_gpt.checkpoints.hdf5_guard import explained
 from tinygrad_gpt.engine.operators import raw
 from tinygrad_gpt.engine.tensor import Tensor
-from tinygrad_gpt.errors import ShapeError, UsageError
+from tinygrad_gpt.errors import CheckpointError, ShapeError, UsageError
 from tinygrad_gpt.models.gpt2 import GPT2
 from tinygrad_gpt.nn import Block, Conv1D, Module
 from tinygrad_gpt.nn.precision_casts import to_compute, to_float32
@@ -49,6 +55,13 @@ class Reading:
             raise UsageError("read is 'first': under the causal mask that is the start token, the same in all texts; "
                              "leave it out, or the mask")
 
+    def trimmed(self, ids: Sequence[int]) -> list[int]:
+        """A text without the padding tokens at its end, of which the first is kept where there is nothing else."""
+        end = len(ids)
+        while end > 1 and ids[end - 1] == self.pad_id:
+            end -= 1
+        return list(ids[:end])
+
     def position(self, lengths, width: int):
         """Index (B) of the token that is read in a batch of ``width`` tokens; not for "mean"."""
         if self.read == "first":
@@ -86,6 +99,58 @@ class GPT2Classifier(Module):
             raise UsageError(f"context is {self.context}, but the model reads {transformer.config.n_ctx} tokens")
         generator = None if seed is None else np.random.default_rng((seed, n_classes))
         self.score = Conv1D(transformer.config.n_embd, n_classes, generator)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, pad_id: int = 0, start: bool = False) -> Self:
+        """Read a published classifier, transformers' GPT2ForSequenceClassification.
+
+        Args:
+            path: as in `checkpoints.gpt2_files.read_gpt2`.
+            pad_id: the token that fills up texts, where config.json names none.
+            start: whether its vocabulary puts a token before each text.
+
+        Raises:
+            CheckpointError: as in `read_gpt2`; or "it has no score.weight; …".
+        """
+        head = read_class_head(path)
+        if head is None:
+            raise CheckpointError(f"cannot load ({path}): it has no score.weight; give a classifier")
+        with explained(weights_file(path)):
+            return cls.from_head(GPT2.from_pretrained(path), head, pad_id, start)
+
+    @classmethod
+    def from_head(cls, base: GPT2, head: ClassHead, pad_id: int, start: bool) -> Self:
+        """Put a published head on its GPT-2; the arguments are those of `from_pretrained`."""
+        reading = Reading(pad_id=pad_id if head.pad_id is None else head.pad_id, start=start)
+        model = cls(base, len(head.labels), seed=None, reading=reading)
+        model.score.adopt_state_dict({"weight": np.ascontiguousarray(head.weight.T),
+                                      "bias": np.zeros(len(head.labels), np.float32)})
+        return model.eval()
+
+    def save_pretrained(self, folder: str | Path, labels: Sequence[str], eot_id: int | None = None) -> None:
+        """Write config.json and model.safetensors, which transformers' GPT2ForSequenceClassification reads.
+
+        Args:
+            folder: made where it is absent.
+            labels: names of the classes.
+            eot_id: the id of the end of text; the last one by default.
+
+        Raises:
+            UsageError: "cannot export a classifier that …": it reads texts in a way that these files cannot say.
+            ResourceError, TinygradError: as in `files.write_atomic`.
+        """
+        reading = self.reading
+        if reading.filled or not reading.causal or reading.read not in ("last-real", "last"):
+            raise UsageError("cannot export a classifier that fills up its texts, or reads other than the last token "
+                             "under the causal mask: these files cannot say so; finetune with --read last-real")
+        arrays = self.arrays()
+        tensors = {name.removeprefix("transformer."): array for name, array in arrays.items()
+                   if name.startswith("transformer.")}
+        weight = arrays["score.weight"].T
+        tensors["ln_f.bias"] = without_bias(weight, arrays["score.bias"], tensors["ln_f.bias"])
+        tensors["wpe.weight"] = tensors["wpe.weight"][:self.context]
+        config = {**self.transformer.config.to_dict(), "n_ctx": self.context}
+        write_gpt2(folder, config, tensors, eot_id, ClassHead(weight, tuple(labels), reading.pad_id))
 
     @property
     def context(self) -> int:

@@ -1,5 +1,6 @@
-"""Give a language model to other programs: the files of a published GPT-2."""
+"""Give a model to other programs: the files of a published GPT-2."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from tinygrad_gpt.checkpoints.gpt2_files import write_gpt2
@@ -7,7 +8,7 @@ from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.models.gpt2 import GPT2
 from tinygrad_gpt.runs.folder import holds_model, holds_run
 from tinygrad_gpt.runs.saved_model import SavedModel
-from tinygrad_gpt.text import Characters
+from tinygrad_gpt.text import Characters, Tokenizer
 
 __all__ = ["export"]
 
@@ -16,23 +17,28 @@ def export(saved: SavedModel, folder: Path) -> list[str]:
     """Write config.json, model.safetensors and the vocabulary's files, with which `transformers` computes the same.
 
     Args:
-        saved: a language model with a byte-level vocabulary.
+        saved: a language model or a classifier, with a byte-level vocabulary.
         folder: made where it is absent; one that holds a run or a model is refused.
 
     Returns:
         The names of the files.
 
     Raises:
-        UsageError: the model is a classifier, or reads characters; such models have no place in these files.
+        UsageError: the model reads characters, or is a classifier that fills up its texts or reads other than their
+            last token; such models have no place in these files.
         ResourceError, TinygradError: as in `files.write_atomic`.
     """
-    if not isinstance(saved.model, GPT2):
-        raise UsageError("cannot export a classifier: these files hold language models only; export its base")
     if isinstance(saved.tokenizer, Characters):
         raise UsageError("cannot export a model of characters: these files hold byte-level vocabularies only; "
                          "train one on byte pairs")
     if holds_run(folder) or holds_model(folder):
         raise UsageError(f"cannot export ({folder}): a run or a model is already there; choose another folder")
-    vocabulary = saved.tokenizer.save_pretrained(folder)
-    write_gpt2(folder, saved.model.config.to_dict(), saved.model.arrays(), saved.tokenizer.eot_id)
-    return ["config.json", "model.safetensors", *vocabulary]
+    model, tokenizer = saved.model, saved.tokenizer
+    if isinstance(model, GPT2):
+        write_gpt2(folder, model.config.to_dict(), model.arrays(), tokenizer.eot_id)
+    else:
+        model.save_pretrained(folder, saved.labels, tokenizer.eot_id)
+        first = tokenizer.eot_id if tokenizer.layout.start_id is None else tokenizer.layout.start_id
+        tokenizer = Tokenizer(tokenizer.tokens, replace(tokenizer.layout,
+                                                        start_id=first if model.reading.start else None))
+    return ["config.json", "model.safetensors", *tokenizer.save_pretrained(folder)]

@@ -13,7 +13,7 @@ import numpy as np
 from tinygrad_gpt import __version__
 from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.checkpoints.download import MODELS, downloaded
-from tinygrad_gpt.checkpoints.gpt2_files import weights_file
+from tinygrad_gpt.checkpoints.gpt2_files import read_class_head, weights_file
 from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.files import sha256_of
 from tinygrad_gpt.models.classifier import GPT2Classifier, Reading
@@ -154,14 +154,18 @@ def load_model(path: str | Path) -> SavedModel:
 
 
 def _load_published(file: Path) -> SavedModel:
-    model = GPT2.from_pretrained(file)
+    base, head = GPT2.from_pretrained(file), read_class_head(file)
     if not has_vocabulary(file.parent):
         raise CheckpointError(f"cannot load model ({file}): it comes without its vocabulary of "
-                              f"{model.config.vocab_size} tokens; put the model's vocab.json and merges.txt beside it, "
+                              f"{base.config.vocab_size} tokens; put the model's vocab.json and merges.txt beside it, "
                               "or give ids to GPT2.from_pretrained")
     tokenizer = Tokenizer.from_pretrained(file.parent)
-    _check_vocabulary(file, tokenizer, model.config)
-    return SavedModel(model, tokenizer, (), {"recipe": "published", "file": file.name})
+    _check_vocabulary(file, tokenizer, base.config)
+    notes = {"recipe": "published", "file": file.name}
+    if head is None:
+        return SavedModel(base, tokenizer, (), notes)
+    start = tokenizer.layout.start_id is not None
+    return SavedModel(GPT2Classifier.from_head(base, head, tokenizer.eot_id, start), tokenizer, head.labels, notes)
 
 
 def unpacked(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any], path: str | Path) -> SavedModel:

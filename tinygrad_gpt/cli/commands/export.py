@@ -11,15 +11,18 @@ __all__ = ["command"]
 
 @click.command(name="export")
 @click.option("--model", default=None, metavar="PATH|NAME",
-              help="A language model: a checkpoint, a run folder, or a name.  [default: the shipped storyteller]")
+              help="A language model or a classifier: a checkpoint, a run folder, or a name.  "
+                   "[default: the shipped storyteller]")
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR",
-              help="Folder for config.json, model.safetensors, vocab.json and merges.txt.")
+              help="Folder for config.json, model.safetensors, and the vocabulary.")
 @common_options
 def command(model: str | None, out: Path) -> None:
-    """Write a language model as Hugging Face's transformers reads it."""
+    """Write a model as Hugging Face's transformers reads it."""
     from tinygrad_gpt.recipes.export import export
     from tinygrad_gpt.runs.saved_model import SHIPPED_BASE, load_model
 
-    names = export(load_model(SHIPPED_BASE if model is None else model), out)
+    saved = load_model(SHIPPED_BASE if model is None else model)
+    names = export(saved, out)
+    use = "AutoModelForSequenceClassification" if saved.labels else "AutoModelForCausalLM"
     echo(f"Written to {out}: {', '.join(names)}\n"
-         f'Use it: transformers.AutoModelForCausalLM.from_pretrained("{out}")')
+         f'Use it: transformers.{use}.from_pretrained("{out}")')

@@ -48,7 +48,8 @@ def classify(saved: SavedModel, texts: Sequence[str], batch_size: int = 32) -> l
         if not text.strip():
             raise DataError(f"empty text (text {number}): there is nothing to classify; give a text with words")
     tokens, _ = encode_texts(saved.tokenizer, texts, None, model.reading.start)
-    probabilities = predict(Texts(model, truncate(tokens, model.context)[0]), batch_size=batch_size)
+    read = [model.reading.trimmed(ids) for ids in truncate(tokens, model.context)[0]]
+    probabilities = predict(Texts(model, read), batch_size=batch_size)
     return [
         Prediction(text, saved.labels[int(row.argmax())], float(row.max()),
                    {label: float(p) for label, p in zip(saved.labels, row, strict=True)},
