@@ -10,10 +10,17 @@ from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.engine.operators import raw
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import ShapeError, UsageError
+from tinygrad_gpt.nn.losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    mse_loss,
+)
 from tinygrad_gpt.nn.precision_casts import to_compute
 from tinygrad_gpt.random import default_generator
 
-__all__ = ["dropout", "embedding", "flatten", "gelu", "layer_norm", "linear", "silu"]
+__all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "dropout", "embedding",
+           "flatten", "gelu", "layer_norm", "linear", "mse_loss", "silu"]
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
