@@ -69,3 +69,12 @@ def test_the_wheel_says_its_version_and_its_command(wheel):
     assert metadata["Name"] == "tinygrad-gpt"
     assert metadata["Version"] == tinygrad_gpt.__version__
     assert b"tinygrad-gpt = tinygrad_gpt.cli:main" in wheel.read(f"{info}/entry_points.txt")
+
+
+def test_ops_and_methods_are_functions_of_the_package():
+    x = tinygrad_gpt.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert tinygrad_gpt.exp is tinygrad_gpt.ops.exp
+    assert tinygrad_gpt.cat([x, x], dim=1).tolist() == [[1.0, 2.0, 1.0, 2.0], [3.0, 4.0, 3.0, 4.0]]
+    assert tinygrad_gpt.permute(x, (1, 0)).tolist() == tinygrad_gpt.swapaxes(x, 0, 1).tolist() == x.T.tolist()
+    with pytest.raises(AttributeError, match="has no attribute 'shape'"):
+        tinygrad_gpt.shape  # noqa: B018

@@ -24,7 +24,7 @@ _BY_MODULE = {
     "engine.dtypes": "bfloat16 double float16 float32 float64 half int16 int32 int64 int8 long short uint8",
     "engine.functional": "grad hessian hvp jacobian jvp",
     "engine.printing": "set_printoptions",
-    "engine.random_tensors": "Generator rand rand_like randint randn randn_like randperm",
+    "engine.random_tensors": "Generator multinomial rand rand_like randint randn randn_like randperm",
     "errors": "TinygradError",
     "estimator": "GPTClassifier",
     "models.gpt2": "GPT2 GPT2Config",
@@ -34,6 +34,8 @@ _BY_MODULE = {
 }
 _NAMES = {name: f"{__name__}.{module}" for module, names in _BY_MODULE.items() for name in names.split()}
 
+_OTHER_NAMES = {"cat": "concat"}
+
 # Reached as `tinygrad_gpt.float`, but left out of `from tinygrad_gpt import *`, which would hide Python's own.
 _HIDING = dict.fromkeys(("bool", "float", "int"), f"{__name__}.engine.dtypes")
 
@@ -41,15 +43,17 @@ __all__ = ["__version__", "e", "inf", "nan", "pi", *_MODULES, *_NAMES]
 
 
 def __getattr__(name: str) -> "Any":
-    """Import a public name the first time it is touched (PEP 562); every op of `ops` is one, too."""
+    """Import a public name the first time it is touched (PEP 562); so is every op, and every method of Tensor."""
     if name in _MODULES:
         return import_module(f"{__name__}.{name}")
     if name.startswith("__"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     ops = import_module(f"{__name__}.ops")  # the operators of Tensor are looked up in OPS, which ops/ fills
     home = _NAMES.get(name) or _HIDING.get(name)
-    value = getattr(import_module(home) if home else ops, name, None)
+    value = getattr(import_module(home) if home else ops, _OTHER_NAMES.get(name, name), None)
     if value is None:
+        value = getattr(import_module(f"{__name__}.engine").Tensor, name, None)  # dot(a, b) is a.dot(b)
+    if not callable(value) and not home:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
     globals()[name] = value
     return value

@@ -152,12 +152,16 @@ class TorchStream:
         return TorchStream(int(self.long_words(1)[0]) % 2**63).permutation(n)
 
     def choice(self, probabilities: np.ndarray) -> int:
-        """`torch.multinomial(probabilities, 1)`: i with probability p[i].
+        """`torch.multinomial(probabilities, 1)`: i with probability p[i]."""
+        return int(self.scores(probabilities).argmax())
 
-        The place where a probability, divided by an exponential variate of its own, is largest.
+    def scores(self, probabilities: np.ndarray) -> np.ndarray:
+        """Probabilities (...), each divided by an exponential variate of its own, float32.
+
+        The places of the n largest in a row are n draws without replacement.
         """
-        exponential = (-np.log1p(-self.doubles(len(probabilities)))).astype(np.float32)
-        return int(np.argmax(np.asarray(probabilities, np.float32) / exponential))
+        exponential = (-np.log1p(-self.doubles(np.size(probabilities)))).astype(np.float32)
+        return np.asarray(probabilities, np.float32) / exponential.reshape(np.shape(probabilities))
 
 
 default_generator = TorchStream(None)

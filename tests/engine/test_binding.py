@@ -80,3 +80,9 @@ def test_axis_of():
     assert axis_of([0, 1], None) == (0, 1)
     assert axis_of((), None) is None, "no axis means all axes"
     assert axis_of(None, ()) == (), "in NumPy no axis means none"
+
+
+def test_where_takes_pytorch_s_names():
+    condition, a, b = np.array([True, False]), np.float32([1, 2]), np.float32([3, 4])
+    assert ops.where(condition=condition, input=a, other=b).tolist() == [1.0, 4.0]
+    assert ops.add(input=a, other=b).tolist() == [4.0, 6.0]

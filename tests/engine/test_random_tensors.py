@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinygrad_gpt as torch
-from tinygrad_gpt.errors import DTypeError, ShapeError
+from tinygrad_gpt.errors import DTypeError, NonFiniteError, ShapeError
 from tinygrad_gpt.random import TorchStream
 
 DRAWS = {
@@ -39,3 +39,35 @@ def test_what_cannot_be_drawn():
         torch.randint(5, 5, (2,))
     with pytest.raises(DTypeError, match="randn: numbers are drawn as float32 or float64, not float16"):
         torch.randn(2, dtype=torch.float16)
+
+
+ROWS = np.random.RandomState(0).rand(3, 50).astype(np.float32)
+
+
+@pytest.mark.parametrize("settings", [
+    {"num_samples": 1}, {"num_samples": 7}, {"num_samples": 50}, {"num_samples": 1, "replacement": True},
+    {"num_samples": 9, "replacement": True}])
+@pytest.mark.parametrize("probabilities", [ROWS, ROWS[0], ROWS[0] * (ROWS[0] > 0.5) + (ROWS[0] > 2), ROWS * 1e-3])
+def test_multinomial_draws_what_pytorch_draws(probabilities, settings):
+    theirs = pytest.importorskip("torch", reason="compares with torch")
+    if settings["num_samples"] == 50 and (probabilities == 0).any():
+        settings = {"num_samples": int((probabilities > 0).sum())}
+    torch.manual_seed(5)
+    theirs.manual_seed(5)
+    for _ in range(3):
+        drawn = torch.multinomial(torch.tensor(probabilities), **settings)
+        assert drawn.dtype == torch.int64
+        assert drawn.tolist() == theirs.multinomial(theirs.tensor(probabilities), **settings).tolist()
+    assert torch.rand(2).tolist() == theirs.rand(2).tolist()
+
+
+@pytest.mark.parametrize(("probabilities", "settings", "error", "message"), [
+    ([0.5, 0.0], {"num_samples": 2}, ShapeError, "cannot draw 2 different indices of rows of 2 probabilities"),
+    ([0.5, 0.5], {"num_samples": 0}, ShapeError, "cannot draw 0 different indices"),
+    ([[[1.0]]], {"num_samples": 1}, ShapeError, "the probabilities have 3 axes, expected 1 or 2"),
+    ([0.5, -0.5], {"num_samples": 1}, NonFiniteError, "negative, not finite, or all 0"),
+    ([0.5, np.nan], {"num_samples": 1}, NonFiniteError, "negative, not finite, or all 0"),
+    ([[0.5, 0.5], [0.0, 0.0]], {"num_samples": 1}, NonFiniteError, "negative, not finite, or all 0")])
+def test_probabilities_that_cannot_be(probabilities, settings, error, message):
+    with pytest.raises(error, match=message):
+        torch.multinomial(torch.tensor(probabilities), **settings)

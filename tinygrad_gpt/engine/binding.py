@@ -16,7 +16,7 @@ from tinygrad_gpt.errors import DTypeError
 __all__ = ["axis_of", "bound", "signature"]
 
 # PyTorch's names of arguments and settings that have another name here, mostly NumPy's.
-TORCH_NAMES = {"dim": "axis", "keepdim": "keepdims", "weight": "class_weight", "target": "targets"}
+TORCH_NAMES = {"other": "b", "dim": "axis", "keepdim": "keepdims", "weight": "class_weight", "target": "targets"}
 UNCHANGEABLE = frozenset({bool, int, float, str, type(None)})
 
 
@@ -70,7 +70,8 @@ def axis_of(dim, axis):
 def _own_name(op, key, value):
     """An argument or setting that is given under PyTorch's name, or an array by name."""
     known = (*op.arguments, *op.settings) if op.n_arrays else op.settings
-    name = key if key in known else op.arguments[0] if key == "input" else TORCH_NAMES.get(key)
+    first = op.arguments[op.arguments[0] == "condition"]  # where(condition, input, other)
+    name = key if key in known else first if key == "input" else TORCH_NAMES.get(key)
     if name not in known:
         raise DTypeError(f"op '{op.name}': it has no argument '{key}'; it takes {signature(op)}")
     return name, axis_of(value, None) if key == "dim" else value

@@ -8,10 +8,10 @@ import numpy as np
 from tinygrad_gpt.engine.creation import as_size, device_of, placed
 from tinygrad_gpt.engine.dtypes import as_dtype
 from tinygrad_gpt.engine.tensor import Tensor
-from tinygrad_gpt.errors import DTypeError, ShapeError
+from tinygrad_gpt.errors import DTypeError, NonFiniteError, ShapeError
 from tinygrad_gpt.random import TorchStream, default_generator
 
-__all__ = ["Generator", "rand", "rand_like", "randint", "randn", "randn_like", "randperm"]
+__all__ = ["Generator", "multinomial", "rand", "rand_like", "randint", "randn", "randn_like", "randperm"]
 
 
 def Generator(device="cpu") -> TorchStream:
@@ -69,3 +69,41 @@ def _drawn_dtype(dtype, where):
     if kind not in (np.float32, np.float64):
         raise DTypeError(f"{where}: numbers are drawn as float32 or float64, not {kind}; convert them with astype")
     return kind
+
+
+def multinomial(input, num_samples: int, replacement: bool = False, *, generator: TorchStream | None = None) -> Tensor:
+    """Indices drawn with given probabilities.
+
+    Args:
+        input: probabilities (V) or (N, V), which need not sum to 1.
+        num_samples: how many of each row.
+        replacement: whether an index may be drawn again.
+
+    Returns:
+        int64, (num_samples) or (N, num_samples).
+
+    Raises:
+        ShapeError: "multinomial: the probabilities have 3 axes, expected 1 or 2"; more samples than a row has
+            indices of probability above 0.
+        NonFiniteError: a probability is negative or no finite number, or all of a row are 0.
+    """
+    stream, p = generator or default_generator, Tensor(input).numpy()
+    if p.ndim not in (1, 2):
+        raise ShapeError(f"multinomial: the probabilities have {p.ndim} axes, expected 1 or 2")
+    if not (np.isfinite(p) & (p >= 0)).all() or not (p.sum(axis=-1) > 0).all():
+        raise NonFiniteError("multinomial: probabilities are negative, not finite, or all 0; give what softmax returns")
+    if replacement and num_samples > 1:
+        drawn = np.stack([_inverted(row, stream.doubles(num_samples)) for row in p.reshape(-1, p.shape[-1])])
+        drawn = drawn.reshape(*p.shape[:-1], num_samples)
+    else:
+        if not 1 <= num_samples <= (p > 0).sum(axis=-1).min():
+            raise ShapeError(f"multinomial: cannot draw {num_samples} different indices of rows of {p.shape[-1]} "
+                             "probabilities; draw fewer, or with replacement=True")
+        drawn = np.argsort(-stream.scores(p), axis=-1, kind="stable")[..., :num_samples]
+    return placed(drawn.astype(np.int64), device_of(Tensor(input)), False)
+
+
+def _inverted(p: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+    """The indices at which the cumulative probabilities (V) reach some uniforms (n)."""
+    cumulative = np.cumsum(p, dtype=p.dtype) / p.sum(dtype=p.dtype)
+    return np.minimum(np.searchsorted(cumulative, uniforms), len(p) - 1)
