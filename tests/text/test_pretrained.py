@@ -71,6 +71,11 @@ class TestPair:
         assert not has_vocabulary(folder)
         assert "merges.txt): no such file or directory" in refused(folder)
 
+    def test_a_vocabulary_without_merges_can_be_used_by_ids(self, folder):
+        (folder / "merges.txt").unlink()
+        assert refused(folder).endswith("merges.txt): no such file or directory; put it beside vocab.json, or use the "
+                                        "model by ids, with GPT2.from_pretrained")
+
     def test_ids_in_any_order(self, folder, ids, small):
         drawn = random.Random(0).sample(range(len(ids)), len(ids))
         write(folder / "vocab.json", dict(zip(ids, drawn, strict=True)))

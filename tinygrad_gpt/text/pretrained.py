@@ -101,6 +101,8 @@ def _read_tokens(folder: Path) -> Contents:
     """What tokenizer.json says, or the pair of files; where there are both, they must agree."""
     whole, (merges, ids) = folder / "tokenizer.json", _pair(folder)
     if not whole.exists():
+        if ids.exists() and not merges.exists():
+            raise refusal(merges, "no such file or directory", f"put it beside {ids.name}, or {BY_IDS}")
         merges_found = parsed(read_bytes(merges), merges)
         return Contents(ids, checked_ids(parse_json(read_bytes(ids), ids), ids), merges_found, {})
     contents = read_tokenizer_json(whole)
