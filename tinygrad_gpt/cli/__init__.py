@@ -16,7 +16,7 @@ with stops_at_once():  # before anything else is imported, which takes most of t
 __all__ = ["COMMANDS", "group", "main"]
 
 COMMANDS = {
-    "classify": ("tinygrad_gpt.cli.commands.classify", "Say which class a text belongs to."),
+    "classify": ("tinygrad_gpt.cli.commands.classify", "Say which class a text belongs to, and why."),
     "evaluate": ("tinygrad_gpt.cli.commands.evaluate", "Measure a finetuned model."),
     "finetune": ("tinygrad_gpt.cli.commands.finetune", "Train a pretrained model for a task."),
     "experiments": ("tinygrad_gpt.cli.commands.experiments", "Repeat the book author's experiments on finetuning."),
@@ -27,7 +27,7 @@ COMMANDS = {
     "perplexity": ("tinygrad_gpt.cli.commands.perplexity", "Measure how well a language model predicts a text."),
     "pretrain": ("tinygrad_gpt.cli.commands.pretrain", "Train a language model on plain text."),
     "download": ("tinygrad_gpt.cli.commands.download", "Fetch GPT-2 as OpenAI trained it."),
-    "export": ("tinygrad_gpt.cli.commands.export", "Write a language model as Hugging Face's transformers reads it."),
+    "export": ("tinygrad_gpt.cli.commands.export", "Write a model as Hugging Face's transformers reads it."),
     "gradcheck": ("tinygrad_gpt.cli.commands.gradcheck", "Compare gradients with central differences."),
     "derivatives": ("tinygrad_gpt.cli.commands.derivatives", "Show the derivative of every op."),
     "explain": ("tinygrad_gpt.cli.commands.explain", "Say why one number of a gradient is what it is."),
