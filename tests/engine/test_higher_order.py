@@ -239,7 +239,7 @@ def test_a_recomputed_block_is_refused():
 
 
 @pytest.mark.parametrize("body", [
-    lambda xp, x: (np.exp(x), (lambda g: g * np.exp(x),)),
+    lambda xp, x: (np.cbrt(x), (lambda g: g * np.cbrt(x),)),
     lambda xp, x: (x.sum(), (lambda g: xp.cumsum(x) * g,))])
 def test_an_op_that_does_not_run_on_tensors_is_refused(body):
     def impure(xp, x):
@@ -249,7 +249,7 @@ def test_an_op_that_does_not_run_on_tensors_is_refused(body):
     try:
         x = Tensor(np.ones(2), requires_grad=True)
         y = impure(x).sum()
-        with pytest.raises(TapeError, match="the plain form of op 'impure' does not run on Tensors"):
+        with pytest.raises(TapeError, match=r"the plain form of op 'impure' does not run|numpy\.cbrt: the tape"):
             grad(y, x, create_graph=True)
         assert grad(impure(x).sum(), x)[0].shape == (2,)
     finally:

@@ -485,13 +485,13 @@ def test_hooks_observe_replace_and_are_removed(backend):
     x = Tensor([1.0, 2.0], requires_grad=True)
     seen = []
     y = x * 3.0
-    remove = y.register_hook(lambda g: seen.append(g.tolist()))
+    observing = y.register_hook(lambda g: seen.append(g.tolist()))
     again = y.register_hook(lambda g: g * 10.0)
     y.sum().backward(retain_graph=True)
     assert seen == [[1.0, 1.0]]
     assert x.grad.tolist() == [30.0, 30.0]
-    remove()
-    again()
+    observing.remove()
+    again.remove()
     x.zero_grad()
     y.sum().backward()
     assert len(seen) == 1
@@ -507,11 +507,11 @@ def test_a_hook_sees_the_whole_gradient_of_a_leaf():
 
 def test_what_a_hook_keeps_or_returns_is_not_the_gradient():
     x, constant, kept = leaf(2), Tensor(np.array([7.0, 7.0])), []
-    remove = x.register_hook(kept.append)
+    observing = x.register_hook(kept.append)
     (x + x).sum().backward()
     (x + x).sum().backward()
     assert kept[0].tolist() == [2.0, 2.0]  # not what accumulated since
-    remove()
+    observing.remove()
     x.zero_grad()
     x.register_hook(lambda g: constant)
     (x + x).sum().backward()

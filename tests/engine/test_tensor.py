@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -130,8 +132,8 @@ def test_operators_refuse_in_words():
         x + None
     with pytest.raises(DTypeError, match=r"op 'linear': .*missing 1 required positional argument"):
         ops.linear(x)
-    with pytest.raises(AttributeError, match="Tensor has no attribute 'cuda'"):
-        x.cuda()
+    with pytest.raises(AttributeError, match="Tensor has no attribute 'cudda'"):
+        x.cudda()
     with pytest.raises(ShapeError, match=r"op 'self_attention': .*modulo"):
         ops.self_attention(Tensor(np.ones((1, 2, 6))), n_head=0)
 
@@ -208,8 +210,8 @@ def test_out_of_it(backend):
     assert Tensor([[2.5]]).item() == float(Tensor([2.5])) == 2.5
     assert bool(Tensor(1.0)) is True
     assert isinstance(x.numpy(), np.ndarray)
-    for call in (x.item, lambda: bool(x), lambda: float(x)):
-        with pytest.raises(ShapeError, match=r"item: the tensor has shape \(1, 2\), not one value"):
+    for name, call in {"item": x.item, "bool": x.__bool__, "float": x.__float__, "int": x.__int__}.items():
+        with pytest.raises(ShapeError, match=rf"{name}: the tensor has shape \(1, 2\), not one value"):
             call()
 
 
@@ -237,18 +239,69 @@ def test_astype(backend):
         x.astype("float99")
 
 
-def test_tensors_are_compared_by_identity_and_can_be_keys():
-    x, y = Tensor([1.0]), Tensor([1.0])
-    assert x == x
-    assert x != y
+def test_tensors_are_equal_element_by_element_and_can_be_keys(backend):
+    x, y = Tensor([1.0, 2.0]), Tensor([1.0, 3.0])
+    assert (x == y).tolist() == (x == y.data).tolist() == [True, False]
+    assert (x != y).tolist() == [False, True]
+    assert (x == 2).tolist() == (x == np.int64(2)).tolist() == [False, True]
+    assert (x == np.float64(0.1)).dtype == bool
+    assert x != "text"
+    assert x != None  # noqa: E711
     assert len({x, y, x}) == 2
+    assert {x: 1}[x] == 1
+    assert x in [x, y]
+    assert 2.0 in x
+    assert 5.0 not in x
 
 
-def test_copies():
+def test_a_mask_by_equality_has_the_gradient_of_its_branch():
+    x = Tensor([0.0, 2.0, 0.0, 4.0], requires_grad=True)
+    y = ops.where(x == 0, 1.0, x)
+    (1.0 / y).sum().backward()
+    assert y.tolist() == [1.0, 2.0, 1.0, 4.0]
+    assert x.grad.tolist() == [0.0, -0.25, 0.0, -0.0625]
+
+
+def test_operators_on_bits_and_steps(backend):
+    a, b = Tensor([True, False]), Tensor([True, True])
+    assert (~a).tolist() == (a ^ b).tolist() == [False, True]
+    assert (a & b).tolist() == (b & a).tolist() == [True, False]
+    assert (a | False).tolist() == (False | a).tolist() == [True, False]
+    assert (Tensor([7, -7]) // 2).tolist() == [3, -4]
+    assert (Tensor([7.0, -7.0]) % 4.0).tolist() == [3.0, 1.0]
+    assert (7 % Tensor([4, 5])).tolist() == [3, 2]
+    with pytest.raises(DTypeError, match=r"~: .*this tensor is"):
+        ~Tensor([1.0])
+    with pytest.raises(DTypeError, match=r"&: .*this tensor is"):
+        Tensor([1.0]) & True
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copy", "pickle"])
+def test_copies_have_tapes_of_their_own(copied, backend):
     x = Tensor([1.0, 2.0], requires_grad=True)
-    for twin in (copy.deepcopy(x), pickle.loads(pickle.dumps(x.detach()))):
-        assert twin.tolist() == [1.0, 2.0]
-        assert not np.shares_memory(twin.data, x.data)
+    (x * x).sum().backward()
+    x.data += 0.0  # a change that the copy does not know
+    twin, tied = copied((x, x.detach()))
+    assert twin.grad.tolist() == [2.0, 4.0]
+    with no_grad():
+        twin += 1.0
+    assert tied.tolist() == [2.0, 3.0]  # the two still share their memory
+    assert x.tolist() == [1.0, 2.0]
+    (x * twin).sum().backward()
+    assert x.grad.tolist() == [4.0, 7.0]
+    assert twin.grad.tolist() == [3.0, 6.0]
+    with pytest.raises(TapeError, match="copy: the tensor is the result of op 'mul' on the tape, and only leaves"):
+        copied(x * 2.0)
+
+
+def test_a_pickled_tensor_works_in_another_process():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    for _ in range(1000):
+        x.mark_changed()  # its number is higher than any in the new process
+    code = ("import pickle, sys; from tinygrad_gpt import Tensor; x = pickle.load(sys.stdin.buffer); "
+            "(x * x).sum().backward(); print(x.grad.tolist())")
+    done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(x), capture_output=True, timeout=60)
+    assert (done.stdout, done.stderr) == (b"[2.0, 4.0]\n", b"")
 
 
 def test_moving_between_backends(backend):
@@ -311,3 +364,21 @@ def test_an_op_of_ones_own():
         assert OPS["concat"].argument(3) == "arrays[3]"
     finally:
         OPS.pop("cube", None)
+
+
+@pytest.mark.parametrize(("expression", "dtype"), [
+    ("i / 2", "float32"), ("i + 0.5", "float32"), ("i * 2", "int64"), ("b + 0.5", "float32"), ("i / i", "float32"),
+    ("i ** 0.5", "float32"), ("i * f", "float32"), ("b * f", "float32"), ("f * 2", "float32"), ("d * 2.5", "float64"),
+    ("i * d", "float64"), ("i.exp()", "float32"), ("(i / 2) * f", "float32"), ("i.sum()", "int64"),
+    ("np.float64(2) * f", "float32"), ("f + np.int64(1)", "float32")])
+def test_promotion(expression, dtype, backend):
+    values = {"i": Tensor([1, 2]), "b": Tensor([True, False]), "f": Tensor([1.0, 2.0]),
+              "d": Tensor(np.array([1.0, 2.0]), backend=backend.name), "np": np}
+    assert eval(expression, values).dtype == dtype
+
+
+@pytest.mark.parametrize("array", [np.array(["2020-01-01"], "datetime64[D]"), np.array([1], "timedelta64[s]"),
+                                   np.array([(1, 2.0)], "i4,f4"), np.array([None]), np.array(["a"])], ids=str)
+def test_arrays_that_hold_no_numbers_are_refused(array):
+    with pytest.raises(DTypeError, match=r"Tensor: cannot hold .*; give numbers"):
+        Tensor(array)

@@ -26,6 +26,12 @@ class Version:
     changed = -1
     where = ""
 
+    viewed = False  # whether an op on the tape returned this memory, as reshape does
+
+    def __reduce__(self):
+        """A copy, or the memory in another process, was never changed: the numbers count in one process."""
+        return Version, ()
+
     def bump(self):
         """Note a change."""
         self.changed = next_number()

@@ -1,8 +1,12 @@
 """Operators and methods of a Tensor that are ops, looked up by name in the registry."""
 
+import operator
+from collections.abc import Callable
 from typing import Any
 
-from tinygrad_gpt.errors import ShapeError
+import numpy as np
+
+from tinygrad_gpt.errors import DTypeError, ShapeError
 
 __all__ = ["OPS", "Operators", "raw"]
 
@@ -26,21 +30,37 @@ def _reflected(name):
     return lambda self, other: OPS[name](other, self)
 
 
-def _comparison(name):
-    def compare(self, other):
+def _off_tape(function, word):
+    """An operator without a gradient, whose result is never on the tape: a comparison, or one on bits."""
+    def apply(self, other):
+        if other is None or isinstance(other, str):
+            return NotImplemented
+        other = other.item() if isinstance(other, np.generic) else raw(other)  # a NumPy float64 would not be rounded
+        if isinstance(other, (list, tuple)):
+            other = np.asarray(other)
         try:
-            return type(self)(getattr(self._data, name)(raw(other)))
+            return self._constant(function(self._data, other))
         except (ValueError, TypeError) as error:
-            raise ShapeError(f"comparison: {error} (this tensor is {self.shape} {self.dtype})") from error
+            kind = DTypeError if "not supported for the input types" in str(error) else ShapeError
+            raise kind(f"{word}: {error} (this tensor is {self.shape} {self.dtype})") from error
 
-    return compare
+    return apply
+
+
+def _swapped(function):
+    return lambda a, b: function(b, a)
 
 
 class Operators:
-    """What a Tensor inherits: arithmetic, comparisons, indexing, and ops as methods."""
+    """What a Tensor inherits: arithmetic, comparisons, indexing, and ops as methods.
+
+    ``==`` and ``!=`` compare element by element, and the hash is the identity, both as in PyTorch: tensors can be
+    keys of a dict, and ``t in tensors`` finds the very tensor first.
+    """
 
     __slots__ = ()
     _data: Any
+    _constant: Callable
 
     __add__, __radd__ = _binary("add"), _reflected("add")
     __sub__, __rsub__ = _binary("sub"), _reflected("sub")
@@ -48,8 +68,28 @@ class Operators:
     __truediv__, __rtruediv__ = _binary("div"), _reflected("div")
     __pow__, __rpow__ = _binary("pow"), _reflected("pow")
     __matmul__, __rmatmul__ = _binary("matmul"), _reflected("matmul")
-    __lt__, __le__ = _comparison("__lt__"), _comparison("__le__")
-    __gt__, __ge__ = _comparison("__gt__"), _comparison("__ge__")
+    __lt__, __le__ = _off_tape(operator.lt, "comparison"), _off_tape(operator.le, "comparison")
+    __gt__, __ge__ = _off_tape(operator.gt, "comparison"), _off_tape(operator.ge, "comparison")
+    __eq__, __ne__ = _off_tape(operator.eq, "comparison"), _off_tape(operator.ne, "comparison")
+    __hash__ = object.__hash__
+    __floordiv__ = _off_tape(operator.floordiv, "//")
+    __rfloordiv__ = _off_tape(_swapped(operator.floordiv), "//")
+    __and__, __rand__ = _off_tape(operator.and_, "&"), _off_tape(_swapped(operator.and_), "&")
+    __or__, __ror__ = _off_tape(operator.or_, "|"), _off_tape(_swapped(operator.or_), "|")
+    __xor__, __rxor__ = _off_tape(operator.xor, "^"), _off_tape(_swapped(operator.xor), "^")
+    __lshift__, __rshift__ = _off_tape(operator.lshift, "<<"), _off_tape(operator.rshift, ">>")
+
+    def __invert__(self):
+        try:
+            return self._constant(~self._data)
+        except TypeError as error:
+            raise DTypeError(f"~: {error} (this tensor is {self.shape} {self.dtype})") from error
+
+    def __mod__(self, other):
+        return self - (self.detach() // other) * other  # floor(a / b) is constant between its steps
+
+    def __rmod__(self, other):
+        return other - (other // self.detach()) * self
 
     def __neg__(self):
         return OPS["neg"](self)

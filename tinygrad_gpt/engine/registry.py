@@ -34,6 +34,7 @@ from tinygrad_gpt.errors import BackendError, DTypeError, ShapeError, TinygradEr
 __all__ = ["FUNCTIONS", "OPS", "Form", "Function", "Op", "composed", "cuda", "fast", "forms", "op",
            "values_are_checked"]
 
+_FLOAT64 = np.dtype(np.float64)
 FUNCTIONS: dict[str, "Function"] = {}  # those that have several forms and are no ops, by name
 
 
@@ -177,6 +178,9 @@ class Op(Forms):
             raise self._explained(error, arrays) from error
         if not isinstance(y, backend.array_type):
             y = backend.xp.asarray(y)  # NumPy's arithmetic on 0-d arrays gives scalars
+        if y.dtype is _FLOAT64 and "dtype" not in self.settings and not any(
+                a is not None and a.dtype == _FLOAT64 for a in arrays):
+            y = y.astype(np.float32)  # of integers NumPy makes float64, PyTorch its default dtype
         return y, pullbacks
 
     def _made_alike(self, arrays):
@@ -320,7 +324,10 @@ def _version(y, arrays, versions):
     base = y.base
     for i, a in enumerate(arrays):
         if y is a or (base is not None and a is not None and (base is a or base is a.base)):
-            return versions[i] or Version()
+            version = versions[i] or Version()
+            if not version.viewed:
+                version.viewed = True
+            return version
     return Version()
 
 

@@ -76,10 +76,17 @@ class Node:
         self.inputs = inputs
         self.pullbacks = pullbacks
         self.versions = versions
-        self.hooks: list[Callable] | None = None
+        self.hooks: dict[Any, Callable] | None = None
         self.grad = None
         self.keeps_grad = op is None
         self.lock = None
+
+    def __reduce__(self):
+        """The node of a copy, or in another process: a new leaf, numbered there, without the hooks."""
+        if self.op is not None:
+            raise TapeError(f"copy: the tensor is the result of op '{self.op.name}' on the tape, and only leaves are "
+                            "copied or pickled; use detach() or clone()")
+        return Node, (None, self.shape), (None, {"grad": self.grad, "keeps_grad": self.keeps_grad})
 
     def pull(self, g: Array) -> list[tuple["Node", "Array | RowGradient"]]:
         """Pairs of an argument's node and its gradient, given the gradient ``g`` of the result."""
@@ -125,7 +132,7 @@ class Node:
 
     def after_hooks(self, g):
         """The gradient after each hook has seen, and perhaps replaced, it."""
-        for hook in self.hooks or ():
+        for hook in tuple((self.hooks or {}).values()):  # a hook may remove itself
             replaced = hook(g)
             if replaced is not None and replaced.shape != g.shape:
                 raise ShapeError(f"hook: returned a gradient of shape {replaced.shape} in place of {g.shape}")

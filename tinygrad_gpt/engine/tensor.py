@@ -6,10 +6,12 @@ import numpy as np
 
 from tinygrad_gpt.backend import Array, backend_of, default_backend, get_backend, is_integer
 from tinygrad_gpt.backend.numpy import host_array
-from tinygrad_gpt.engine.guards import Lock, Version
+from tinygrad_gpt.engine.conversion import Conversion
+from tinygrad_gpt.engine.guards import Version
+from tinygrad_gpt.engine.hooks import Handle
+from tinygrad_gpt.engine.in_place import InPlace
 from tinygrad_gpt.engine.methods import Methods
-from tinygrad_gpt.engine.mode import current_mode
-from tinygrad_gpt.engine.operators import OPS, Operators, raw
+from tinygrad_gpt.engine.operators import Operators, raw
 from tinygrad_gpt.engine.pending import Pending
 from tinygrad_gpt.engine.tape import Node, walk
 from tinygrad_gpt.errors import DTypeError, ShapeError, TapeError
@@ -18,7 +20,7 @@ __all__ = ["Tensor", "wrapped"]
 
 
 
-class Tensor(Operators, Methods):
+class Tensor(Operators, InPlace, Conversion, Methods):
     """An array that can take part in a tape.
 
     Args:
@@ -33,14 +35,15 @@ class Tensor(Operators, Methods):
     """
 
     __slots__ = ("__weakref__", "_data", "_node", "_version")
-    __array_ufunc__ = None  # array * Tensor calls Tensor.__rmul__
 
     def __init__(self, data, requires_grad: bool = False, backend: str | None = None):
         version = None
         if isinstance(data, Tensor):
             data, version = data._data, data._version
-        if not hasattr(data, "dtype") or isinstance(data, np.generic):
+        if not hasattr(data, "strides") or isinstance(data, np.generic):
             data = default_backend().from_numpy(host_array(data))
+        elif data.dtype.kind not in "biufc" and (data.dtype.kind != "V" or data.dtype.names is not None):
+            raise DTypeError(f"Tensor: cannot hold {data.dtype}; give numbers")
         if backend is not None and backend_of(data) is not get_backend(backend):
             data, version = get_backend(backend).from_numpy(backend_of(data).to_numpy(data)), None
         self._data: Array = data
@@ -72,10 +75,6 @@ class Tensor(Operators, Methods):
     @property
     def ndim(self) -> int:
         return self._data.ndim
-
-    @property
-    def size(self) -> int:
-        return self._data.size
 
     @property
     def dtype(self):
@@ -121,13 +120,13 @@ class Tensor(Operators, Methods):
 
     # -- the tape
 
-    def backward(self, grad=None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
+    def backward(self, gradient=None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
         """Add to each leaf's ``grad`` the gradient of this tensor with respect to it.
 
         No ``grad`` changes before the whole pass has succeeded.
 
         Args:
-            grad: gradient of the final quantity with respect to this tensor, of its shape; 1 for a scalar.
+            gradient: of the final quantity with respect to this tensor, of its shape; 1 for a scalar.
             retain_graph: keep what the graph saved, so that backward can run again; None: as ``create_graph``.
             create_graph: record the backward pass too, so that the gradients can be differentiated.
 
@@ -135,7 +134,7 @@ class Tensor(Operators, Methods):
             TapeError: "backward: this tensor is on no tape…"; "backward: the tensor has shape (2,), not one value…";
                 the graph was freed; a saved value was changed in place.
         """
-        grad = self.as_cotangent(grad, "backward")
+        grad = self.as_cotangent(gradient, "backward")
         if create_graph:
             from tinygrad_gpt.engine.higher_order import walk_on_tensors
 
@@ -170,6 +169,17 @@ class Tensor(Operators, Methods):
         """The same memory, off the tape."""
         return Tensor(self)
 
+    @staticmethod
+    def _constant(array) -> "Tensor":
+        """A new Tensor off the tape with an array, or a scalar of NumPy, that nobody else has."""
+        return wrapped(array if hasattr(array, "base") and not isinstance(array, np.generic) else np.asarray(array),
+                       Version(), None)
+
+    def requires_grad_(self, requires_grad: bool = True) -> "Tensor":
+        """Set ``requires_grad`` and return the tensor."""
+        self.requires_grad = requires_grad
+        return self
+
     def retain_grad(self) -> "Tensor":
         """Keep the gradient of this non-leaf at the next backward."""
         if self._node is None:
@@ -177,22 +187,26 @@ class Tensor(Operators, Methods):
         self._node.keeps_grad = True
         return self
 
-    def register_hook(self, hook: Callable[["Tensor"], "Tensor | None"]) -> Callable[[], None]:
+    def register_hook(self, hook: Callable[["Tensor"], "Tensor | None"]) -> Handle:
         """Call ``hook(gradient)`` when backward has this tensor's whole gradient; what it returns replaces it.
 
         Returns:
-            A function that removes the hook.
+            A handle whose ``remove()`` takes the hook away; a hook may remove itself.
         """
         if self._node is None:
             raise TapeError("register_hook: this tensor is on no tape")
-        hooks = self._node.hooks = self._node.hooks or []
+        hooks = self._node.hooks = self._node.hooks or {}
 
         def on_gradient(g):  # an array; where the pass is recorded, a Tensor
             replaced = hook(g if isinstance(g, Tensor) else Tensor(g))
+            if replaced is not None and not isinstance(replaced, Tensor):
+                raise DTypeError(f"hook: returned {type(replaced).__name__}; return a Tensor, or None to keep "
+                                 "the gradient")
             return replaced if replaced is None or isinstance(g, Tensor) else replaced._data
 
-        hooks.append(on_gradient)
-        return lambda: hooks.remove(on_gradient)
+        handle = Handle(hooks)
+        hooks[handle] = on_gradient
+        return handle
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradient, or fill it with zeros."""
@@ -204,52 +218,6 @@ class Tensor(Operators, Methods):
         """Say that the memory was written to: graphs that saved it will refuse to run backward."""
         self._version.bump()
 
-    def copy_(self, values) -> "Tensor":
-        """Overwrite the values in place (allowed on leaves, under ``no_grad``)."""
-        self[...] = values
-        return self
-
-    def __setitem__(self, index, values):
-        if self._node is not None and current_mode().recording:
-            raise TapeError("in-place write: this tensor is on the tape, which does not record writes; "
-                            "use `with no_grad():`, or compute a new tensor")
-        values, backend = raw(values), backend_of(self._data)
-        if not isinstance(values, backend.array_type):
-            values = backend.from_numpy(host_array(values, self.dtype))
-        try:
-            self._data[raw(index)] = values
-        except (ValueError, IndexError, TypeError) as error:
-            if saver := Lock.holder(self._data):
-                raise TapeError(f"in-place write: op '{saver.name}' saved this array for backward; "
-                                "use a copy, or write after backward") from error
-            raise ShapeError(f"in-place write: {error} (the tensor is {self.shape})") from error
-        self._version.bump()
-
-    # -- out of it
-
-    def numpy(self) -> np.ndarray:
-        """The values on the host; on the NumPy backend the very memory."""
-        return backend_of(self._data).to_numpy(self._data)
-
-    def item(self) -> float | int | bool:
-        """The one value as a Python number."""
-        if self.size != 1:
-            raise ShapeError(f"item: the tensor has shape {self.shape}, not one value")
-        return self.numpy().reshape(()).item()
-
-    def tolist(self):
-        return self.numpy().tolist()
-
-    def astype(self, dtype) -> "Tensor":
-        """A copy in another dtype, on the tape if this one is and ``dtype`` is a float."""
-        try:
-            dtype = np.dtype(dtype)
-        except TypeError as error:
-            raise DTypeError(f"astype: {error}") from error
-        if self._node is None or is_integer(dtype):
-            return Tensor(self._data.astype(dtype))
-        return OPS["astype"](self, dtype=dtype)
-
     def __len__(self):
         if not self.ndim:
             raise DTypeError("len: a 0-d tensor has no length")
@@ -257,12 +225,6 @@ class Tensor(Operators, Methods):
 
     def __iter__(self):
         return (self[i] for i in range(len(self)))
-
-    def __bool__(self):
-        return bool(self.item())
-
-    def __float__(self):
-        return float(self.item())
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""

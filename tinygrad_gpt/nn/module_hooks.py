@@ -3,24 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from tinygrad_gpt.engine.hooks import Handle
+
 __all__ = ["Handle", "ModuleHooks"]
-
-
-class Handle:
-    """Takes a hook away again: by `remove`, or at the end of a ``with`` block."""
-
-    def __init__(self, hooks: dict["Handle", Callable]):
-        self._hooks = hooks
-
-    def remove(self) -> None:
-        """Take the hook away; a second time does nothing."""
-        self._hooks.pop(self, None)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.remove()
 
 
 class ModuleHooks:
