@@ -6,6 +6,7 @@ import numpy as np
 import published
 import pytest
 
+from tinygrad_gpt.cli import main
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.recipes.classification.classify import classify
 from tinygrad_gpt.recipes.generate import GenerateConfig, generate
@@ -218,3 +219,21 @@ def test_in_without_any_bias(tmp_path):
     published.safetensors_file(tmp_path / "model.safetensors", {
         name: value for name, value in torch_layout(theirs).items() if not name.endswith(".bias")})
     assert_same_logits(GPT2.from_pretrained(tmp_path), theirs, ids_of(SIZES[0]))
+
+
+def test_a_model_of_another_vocabulary_is_used_by_ids(tmp_path, capsys):
+    theirs = fresh({"vocab_size": 300, "n_positions": 32, "n_embd": 24, "n_layer": 2, "n_head": 2})
+    theirs.save_pretrained(tmp_path)
+    (tmp_path / "vocab.json").write_text('{"the": 0}')
+    ids = torch.tensor([[5, 17, 99]])
+    settings = transformers.GenerationConfig(do_sample=False, max_new_tokens=8, pad_token_id=0)
+    expected = theirs.generate(ids, settings, attention_mask=torch.ones_like(ids))[0].tolist()
+    assert main(["generate", "--ids", "5 17 99", "--model", str(tmp_path), "--temperature", "0",
+                 "--max-new-tokens", "8"]) == 0
+    assert capsys.readouterr() == (" ".join(map(str, expected)) + "\n", "")
+    assert main(["generate", "--ids", "5 the", "--model", str(tmp_path)]) == 1
+    assert main(["generate", "the", "--model", str(tmp_path)]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert [error[:40] for error in errors] == [
+        "error: not an id 'the' (number 2): the m", "error: cannot read the vocabulary (" + str(tmp_path)[:5]]
+    assert errors[1].endswith("or use the model by ids, with generate --ids")

@@ -144,8 +144,8 @@ def test_a_model_without_its_vocabulary_says_where_to_put_it(published_folder):
         load_model(folder)
     assert str(error.value) == (
         f"cannot load model ({folder / 'model.safetensors'}): it comes without its vocabulary of "
-        f"{original.tokenizer.vocab_size} tokens; put the model's vocab.json and merges.txt beside it, or give ids to "
-        "GPT2.from_pretrained")
+        f"{original.tokenizer.vocab_size} tokens; put the model's vocab.json and merges.txt beside it, or use it "
+        "by ids, with generate --ids")
 
 
 def test_a_vocabulary_larger_than_the_model_is_refused_and_a_smaller_one_is_not(published_folder):
@@ -157,3 +157,13 @@ def test_a_vocabulary_larger_than_the_model_is_refused_and_a_smaller_one_is_not(
         else:
             with pytest.raises(CheckpointError, match="its vocabulary has 300 tokens but the model 299"):
                 load_model(folder)
+
+
+def test_by_ids_no_vocabulary_is_read(published_folder, tmp_path):
+    folder, original = published_folder
+    (folder / "vocab.json").write_text("damaged")
+    save_model(tmp_path / "model.h5", original)
+    for path in (folder, tmp_path / "model.h5"):
+        tokenizer = load_model(path, by_ids=True).tokenizer
+        assert tokenizer.encode("5 17") == [5, 17]
+        assert (tokenizer.vocab_size, tokenizer.end_ids) == (300, {299})

@@ -74,7 +74,7 @@ class TestPair:
     def test_a_vocabulary_without_merges_can_be_used_by_ids(self, folder):
         (folder / "merges.txt").unlink()
         assert refused(folder).endswith("merges.txt): no such file or directory; put it beside vocab.json, or use the "
-                                        "model by ids, with GPT2.from_pretrained")
+                                        "model by ids, with generate --ids")
 
     def test_ids_in_any_order(self, folder, ids, small):
         drawn = random.Random(0).sample(range(len(ids)), len(ids))
@@ -91,7 +91,7 @@ class TestPair:
         (lambda ids: ids | {"<x>": 0}, "two of its tokens have one id"), (lambda ids: {}, "it lacks 299 tokens"),
         (lambda ids: ids | {"<x>": len(ids) + 1}, "no token has id 300"),
         (lambda ids: list(ids), "it is not a map"), (lambda ids: None, "it is not a map"),
-        (lambda ids: {"the": 0, "cat": 1, "[UNK]": 2}, "use the model by ids, with GPT2.from_pretrained"),
+        (lambda ids: {"the": 0, "cat": 1, "[UNK]": 2}, "use the model by ids, with generate --ids"),
     ])
     def test_other_ids(self, folder, ids, change, why):
         write(folder / "vocab.json", change(ids))

@@ -4,7 +4,7 @@ In one native checkpoint, which is what this package writes, or as others publis
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from tinygrad_gpt.files import sha256_of
 from tinygrad_gpt.models.classifier import GPT2Classifier, Reading
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.text import Tokenizer, tokenizer_from_arrays
-from tinygrad_gpt.text.pretrained import has_vocabulary
+from tinygrad_gpt.text.numbers import Numbers
+from tinygrad_gpt.text.pretrained import has_vocabulary, ids_that_end
 
 __all__ = [
     "SHIPPED_BASE", "SHIPPED_CLASSIFIER", "SavedModel", "load_model", "model_file", "origin",
@@ -137,16 +138,24 @@ def packed(saved: SavedModel, dtype: type = np.float32) -> tuple[dict[str, np.nd
     }
 
 
-def load_model(path: str | Path) -> SavedModel:
+def load_model(path: str | Path, by_ids: bool = False) -> SavedModel:
     """Read any model: one that `save_model` wrote, or a published GPT-2 with its vocab.json and merges.txt.
 
     Args:
         path: as in `model_file`.
+        by_ids: read no vocabulary; the model's texts are then its ids, as `Numbers` has them.
 
     Raises:
         CheckpointError: a file is missing, damaged, foreign, or its parts do not fit together.
     """
     file = model_file(path)
+    if by_ids and not native.is_native(file):
+        model = GPT2.from_pretrained(file)
+        return SavedModel(model, Numbers(model.config.vocab_size, ids_that_end(file.parent)), (),
+                          {"recipe": "published", "file": file.name})
+    if by_ids:
+        loaded = load_model(file)
+        return replace(loaded, tokenizer=Numbers(loaded.tokenizer.vocab_size, loaded.tokenizer.end_ids))
     if not native.is_native(file):
         return _load_published(file)
     checkpoint = native.load(file)
@@ -158,7 +167,7 @@ def _load_published(file: Path) -> SavedModel:
     if not has_vocabulary(file.parent):
         raise CheckpointError(f"cannot load model ({file}): it comes without its vocabulary of "
                               f"{base.config.vocab_size} tokens; put the model's vocab.json and merges.txt beside it, "
-                              "or give ids to GPT2.from_pretrained")
+                              "or use it by ids, with generate --ids")
     tokenizer = Tokenizer.from_pretrained(file.parent)
     _check_vocabulary(file, tokenizer, base.config)
     notes = {"recipe": "published", "file": file.name}

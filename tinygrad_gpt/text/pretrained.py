@@ -28,7 +28,7 @@ from tinygrad_gpt.text.tokenizer_json import (
 )
 from tinygrad_gpt.text.vocabulary import from_printable, parse_json, printable, read_bytes, refusal
 
-__all__ = ["has_vocabulary", "is_shipped", "read_pretrained", "to_files"]
+__all__ = ["has_vocabulary", "ids_that_end", "is_shipped", "read_pretrained", "to_files"]
 
 # The names OpenAI and Hugging Face gave the same two files.
 MERGES, IDS = ("vocab.bpe", "merges.txt"), ("encoder.json", "vocab.json")
@@ -162,7 +162,7 @@ def _layout(contents: Contents, tokens: Sequence[bytes], folder: Path) -> Layout
     special = {_text(text): contents.ids[text] for text in rest} | dict(contents.added)
     config = _settings(folder / "tokenizer_config.json")
     names = {**_settings(folder / "special_tokens_map.json"), **config}
-    stops = _stops(folder)
+    stops = ids_that_end(folder)
     eot_id = _end(special, names, stops)
     if eot_id is None:
         eot_id = special[END_OF_TEXT] = len(contents.ids.keys() | contents.added.keys())  # as transformers adds it
@@ -193,8 +193,8 @@ def _content(token: Any) -> str | None:
     return token if isinstance(token, str) else None
 
 
-def _stops(folder: Path) -> list[int]:
-    """The ids at which the model's own settings say that generation ends."""
+def ids_that_end(folder: Path) -> list[int]:
+    """The ids at which generation_config.json or config.json says that generation ends."""
     for name in ("generation_config.json", "config.json"):
         found = _settings(folder / name).get("eos_token_id")
         if found is not None:

@@ -23,7 +23,7 @@ from tinygrad_gpt.text.vocabulary import parse_json, printable, read_bytes, refu
 __all__ = ["BY_IDS", "Contents", "added", "checked_ids", "ids_of", "read_tokenizer_json",
            "to_tokenizer_json"]
 
-BY_IDS = "use the model by ids, with GPT2.from_pretrained"
+BY_IDS = "use the model by ids, with generate --ids"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def read_tokenizer_json(path: Path) -> Contents:
 
     Raises:
         CheckpointError: `cannot read the vocabulary (model/tokenizer.json): model.type is 'WordLevel', and only 'BPE'
-            is read; use the model by ids, with GPT2.from_pretrained`.
+            is read; use the model by ids, with generate --ids`.
     """
     content = parse_json(read_bytes(path), path)
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):

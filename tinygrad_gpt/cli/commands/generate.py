@@ -52,10 +52,12 @@ __all__ = ["command"]
               help="Continuations of each prompt.")
 @click.option("--allow-special", is_flag=True,
               help="Read special tokens in the prompts, such as <|endoftext|>, as tokens; else they are text.")
+@click.option("--ids", "by_ids", is_flag=True,
+              help="The prompts are ids, such as \"5 17 99\", and so is what is written; the vocabulary is not read.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per continuation.")
 @common_options
 def command(prompts: Sequence[str], file: str | None, text_column: str | None, encoding: str, model: str | None,
-            as_json: bool, **settings: Any) -> None:
+            by_ids: bool, as_json: bool, **settings: Any) -> None:
     """Continue a text.
 
     A text is read whole up to the model's context; beyond it, by its last tokens.
@@ -65,7 +67,7 @@ def command(prompts: Sequence[str], file: str | None, text_column: str | None, e
     from tinygrad_gpt.runs.saved_model import SHIPPED_BASE, load_model
 
     config = GenerateConfig(**settings)
-    saved = load_model(SHIPPED_BASE if model is None else model)
+    saved = load_model(SHIPPED_BASE if model is None else model, by_ids)
     if file:
         from tinygrad_gpt.data.classification import read_texts
 
