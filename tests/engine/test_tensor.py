@@ -10,7 +10,6 @@ import pytest
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.engine import OPS, Tensor, composed_ops, no_grad, op, raw
-from tinygrad_gpt.engine.operators import METHODS
 from tinygrad_gpt.errors import BackendError, DTypeError, ShapeError, TapeError
 
 
@@ -132,7 +131,7 @@ def test_operators_refuse_in_words():
         x + None
     with pytest.raises(DTypeError, match=r"op 'linear': .*missing 1 required positional argument"):
         ops.linear(x)
-    with pytest.raises(AttributeError, match="Tensor has no attribute 'cudda'"):
+    with pytest.raises(AttributeError, match="no attribute 'cudda'"):
         x.cudda()
     with pytest.raises(ShapeError, match=r"op 'self_attention': .*modulo"):
         ops.self_attention(Tensor(np.ones((1, 2, 6))), n_head=0)
@@ -182,13 +181,6 @@ def test_writing(backend):
     assert x.tolist() == [[1.0] * 3] * 2
     with pytest.raises(ShapeError, match="in-place write: "):
         x[5] = 1.0
-
-
-@pytest.mark.parametrize("method", sorted(METHODS))
-def test_methods_are_ops(method, backend):
-    x = Tensor(np.array([[1.0, 2.0], [3.0, 4.0]]), backend=backend.name)
-    settings = {"shape": (3, 2, 2)} if method == "broadcast_to" else {}
-    assert np.array_equal(getattr(x, method)(**settings).numpy(), OPS[method](x, **settings).numpy())
 
 
 @pytest.mark.parametrize("name", ["sum", "mean", "max", "logsumexp"])

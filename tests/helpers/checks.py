@@ -263,7 +263,7 @@ def fields(op):
 def extremes(op, arguments, kind, r):
     """Arguments filled with ±1e4, or with one number, inside the domain of the op."""
     size = {"large": 1e4, "small": 1e-4, "constant": 3.0, "equal": 1e4}[kind]
-    constant = kind in ("constant", "equal") or op.name in ("log", "sqrt")
+    constant = kind in ("constant", "equal") or op.name in ("log", "log1p", "sqrt")
     return [np.asarray(size * np.where(constant, 1.0, r.choice([-1.0, 1.0], a.shape)))
             if is_differentiated(op, i, a) else a for i, a in enumerate(arguments)]
 
@@ -274,6 +274,7 @@ SPECIAL = {  # (arguments, settings, gradients for a cotangent of ones): what Py
     "maximum": [(([1.0, 2.0, 3.0], [2.0, 2.0, 2.0]), {}, [[0.0, 0.5, 1.0], [1.0, 0.5, 0.0]])],
     "max": [(([2.0, 1.0, 2.0, 2.0],), {}, [[1 / 3, 0.0, 1 / 3, 1 / 3]]),
             (([[2.0, 2.0], [1.0, 3.0]],), {"axis": 1}, [[[0.5, 0.5], [0.0, 1.0]]])],
+    "norm": [(([[0.0, 0.0], [3.0, 4.0]],), {"axis": 1}, [[[0.0, 0.0], [0.6, 0.8]]])],
     "pow": [(([0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 2.0, 3.0]), {}, [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]),
             (([-2.0, 2.0], 0.0), {}, [[0.0, 0.0]]), (([-2.0, 2.0], 3.0), {}, [[12.0, 12.0]])],
     "cross_entropy": [(([[1.0, 2.0], [3.0, 1.0]], np.array([-100, -100])), {}, [[[0.0, 0.0], [0.0, 0.0]]])],
@@ -293,7 +294,7 @@ def special_points(op, seed):
             assert_close(call.values()[1:], [scale * np.array(e) for e in expected], 1e-15)
 
 
-OVERFLOWS = {"exp": "e^10000 has no float32", "pow": "10000^10000 has no float32"}
+OVERFLOWS = {"exp": "e^10000 has no float32", "expm1": "e^10000 has no float32", "pow": "10000^10000 has no float32"}
 
 
 def stable(op, seed):

@@ -97,6 +97,7 @@ def as_well(name, others, line):
 EQUIVALENT = {"plain": {
     "add": {"pullbacks exchanged": "both gradients are g"},
     "pow": {f"constant {change}: {POW}": "this power is multiplied by 0" for change in ("+ 1", "- 1")},
+    "norm": {"constant + 1: 1.0 in length = xp.where(xp.equal(y, 0), 1.0, y)": "x is 0 there"},
     **{name: ONE_PULLBACK for name in ("cross_entropy", "dropout", "embedding")},
     "concat": {"constant: True in return [g[*before, slice(end - size, end)] for end, size in "
                "zip(ends, sizes, strict=True)]": "the lists have the same length"},

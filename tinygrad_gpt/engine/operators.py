@@ -1,4 +1,4 @@
-"""Operators and methods of a Tensor that are ops, looked up by name in the registry."""
+"""Operators of a Tensor, which are ops, looked up by name in the registry."""
 
 import operator
 from collections.abc import Callable
@@ -11,8 +11,6 @@ from tinygrad_gpt.errors import DTypeError, ShapeError
 __all__ = ["OPS", "Operators", "raw"]
 
 OPS: dict[str, Any] = {}  # the registry, filled by `registry.op`
-METHODS = frozenset({"abs", "exp", "log", "sqrt", "tanh", "sigmoid", "relu", "gelu", "sum", "mean", "max", "logsumexp",
-                      "softmax", "log_softmax", "broadcast_to"})  # x.exp(), x.sum(axis=0)
 
 
 def raw(value):
@@ -52,7 +50,7 @@ def _swapped(function):
 
 
 class Operators:
-    """What a Tensor inherits: arithmetic, comparisons, indexing, and ops as methods.
+    """What a Tensor inherits: arithmetic, comparisons and indexing.
 
     ``==`` and ``!=`` compare element by element, and the hash is the identity, both as in PyTorch: tensors can be
     keys of a dict, and ``t in tensors`` finds the very tensor first.
@@ -60,6 +58,9 @@ class Operators:
 
     __slots__ = ()
     _data: Any
+    detach: Callable
+    dtype: Any
+    shape: Any
     _constant: Callable
 
     __add__, __radd__ = _binary("add"), _reflected("add")
@@ -99,8 +100,3 @@ class Operators:
 
     def __getitem__(self, index):
         return OPS["slice"](self, index=raw(index))
-
-    def __getattr__(self, name):
-        if name in METHODS:
-            return lambda *args, **settings: OPS[name](self, *args, **settings)
-        raise AttributeError(f"Tensor has no attribute {name!r}")

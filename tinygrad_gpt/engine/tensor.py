@@ -11,7 +11,7 @@ from tinygrad_gpt.engine.guards import Version
 from tinygrad_gpt.engine.hooks import Handle
 from tinygrad_gpt.engine.in_place import InPlace
 from tinygrad_gpt.engine.methods import Methods
-from tinygrad_gpt.engine.operators import Operators, raw
+from tinygrad_gpt.engine.operators import raw
 from tinygrad_gpt.engine.pending import Pending
 from tinygrad_gpt.engine.tape import Node, walk
 from tinygrad_gpt.errors import DTypeError, ShapeError, TapeError
@@ -20,7 +20,7 @@ __all__ = ["Tensor", "wrapped"]
 
 
 
-class Tensor(Operators, InPlace, Conversion, Methods):
+class Tensor(InPlace, Conversion, Methods):
     """An array that can take part in a tape.
 
     Args:

@@ -21,6 +21,7 @@ from tinygrad_gpt.ops.elementwise import (
     where,
 )
 from tinygrad_gpt.ops.embedding import embedding
+from tinygrad_gpt.ops.functions import cos, cumsum, expm1, log1p, norm, sin
 from tinygrad_gpt.ops.linear_cross_entropy import linear_cross_entropy
 from tinygrad_gpt.ops.matmul import linear, matmul
 from tinygrad_gpt.ops.normalize import layer_norm
@@ -32,9 +33,9 @@ from tinygrad_gpt.ops.softmax import cross_entropy, log_softmax, softmax
 from tinygrad_gpt.ops import composed, cuda, fast  # isort: skip  # noqa: F401
 
 __all__ = [
-    "abs_", "add", "astype", "attention", "bias_gelu", "broadcast_to", "concat", "cross_entropy", "div", "dropout",
-    "embedding", "erf", "exp", "gelu", "gelu_exact", "keep_mask", "layer_norm", "linear", "linear_cross_entropy", "log",
-    "log_softmax", "logsumexp", "matmul", "max_", "maximum", "mean", "mul", "neg", "permute", "pow_", "relu", "reshape",
-    "scatter", "self_attention", "sigmoid", "slice_", "softmax", "sqrt", "stack", "sub", "sum_", "tanh", "transpose",
-    "where",
+    "abs_", "add", "astype", "attention", "bias_gelu", "broadcast_to", "concat", "cos", "cross_entropy", "cumsum",
+    "div", "dropout", "embedding", "erf", "exp", "expm1", "gelu", "gelu_exact", "keep_mask", "layer_norm", "linear",
+    "linear_cross_entropy", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max_", "maximum", "mean", "mul",
+    "neg", "norm", "permute", "pow_", "relu", "reshape", "scatter", "self_attention", "sigmoid", "sin", "slice_",
+    "softmax", "sqrt", "stack", "sub", "sum_", "tanh", "transpose", "where",
 ]

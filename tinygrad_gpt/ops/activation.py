@@ -34,7 +34,7 @@ def relu(xp, x):
     """Rectifier, with derivative 0 at 0.
 
     Forward:  y = max(x, 0)
-    Gradient: x̄ = ȳ ⊙ [x > 0]
+    Gradient: x̄ = ȳ where x > 0, else 0
     Shapes:   x (...) -> y (...)
     Saves:    y
     Source:   sub-gradient, 0 at 0 as in PyTorch
@@ -42,7 +42,7 @@ def relu(xp, x):
     y = xp.maximum(x, 0)
 
     def grad_x(g):
-        return g * (y > 0)  # y = max(x, 0)
+        return xp.where(y <= 0, 0.0, g)  # y = max(x, 0)
 
     return y, (grad_x,)
 

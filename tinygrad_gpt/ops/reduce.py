@@ -4,7 +4,7 @@ import math
 
 from tinygrad_gpt.engine import op
 
-__all__ = ["logsumexp", "max_", "mean", "sum_"]
+__all__ = ["kept_shape", "logsumexp", "max_", "mean", "sum_"]
 
 
 def _samples(r):
@@ -16,7 +16,7 @@ def _bad_axis(r):
     return [((r.normal(2, 3), {"axis": 2}), "axis 2 is out of bounds")]
 
 
-def _kept(shape, axis):
+def kept_shape(shape, axis):
     """Shape of the result had it kept the reduced axes as size 1."""
     if axis is None:
         return (1,) * len(shape)
@@ -34,7 +34,7 @@ def sum_(xp, x, *, axis=None, keepdims=False):
     Saves:    nothing
     Source:   calculus
     """
-    shape, kept = x.shape, _kept(x.shape, axis)
+    shape, kept = x.shape, kept_shape(x.shape, axis)
 
     def grad_x(g):
         return xp.broadcast_to(g.reshape(kept), shape=shape)  # y = Σ x
@@ -52,7 +52,7 @@ def mean(xp, x, *, axis=None, keepdims=False):
     Saves:    nothing
     Source:   calculus
     """
-    shape, kept = x.shape, _kept(x.shape, axis)
+    shape, kept = x.shape, kept_shape(x.shape, axis)
     n = max(1, math.prod(shape) // max(1, math.prod(kept)))
 
     def grad_x(g):
@@ -72,7 +72,7 @@ def max_(xp, x, *, axis=None, keepdims=False):
     Source:   sub-gradient, split evenly at ties
     """
     y = x.max(axis=axis, keepdims=keepdims)
-    kept = _kept(x.shape, axis)
+    kept = kept_shape(x.shape, axis)
 
     def grad_x(g):
         largest = xp.equal(x, y.reshape(kept)).astype(g.dtype)  # y = max x
