@@ -152,3 +152,24 @@ def test_the_table_has_a_line_for_each_op():
     lines = ledger_table(balances(trace, tangents(trace, {"x": np.ones(2)}))).splitlines()
     assert [line.split()[:2] for line in lines[1:]] == [["1", "mul"], ["2", "sum"]]
     assert "a +1.5  b +1.5" in lines[1]
+
+
+@pytest.mark.kernels
+def test_every_backend_balances_and_a_wrong_rule_of_its_form_is_named(backend, monkeypatch):
+    step = tiny_step()
+    trace = step.trace("float64")
+    assert suspects(step, trace, "float64") == []
+    form = OPS["layer_norm"].form(backend)
+    right = form.function
+
+    def layer_norm(xp, x, weight, bias, **settings):
+        y, pullbacks = right(xp, x, weight, bias, **settings)
+        if callable(pullbacks):
+            return y, lambda g: [grad * factor for grad, factor in zip(pullbacks(g), (1.1, 1.0, 1.0), strict=True)]
+        first = pullbacks[0]
+        return y, [lambda g: first(g) * 1.1, *pullbacks[1:]]
+
+    monkeypatch.setattr(form, "function", layer_norm)
+    found = suspects(step, record(step.compute, step.parameters), "float64")
+    assert {(f.step.label, f.what) for f in found} == {("layer_norm", "gradient of 'x'")}
+    assert len(found) == 5
