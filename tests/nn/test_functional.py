@@ -18,6 +18,11 @@ CALLS = {
     "gelu": lambda F, t: F.gelu(t(X)),
     "gelu tanh": lambda F, t: F.gelu(t(X), approximate="tanh"),
     "silu": lambda F, t: F.silu(t(X)),
+    "relu": lambda F, t: F.relu(t(X)),
+    "tanh": lambda F, t: F.tanh(t(X)),
+    "sigmoid": lambda F, t: F.sigmoid(t(X)),
+    "softmax": lambda F, t: F.softmax(t(X), dim=1),
+    "log_softmax": lambda F, t: F.log_softmax(t(X), dim=-1),
     "dropout": lambda F, t: F.dropout(t(X), 0.25),
     "dropout of all": lambda F, t: F.dropout(t(X), 1.0),
     "dropout while testing": lambda F, t: F.dropout(t(X), training=False),
@@ -58,3 +63,11 @@ def test_flatten_joins_the_axes_asked_for():
 def test_shapes_that_do_not_fit_are_named():
     with pytest.raises(ShapeError, match=r"layer_norm: x is \(2, 3, 4\), but its last axes should be \(3,\)"):
         F.layer_norm(Tensor(X), (3,))
+
+
+def test_one_hot():
+    assert F.one_hot(Tensor([0, 2])).tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert F.one_hot([[1]], 2).shape == (1, 1, 2)
+    for bad, text in (([-1], "of at least 0"), ([0.5], "of at least 0"), ([3], "there are 2 classes")):
+        with pytest.raises(ShapeError, match=text):
+            F.one_hot(bad, 2)

@@ -6,7 +6,8 @@ import pytest
 from tinygrad_gpt import Tensor
 from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.errors import CheckpointError, UsageError
-from tinygrad_gpt.optim import AdamW, clip_grad_norm, warmup_cosine
+from tinygrad_gpt.nn.utils import clip_grad_norm_
+from tinygrad_gpt.optim import AdamW, warmup_cosine
 
 SHAPES = [(30, 40), (40,), (), (5, 7, 3), (1, 1), (0, 4)]
 
@@ -27,7 +28,7 @@ def run(optimizer, steps):
     for step in steps:
         set_gradients(optimizer.parameters, step)
         optimizer.lr = warmup_cosine(step, 100, peak=0.05, warmup=10, initial=0.001, minimum=0.005)
-        clip_grad_norm(optimizer.parameters, 10.0)
+        clip_grad_norm_(optimizer.parameters, 10.0)
         optimizer.step()
 
 

@@ -1,6 +1,6 @@
 """Layers and the module tree."""
 
-from tinygrad_gpt.nn import functional, init
+from tinygrad_gpt.nn import functional, init, utils
 from tinygrad_gpt.nn.activations import GELU, Flatten, Identity, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from tinygrad_gpt.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from tinygrad_gpt.nn.kv_cache import KVCache
@@ -41,4 +41,5 @@ __all__ = [
     "Tanh",
     "functional",
     "init",
+    "utils",
 ]

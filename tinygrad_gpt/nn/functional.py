@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinygrad_gpt import ops
-from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.backend import backend_of, is_integer
 from tinygrad_gpt.engine.operators import raw
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import ShapeError, UsageError
@@ -20,7 +20,8 @@ from tinygrad_gpt.nn.precision_casts import to_compute
 from tinygrad_gpt.random import default_generator
 
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "dropout", "embedding",
-           "flatten", "gelu", "layer_norm", "linear", "mse_loss", "silu"]
+           "flatten", "gelu", "layer_norm", "linear", "log_softmax", "mse_loss", "one_hot", "relu", "sigmoid", "silu",
+           "softmax", "tanh"]
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -75,6 +76,43 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     if approximate not in ("none", "tanh"):
         raise UsageError(f"gelu: approximate is {approximate!r}; choose none or tanh")
     return ops.gelu(x) if approximate == "tanh" else ops.gelu_exact(x)
+
+
+def relu(x: Tensor, inplace: bool = False) -> Tensor:
+    """``max(x, 0)``, of any shape; ``inplace`` changes nothing."""
+    return ops.relu(x)
+
+
+def tanh(x: Tensor) -> Tensor:
+    """Hyperbolic tangent, of any shape."""
+    return ops.tanh(x)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """``1 / (1 + e⁻ˣ)``, of any shape."""
+    return ops.sigmoid(x)
+
+
+def softmax(x: Tensor, dim: int) -> Tensor:
+    """Exponentials along an axis, scaled to sum to one."""
+    return ops.softmax(x, axis=dim)
+
+
+def log_softmax(x: Tensor, dim: int) -> Tensor:
+    """Logarithm of the softmax along an axis."""
+    return ops.log_softmax(x, axis=dim)
+
+
+def one_hot(ids, num_classes: int = -1) -> Tensor:
+    """ids (...) integers, not negative -> (..., num_classes) int64; −1: as many classes as there are in ids."""
+    ids = raw(ids if isinstance(ids, Tensor) else Tensor(ids))
+    if not is_integer(ids.dtype) or (ids.size and ids.min() < 0):
+        raise ShapeError("one_hot: the ids must be integers of at least 0")
+    n = int(ids.max()) + 1 if num_classes < 0 else num_classes
+    if ids.size and int(ids.max()) >= n:
+        raise ShapeError(f"one_hot: an id is {int(ids.max())}, but there are {n} classes")
+    xp = backend_of(ids).xp
+    return Tensor((ids[..., None] == xp.arange(n)).astype(xp.int64))
 
 
 def silu(x: Tensor) -> Tensor:

@@ -1,13 +1,9 @@
-"""Optimisers, the schedule, clipping."""
+"""Optimisers and the schedule."""
 
 from tinygrad_gpt.optim.adam import Adam
 from tinygrad_gpt.optim.adamw import AdamW
-from tinygrad_gpt.optim.clip import clip_grad_norm, grad_norm, grad_squares, scale_gradients
 from tinygrad_gpt.optim.optimizer import Optimizer
 from tinygrad_gpt.optim.schedule import warmup_cosine
 from tinygrad_gpt.optim.sgd import SGD
 
-__all__ = [
-    "SGD", "Adam", "AdamW", "Optimizer", "clip_grad_norm", "grad_norm", "grad_squares", "scale_gradients",
-    "warmup_cosine",
-]
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "warmup_cosine"]

@@ -10,8 +10,8 @@ from tinygrad_gpt.backend import Array, backend_of
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import CheckpointError
 from tinygrad_gpt.ops.cuda.launch import Kernels
+from tinygrad_gpt.ops.cuda.many_arrays import one_launch, spans
 from tinygrad_gpt.optim.adam import check_adam, new_moments
-from tinygrad_gpt.optim.many_arrays import one_launch, spans
 from tinygrad_gpt.optim.optimizer import Optimizer
 
 __all__ = ["AdamW"]

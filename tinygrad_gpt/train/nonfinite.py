@@ -10,7 +10,7 @@ from tinygrad_gpt.engine.operators import raw
 from tinygrad_gpt.engine.pending import dense
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.nn import Module
-from tinygrad_gpt.optim import grad_norm
+from tinygrad_gpt.nn.utils import grad_norm
 from tinygrad_gpt.study.trace import caller
 
 __all__ = ["find_non_finite"]

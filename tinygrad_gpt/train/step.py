@@ -11,7 +11,8 @@ from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import NonFiniteError
 from tinygrad_gpt.nn import Module
 from tinygrad_gpt.nn.recompute import dropout_state
-from tinygrad_gpt.optim import AdamW, grad_squares, scale_gradients
+from tinygrad_gpt.nn.utils import grad_squares, scale_gradients
+from tinygrad_gpt.optim import AdamW
 from tinygrad_gpt.train.loss_scale import LossScale
 from tinygrad_gpt.train.memory import memory_is_enough
 from tinygrad_gpt.train.nonfinite import find_non_finite

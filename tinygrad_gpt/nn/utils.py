@@ -1,14 +1,16 @@
-"""Clipping of gradients by their global norm."""
+"""The global norm of gradients, and clipping by it: `torch.nn.utils`."""
 
 import math
 from collections.abc import Iterable
 
+import numpy as np
+
 from tinygrad_gpt.backend import Array, backend_of
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.ops.cuda.launch import Kernels, accumulator
-from tinygrad_gpt.optim.many_arrays import one_launch, spans
+from tinygrad_gpt.ops.cuda.many_arrays import one_launch, spans
 
-__all__ = ["clip_grad_norm", "grad_norm", "grad_squares", "scale_gradients"]
+__all__ = ["clip_grad_norm_", "grad_norm", "grad_squares", "scale_gradients"]
 
 KERNELS = Kernels("clip")
 
@@ -53,16 +55,21 @@ def scale_gradients(parameters: Iterable[Tensor], scale: float) -> None:
             gradients[0] *= scale
 
 
-def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
-    """Scale all gradients so that their global norm is at most ``max_norm``; returns the norm before.
+def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> Tensor:
+    """Scale all gradients so that their global norm is at most ``max_norm``; returns the norm () before.
 
     If that is not finite, the gradients stay as they are, so that the reason can be looked for.
 
+    Args:
+        parameters: tensors, or one; those without a gradient count for nothing.
+        max_norm: largest norm.
+
     Source: Pascanu et al. 2013, arXiv:1211.5063; the 1e-6 is torch's, against division by zero.
     """
-    parameters = list(parameters)
+    parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     norm = grad_norm(parameters)
     scale = max_norm / (norm + 1e-6)
     if math.isfinite(norm) and scale < 1:
         scale_gradients(parameters, scale)
-    return norm
+    dtype = next((p.grad.data.dtype for p in parameters if p.grad is not None), np.float32)
+    return Tensor(np.asarray(norm, dtype))
