@@ -13,7 +13,7 @@ import pytest
 from tinygrad_gpt import ops
 from tinygrad_gpt.engine import OPS, Op, Tensor, checking, no_grad
 from tinygrad_gpt.engine.guards import Lock, saved_arrays
-from tinygrad_gpt.engine.mode import current_mode, observing
+from tinygrad_gpt.engine.mode import current_mode, enable_grad, is_grad_enabled, observing, set_grad_enabled
 from tinygrad_gpt.engine.pending import sum_to
 from tinygrad_gpt.errors import DTypeError, ShapeError, TapeError
 
@@ -687,3 +687,39 @@ def test_saved_arrays_by_name():
     assert saved_arrays((x + x).node.pullbacks) == {}
     assert saved_arrays(None) == {}
     assert set(OPS["attention"].arguments) == {"q", "k", "v", "padding", "keep"}
+
+
+def test_no_grad_on_a_generator_holds_inside_it_and_not_outside():
+    x = Tensor([1.0], requires_grad=True)
+
+    @no_grad()
+    def values():
+        got = yield x * 2.0
+        yield got, x * 3.0
+
+    generator = values()
+    assert not next(generator).requires_grad
+    assert (x * 2.0).requires_grad
+    got, second = generator.send("sent")
+    assert got == "sent"
+    assert not second.requires_grad
+    assert list(generator) == []
+
+
+def test_switches_of_the_tape():
+    x = Tensor([1.0], requires_grad=True)
+    with no_grad():
+        assert not is_grad_enabled()
+        with enable_grad():
+            assert (x * 2.0).requires_grad
+        with set_grad_enabled(True):
+            assert (x * 2.0).requires_grad
+    with set_grad_enabled(False):
+        assert not (x * 2.0).requires_grad
+
+    @no_grad
+    def off():
+        return x * 2.0
+
+    assert not off().requires_grad
+    assert is_grad_enabled()

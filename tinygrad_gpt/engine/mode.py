@@ -2,12 +2,16 @@
 
 import contextlib
 import contextvars
+import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tinygrad_gpt.errors import UsageError
 
-__all__ = ["FORMS", "Mode", "checking", "composed_ops", "current_mode", "no_grad", "observing", "switched", "using_ops"]
+__all__ = ["FORMS", "Mode", "checking", "composed_ops", "current_mode", "enable_grad", "is_grad_enabled", "no_grad",
+           "observing", "set_grad_enabled", "switched", "using_ops"]
 
 FORMS = ("composed", "plain", "fast")
 
@@ -45,9 +49,66 @@ def switched(**changes):
         _mode.reset(token)
 
 
-def no_grad():
-    """Record no tape in this block (or in the decorated function), in this thread."""
-    return switched(recording=False)
+class Recording(contextlib.ContextDecorator):
+    """Whether a tape is recorded, in a block, in the decorated function or generator, in this thread."""
+
+    def __init__(self, recording: bool):
+        self.recording = recording
+        self._tokens: list[contextvars.Token] = []
+
+    def __enter__(self):
+        self._tokens.append(_mode.set(replace(_mode.get(), recording=self.recording)))
+
+    def __exit__(self, *_):
+        _mode.reset(self._tokens.pop())
+
+    def __call__(self, function):
+        if inspect.isgeneratorfunction(function):
+            return self._on_generator(function)
+
+        @functools.wraps(function)
+        def switched_function(*args, **settings):
+            with Recording(self.recording):
+                return function(*args, **settings)
+
+        return switched_function
+
+    def _on_generator(self, function):
+        """The generator function with the switch in force while its body runs, and not where it is consumed."""
+        @functools.wraps(function)
+        def switched_generator(*args, **settings):
+            generator, given = function(*args, **settings), None
+            try:
+                while True:
+                    with Recording(self.recording):
+                        item = generator.send(given)
+                    given = yield item
+            except StopIteration as end:
+                return end.value
+            finally:
+                generator.close()
+
+        return switched_generator
+
+
+def no_grad(function: Callable | None = None) -> Any:
+    """Record no tape in this block, or in the decorated function or generator, in this thread."""
+    return Recording(False) if function is None else Recording(False)(function)
+
+
+def enable_grad(function: Callable | None = None) -> Any:
+    """Record a tape in this block, also inside `no_grad`; a decorator, too."""
+    return Recording(True) if function is None else Recording(True)(function)
+
+
+def set_grad_enabled(mode: bool) -> Recording:
+    """Record a tape in this block, or none."""
+    return Recording(bool(mode))
+
+
+def is_grad_enabled() -> bool:
+    """Whether a tape is recorded here."""
+    return _mode.get().recording
 
 
 def using_ops(form: str):
