@@ -3,7 +3,7 @@
 import pytest
 
 from tinygrad_gpt import errors
-from tinygrad_gpt.errors import TinygradError
+from tinygrad_gpt.errors import TinygradError, listed
 
 EXPECTED = {
     "ShapeError": (ValueError, 1), "DTypeError": (TypeError, 1), "BackendError": (RuntimeError, 1),
@@ -13,7 +13,7 @@ EXPECTED = {
 
 
 def test_the_table_has_every_error():
-    assert {*EXPECTED, "TinygradError"} == set(errors.__all__)
+    assert {*EXPECTED, "TinygradError", "listed"} == set(errors.__all__)
     assert TinygradError.exit_code == 1
 
 
@@ -24,3 +24,11 @@ def test_built_in_and_exit_code(name):
     assert issubclass(kind, built_in)
     assert kind.exit_code == exit_code
     assert str(kind("what (where): why; try")) == "what (where): why; try"
+
+
+def test_names_are_listed_as_far_as_there_is_room():
+    assert listed(["wte", "wpe"]) == "wte, wpe"
+    assert listed(["wte", "wpe", "ln_f"], room=8) == "wte, wpe and 1 more"
+    assert listed(["x" * 1000, "y"], room=10) == "xxxxxxxxx… and 1 more"
+    assert listed(map(str, range(15_000)), "; ", room=9) == "0; 1; 2 and 14,997 more"
+    assert listed([]) == ""

@@ -5,10 +5,30 @@ and exits with the class's ``exit_code``. Each class also inherits from the buil
 programmer would expect to catch.
 """
 
+from collections.abc import Iterable
+
 __all__ = [
     "BackendError", "CheckpointError", "DTypeError", "DataError", "NonFiniteError",
-    "ResourceError", "ShapeError", "TapeError", "TinygradError", "UsageError",
+    "ResourceError", "ShapeError", "TapeError", "TinygradError", "UsageError", "listed",
 ]
+
+
+def listed(names: Iterable[str], separator: str = ", ", room: int = 120) -> str:
+    """Names for a message: as many as fit, at least one, and how many more there are.
+
+    Args:
+        room: characters for the names.
+
+    Example:
+        >>> listed(["wte", "wpe", "ln_f"], room=8)
+        'wte, wpe and 1 more'
+    """
+    names = list(names)
+    shown = [name if len(name) <= room else f"{name[:room - 1]}…" for name in names[:room]]
+    while len(shown) > 1 and len(separator.join(shown)) > room:
+        shown.pop()
+    more = f" and {len(names) - len(shown):,} more" if len(shown) < len(names) else ""
+    return separator.join(shown) + more
 
 
 class TinygradError(Exception):

@@ -84,3 +84,15 @@ def test_another_programs_file(tmp_path):
         file["x"] = np.zeros(3, np.float32)
     with pytest.raises(CheckpointError, match="HDF5 file of another program"):
         read_keras(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("depth", [17, 2000])
+def test_deep_groups_are_refused_at_once(depth, tmp_path):
+    path = tmp_path / "tf_model.h5"
+    with h5py.File(path, "w") as file:
+        group = file
+        for _ in range(depth):
+            group = group.create_group("g")
+        group["wte"] = np.zeros(3)
+    with pytest.raises(CheckpointError, match="its groups are nested more than 16 deep"):
+        read_keras(path)

@@ -64,9 +64,10 @@ def test_a_language_model_is_no_classifier():
 
 
 @pytest.mark.parametrize(("spoil", "message"), [
-    (lambda tensors, metadata: metadata.pop("config"), "lack or misname a field"),
-    (lambda tensors, metadata: metadata["config"].update(colour=1), "lack or misname a field"),
-    (lambda tensors, metadata: metadata["config"].update(vocab_size=10), "its vocabulary has"),
+    (lambda tensors, metadata: metadata.pop("config"), "config is None, expected an object"),
+    (lambda tensors, metadata: metadata["config"].update(colour=1), "lacks or misnames a field"),
+    (lambda tensors, metadata: metadata["config"].update(vocab_size=10), "of the tensors do not fit"),
+    (lambda tensors, metadata: metadata["config"].update(n_layer=10**7), "there are 30 tensors in all"),
     (lambda tensors, metadata: metadata["config"].update(n_layer=3), "missing"),
     (lambda tensors, metadata: metadata["labels"].pop(), "expected"),
     (lambda tensors, metadata: tensors.pop("tokenizer.token_bytes"), "token_bytes"),

@@ -44,7 +44,7 @@ def explained(path: str | Path) -> Iterator[None]:
     except PermissionError as error:
         raise CheckpointError(f"cannot load ({path}): permission denied; check who may read it") from error
     except Exception as error:  # h5py raises half a dozen types on damaged files
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error)[:200].split())
         raise CheckpointError(f"cannot load ({path}): the file is damaged ({reason}); use another copy") from error
 
 
@@ -81,13 +81,13 @@ def data_set(group: Any, name: str) -> Any:
     import h5py
 
     if group.get(name, getclass=True, getlink=True) is not h5py.HardLink:
-        raise CheckpointError(f"{name!r} is a link to elsewhere; use another copy")
+        raise CheckpointError(f"{name!r:.80} is a link to elsewhere; use another copy")
     dataset = group[name]
     if not isinstance(dataset, h5py.Dataset):
-        raise CheckpointError(f"{name!r} is not a data set; use another copy")
+        raise CheckpointError(f"{name!r:.80} is not a data set; use another copy")
     storage = dataset.id.get_create_plist()
     if storage.get_layout() != h5py.h5d.CONTIGUOUS or storage.get_external_count():
-        raise CheckpointError(f"{name!r} is stored in pieces, filtered, or outside the file; use another copy")
+        raise CheckpointError(f"{name!r:.80} is stored in pieces, filtered, or outside the file; use another copy")
     return dataset
 
 

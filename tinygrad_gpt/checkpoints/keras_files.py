@@ -22,6 +22,7 @@ from tinygrad_gpt.errors import CheckpointError
 __all__ = ["read_keras"]
 
 MAX_MEMBERS = 20_000  # groups and data sets; GPT-2 XL has 1,500
+MAX_DEPTH = 16  # levels of groups; a GPT-2 has 7
 DTYPES = {"<f4": "F32", "<f2": "F16"}
 KINDS = {"weight": "weight", "embeddings": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"}
 
@@ -46,19 +47,32 @@ def read_keras(path: Path) -> dict[str, StoredTensor]:
 
 
 def _data_sets(file: Any) -> list[str]:
-    """The path of every data set. HDF5 goes to each object once, and follows no soft or external link."""
+    """The path of every data set, level by level; soft and external links are not followed."""
     import h5py
 
-    kinds = {}
-
-    def note(place: str, item: Any) -> bool | None:
-        kinds[place] = type(item)
-        return True if len(kinds) > MAX_MEMBERS else None  # a value ends the visit
-
-    file.visititems(note)
-    if len(kinds) > MAX_MEMBERS:
-        raise CheckpointError(f"it has more than {MAX_MEMBERS} groups and data sets; give tf_model.h5")
-    return [place for place, kind in kinds.items() if kind is h5py.Dataset]
+    found: list[str] = []
+    groups, members = [("", file)], 0
+    seen = {h5py.h5o.get_info(file.id).addr}  # a hard link may lead to a group again
+    for depth in range(MAX_DEPTH + 1):
+        if not groups:
+            return found
+        if depth == MAX_DEPTH:
+            raise CheckpointError(f"its groups are nested more than {MAX_DEPTH} deep; give tf_model.h5")
+        below = []
+        for place, group in groups:
+            members += len(group)
+            if members > MAX_MEMBERS:
+                raise CheckpointError(f"it has more than {MAX_MEMBERS} groups and data sets; give tf_model.h5")
+            for name in group:
+                if group.get(name, getclass=True, getlink=True) is h5py.HardLink:
+                    kind = group.get(name, getclass=True)
+                    if kind is h5py.Dataset:
+                        found.append(f"{place}{name}")
+                    elif kind is h5py.Group and (address := h5py.h5o.get_info(group[name].id).addr) not in seen:
+                        seen.add(address)
+                        below.append((f"{place}{name}/", group[name]))
+        groups = below
+    return found
 
 
 def _renamed(place: str) -> str:

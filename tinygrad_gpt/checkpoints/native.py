@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import math
+import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,17 +26,20 @@ from tinygrad_gpt.checkpoints.hdf5_guard import (
     explained,
     first_bytes,
     opened_hdf5,
+    parse_json,
     refuse_foreign,
 )
 from tinygrad_gpt.checkpoints.mapped_tensor import bfloat16_to_float32
-from tinygrad_gpt.errors import CheckpointError
+from tinygrad_gpt.errors import CheckpointError, listed
 from tinygrad_gpt.files import write_atomic
 
 __all__ = ["Checkpoint", "load", "load_metadata", "save"]
 
 FORMAT = "tinygrad_gpt checkpoint"
 VERSION = 1
-MAX_MANIFEST = 16 * 2**20  # bytes; GPT-2 XL with its vocabulary needs 0.2 MiB
+MAX_MANIFEST = 2**21  # bytes; GPT-2 XL with its vocabulary needs 0.2 MiB, and JSON of 2 MiB can take 45 MiB of memory
+
+MAX_EXTRA = 10_000  # members of a group that are listed in an error
 
 PLAIN = {name: np.dtype(name).newbyteorder("<") for name in (
     "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")}
@@ -181,17 +185,32 @@ def _read_manifest(file: Any, size: int) -> dict[str, Any]:
     digest, _, text = dataset[()].tobytes().partition(b"\n")
     if hashlib.blake2b(text, digest_size=32).hexdigest().encode() != digest:
         raise CheckpointError("'manifest' is damaged (wrong digest); use another copy")
-    manifest = json.loads(text)
+    manifest = parse_json(text)
+    if not isinstance(manifest, dict) or manifest.keys() != {"format", "version", "metadata", "tensors"}:
+        raise CheckpointError("'manifest' does not have the fields of a checkpoint; use another copy")
     if (manifest["format"], manifest["version"]) != (FORMAT, VERSION):
-        found = f"{manifest['format']!r}, version {manifest['version']!r}"
+        found = f"{reprlib.repr(manifest['format'])}, version {reprlib.repr(manifest['version'])}"
         raise CheckpointError(f"it holds {found}, not {FORMAT!r}, version {VERSION}; use the program that wrote it")
     if not isinstance(manifest["metadata"], dict):
         raise CheckpointError(f"metadata is a {type(manifest['metadata']).__name__}, not a dict; use another copy")
-    entries = manifest["tensors"].values()
-    declared = sum(math.prod(entry["shape"]) * STORED[entry["dtype"]].itemsize for entry in entries)
+    if not isinstance(manifest["tensors"], dict):
+        raise CheckpointError(f"tensors is a {type(manifest['tensors']).__name__}, not a dict; use another copy")
+    declared = sum(_bytes_of(name, entry) for name, entry in manifest["tensors"].items())
     if declared > size:
         raise CheckpointError(f"'tensors' declares {declared} bytes in a file of {size}; use another copy")
     return manifest
+
+
+def _bytes_of(name: str, entry: Any) -> int:
+    """The bytes that a tensor's entry declares, if it is an entry."""
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "digest"}:
+        raise CheckpointError(f"tensor {name!r:.80} is not declared by dtype, shape and digest; use another copy")
+    dtype, shape = entry["dtype"], entry["shape"]
+    if not isinstance(dtype, str) or dtype not in STORED:
+        raise CheckpointError(f"tensor {name!r:.80} is declared as {reprlib.repr(dtype)}; use another copy")
+    if not isinstance(shape, list) or len(shape) > 32 or not all(type(n) is int and 0 <= n < 2**63 for n in shape):
+        raise CheckpointError(f"tensor {name!r:.80} is declared with shape {reprlib.repr(shape)}; use another copy")
+    return math.prod(shape) * STORED[dtype].itemsize
 
 
 def _read_tensors(file: Any, entries: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
@@ -201,17 +220,20 @@ def _read_tensors(file: Any, entries: dict[str, Any]) -> Iterator[tuple[str, np.
     if file.get("tensors", getclass=True, getlink=True) is not h5py.HardLink:
         raise CheckpointError("'tensors' is a link to elsewhere; use another copy")
     group = file["tensors"]
-    if len(group) != len(entries) or set(group) != set(entries):
-        missing, extra = sorted(set(entries) - set(group)), sorted(set(group) - set(entries))
-        raise CheckpointError(f"'tensors' lacks {missing[:3]} and has {extra[:3]} too many; use another copy")
+    if len(group) > len(entries) + MAX_EXTRA:
+        raise CheckpointError(f"'tensors' has {len(group):,} members, not {len(entries):,}; use another copy")
+    if set(group) != set(entries):
+        missing, extra = (listed(sorted(map(repr, names)), room=50) for names in (
+            set(entries) - set(group), set(group) - set(entries)))
+        raise CheckpointError(f"'tensors' lacks [{missing}] and has [{extra}] too many; use another copy")
     for name, entry in entries.items():
         dataset, expected = data_set(group, name), STORED[entry["dtype"]]
         if dataset.dtype != expected or dataset.shape != tuple(entry["shape"]):
             found, wanted = f"{dataset.dtype} {dataset.shape}", f"{expected} {tuple(entry['shape'])}"
-            raise CheckpointError(f"tensor {name!r} is {found}, but the manifest says {wanted}; use another copy")
+            raise CheckpointError(f"tensor {name!r:.80} is {found}, but the manifest says {wanted}; use another copy")
         bits = np.asarray(dataset[()])
         if _digest(name, entry["dtype"], bits) != entry["digest"]:
-            raise CheckpointError(f"tensor {name!r} is damaged (wrong digest); use another copy")
+            raise CheckpointError(f"tensor {name!r:.80} is damaged (wrong digest); use another copy")
         yield name, _restored(entry["dtype"], bits)
 
 

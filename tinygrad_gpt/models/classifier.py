@@ -50,7 +50,10 @@ class Reading:
 
     def __post_init__(self):
         if self.read not in READS:
-            raise UsageError(f"read is {self.read!r}; choose one of {', '.join(READS)}")
+            raise UsageError(f"read is {self.read!r:.60}; choose one of {', '.join(READS)}")
+        if (self.context is not None and self.context < 1 + self.start) or self.pad_id < 0:
+            raise UsageError(f"context is {self.context} and pad_id {self.pad_id}; give a context with room for a "
+                             "token, and an id from 0 on")
         if self.read == "first" and self.causal and self.start:
             raise UsageError("read is 'first': under the causal mask that is the start token, the same in all texts; "
                              "leave it out, or the mask")

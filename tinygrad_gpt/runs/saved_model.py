@@ -3,7 +3,8 @@
 In one native checkpoint, which is what this package writes, or as others publish a GPT-2.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,16 @@ from tinygrad_gpt.checkpoints.download import MODELS, downloaded
 from tinygrad_gpt.checkpoints.gpt2_files import read_class_head, weights_file
 from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.files import sha256_of
-from tinygrad_gpt.models.classifier import GPT2Classifier, Reading
+from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+from tinygrad_gpt.runs.metadata import check_provenance, read_metadata
 from tinygrad_gpt.text import Tokenizer, tokenizer_from_arrays
 from tinygrad_gpt.text.numbers import Numbers
 from tinygrad_gpt.text.pretrained import has_vocabulary, ids_that_end
 
 __all__ = [
     "SHIPPED_BASE", "SHIPPED_CLASSIFIER", "SavedModel", "load_model", "model_file", "origin",
-    "packed", "save_model", "unpacked", "weights_folder",
+    "packed", "provenance_of", "save_model", "unpacked", "weights_folder",
 ]
 
 SHIPPED_BASE = "storyteller"
@@ -184,24 +186,41 @@ def unpacked(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any], pat
         path: where they come from, for messages.
 
     Raises:
-        CheckpointError: "cannot load model (model.h5): its metadata lack or misname a field (…); …".
+        CheckpointError: "cannot load model (model.h5): config.n_layer is 'x', expected a whole number; …".
     """
-    try:
-        config = GPT2Config(**metadata["config"])
-        labels, provenance = tuple(metadata["labels"]), metadata["provenance"]
-        reading = Reading(**metadata.get("reading", {}))
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"cannot load model ({path}): its metadata lack or misname a field ({error}); "
-                              "give a file that finetune or pretrain wrote") from error
+    weights = {name: array for name, array in tensors.items() if not name.startswith(_VOCABULARY)}
+    with _explained(path):
+        read = read_metadata(metadata, {name: array.shape for name, array in weights.items()})
     vocabulary = {name.removeprefix(_VOCABULARY): array for name, array in tensors.items()
                   if name.startswith(_VOCABULARY)}
     tokenizer = tokenizer_from_arrays(vocabulary)
-    _check_vocabulary(path, tokenizer, config)
-    base = GPT2(config, seed=None)
-    model = GPT2Classifier(base, len(labels), seed=None, reading=reading) if labels else base
-    model.adopt_state_dict({name: array for name, array in tensors.items()
-                            if not name.startswith(_VOCABULARY)})
-    return SavedModel(model.eval(), tokenizer, labels, provenance)
+    _check_vocabulary(path, tokenizer, read.config)
+    base = GPT2(read.config, seed=None)
+    model = GPT2Classifier(base, len(read.labels), seed=None, reading=read.reading) if read.labels else base
+    model.adopt_state_dict(weights)
+    return SavedModel(model.eval(), tokenizer, read.labels, read.provenance)
+
+
+def provenance_of(file: Path) -> dict[str, Any]:
+    """How the model in a native checkpoint was made; its weights are not read.
+
+    Raises:
+        CheckpointError: as `load_model`.
+    """
+    metadata = native.load_metadata(file)
+    labels = metadata.get("labels")
+    with _explained(file):
+        return check_provenance(metadata.get("provenance"), len(labels) if isinstance(labels, list) else 0)
+
+
+@contextlib.contextmanager
+def _explained(path: str | Path) -> Iterator[None]:
+    """Put the name of the file around a reason."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"cannot load model ({path}): {error}; give a file that finetune or pretrain "
+                              "wrote") from error
 
 
 def _check_vocabulary(path: str | Path, tokenizer: Tokenizer, config: GPT2Config) -> None:

@@ -16,7 +16,7 @@ from tinygrad_gpt.random import TorchStream
 from tinygrad_gpt.recipes.classification.classify import encode_texts
 from tinygrad_gpt.recipes.classification.config import TRAINED, FinetuneConfig
 from tinygrad_gpt.recipes.pretraining.corpus import load_vocabulary
-from tinygrad_gpt.runs.saved_model import load_model, model_file
+from tinygrad_gpt.runs.saved_model import load_model, model_file, provenance_of
 from tinygrad_gpt.text import Tokenizer
 
 __all__ = ["base_has_seen_test", "load_base", "set_trained", "with_head"]
@@ -46,7 +46,7 @@ def base_has_seen_test(config: FinetuneConfig) -> bool:
     """
     if config.base == "random" or not native.is_native(file := model_file(config.base)):
         return False
-    origin = native.load_metadata(file)["provenance"]
+    origin = provenance_of(file)
     if sha256_of(config.test or config.data) not in origin.get("sha256", {}).values():
         return False
 
