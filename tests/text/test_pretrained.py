@@ -181,6 +181,12 @@ class TestEnd:
         write(folder / "tokenizer_config.json", {"add_bos_token": True, "bos_token": "<|user|>"})
         assert Tokenizer.from_pretrained(folder).layout.start_id == 300
 
+    def test_several_ends_are_written(self, small, tmp_path):
+        n = len(small.tokens)
+        ours = Tokenizer(small.tokens, Layout(tuple(range(n)), {END_OF_TEXT: n, "<|im_end|>": n + 1}, n, (n, n + 1)))
+        assert "generation_config.json" in ours.save_pretrained(tmp_path)
+        assert Tokenizer.from_pretrained(tmp_path) == ours
+
 
 class TestBoth:
     """tokenizer.json beside the pair of files."""

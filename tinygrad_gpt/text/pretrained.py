@@ -73,7 +73,8 @@ def read_pretrained(folder: str | Path) -> tuple[list[bytes], Layout]:
 def to_files(tokens: Sequence[bytes], layout: Layout) -> dict[str, bytes]:
     """Return the files that `read_pretrained` and `transformers` read, by name.
 
-    vocab.json and merges.txt; for a layout unlike GPT-2's also tokenizer.json and tokenizer_config.json.
+    vocab.json and merges.txt; for a layout unlike GPT-2's also tokenizer.json and tokenizer_config.json, and
+    generation_config.json where a text may end at several tokens.
 
     Raises:
         CheckpointError: `cannot write merges (…): …` where the tokens are not those of byte-pair encoding.
@@ -87,6 +88,8 @@ def to_files(tokens: Sequence[bytes], layout: Layout) -> dict[str, bytes]:
     config = {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": layout.prefix_space, "bos_token": start,
               "eos_token": end, "unk_token": end, "add_bos_token": layout.start_id is not None,
               "extra_special_tokens": [text for text in layout.special if text not in (start, end)]}
+    if len(layout.end_ids) > 1:
+        files["generation_config.json"] = json.dumps({"eos_token_id": list(layout.end_ids)}).encode()
     return {**files, "tokenizer.json": to_tokenizer_json(tokens, layout),
             "tokenizer_config.json": json.dumps(config, indent=2).encode()}
 
