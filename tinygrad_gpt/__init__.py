@@ -23,7 +23,7 @@ _BY_MODULE = {
     "engine.device": "device",
     "engine.dtypes": "bfloat16 double float16 float32 float64 half int16 int32 int64 int8 long short uint8",
     "engine.functional": "grad hessian hvp jacobian jvp",
-    "engine.mode": "enable_grad is_grad_enabled set_grad_enabled",
+    "engine.mode": "enable_grad inference_mode is_grad_enabled set_grad_enabled",
     "engine.printing": "set_printoptions",
     "engine.random_tensors": "Generator multinomial rand rand_like randint randn randn_like randperm",
     "errors": "TinygradError",

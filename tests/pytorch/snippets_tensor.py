@@ -68,6 +68,7 @@ SAME = [
     I + "(i / 2) * torch.ones(3)", "torch.tensor([True, False]) + 0.5", "torch.tensor([True, False]) * torch.ones(2)",
     "torch.ones(2, dtype=torch.float64) * 2.5", "torch.ones(2, dtype=torch.float16) * 2.5", I + "i.sum()",
     "torch.exp(torch.tensor([1, 2]))", "torch.tensor([1, 2]).float().mean()",
+    I + "i.mean()", X + "(x == 0).mean()", I + "i.mean(0)",
     # methods
     X + "x.clone()", W + "w.clone().sum().backward()\nw.grad", I + "i.float()", X + "x.long()", X + "x.double()",
     X + "x.half()", X + "x.int()", X + "x.bool()", X + "x.to(torch.float64)", X + "x.to('cpu')",

@@ -10,8 +10,8 @@ from typing import Any
 
 from tinygrad_gpt.errors import UsageError
 
-__all__ = ["FORMS", "Mode", "checking", "composed_ops", "current_mode", "enable_grad", "is_grad_enabled", "no_grad",
-           "observing", "set_grad_enabled", "switched", "using_ops"]
+__all__ = ["FORMS", "Mode", "checking", "composed_ops", "current_mode", "enable_grad", "inference_mode",
+           "is_grad_enabled", "no_grad", "observing", "set_grad_enabled", "switched", "using_ops"]
 
 FORMS = ("composed", "plain", "fast")
 
@@ -94,6 +94,9 @@ class Recording(contextlib.ContextDecorator):
 def no_grad(function: Callable | None = None) -> Any:
     """Record no tape in this block, or in the decorated function or generator, in this thread."""
     return Recording(False) if function is None else Recording(False)(function)
+
+
+inference_mode = no_grad  # PyTorch's other name; results may be used on a tape later
 
 
 def enable_grad(function: Callable | None = None) -> Any:

@@ -2,7 +2,9 @@
 
 import math
 
+from tinygrad_gpt.backend import is_integer
 from tinygrad_gpt.engine import op
+from tinygrad_gpt.errors import DTypeError
 
 __all__ = ["kept_shape", "logsumexp", "max_", "mean", "sum_"]
 
@@ -42,9 +44,14 @@ def sum_(xp, x, *, axis=None, keepdims=False):
     return x.sum(axis=axis, keepdims=keepdims), (grad_x,)
 
 
-@op(samples=_samples, errors=_bad_axis)
+def _floats(x, **settings):
+    if is_integer(x.dtype):
+        raise DTypeError(f"op 'mean': 'x' is {x.dtype}, whose mean would be rounded; convert it with float()")
+
+
+@op(samples=_samples, errors=lambda r: [*_bad_axis(r), (([1, 2],), "convert it with float()")], check=_floats)
 def mean(xp, x, *, axis=None, keepdims=False):
-    """Arithmetic mean over one axis, several, or all.
+    """Arithmetic mean over one axis, several, or all. Integers are refused, as in PyTorch.
 
     Forward:  y = Σ x / n
     Gradient: x̄ = ȳ / n, repeated along the averaged axes
