@@ -15,7 +15,6 @@ TESTED_ELSEWHERE = {
     "engine/operators.py": "engine/test_tensor.py",
     "engine/pending.py": "engine/test_tape.py",
     "engine/registry.py": "engine/test_tape.py",
-    "nn/listing.py": "nn/test_containers.py",
     "nn/weights.py": "nn/test_module.py",
     "ops/": "ops/test_sweep.py",
     "recipes/classification/config.py": "recipes/classification/test_finetune.py",

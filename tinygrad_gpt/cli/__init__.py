@@ -28,6 +28,7 @@ COMMANDS = {
     "pretrain": ("tinygrad_gpt.cli.commands.pretrain", "Train a language model on plain text."),
     "download": ("tinygrad_gpt.cli.commands.download", "Fetch GPT-2 as OpenAI trained it."),
     "export": ("tinygrad_gpt.cli.commands.export", "Write a model as Hugging Face's transformers reads it."),
+    "info": ("tinygrad_gpt.cli.commands.info", "Show a model's sizes, parameters, memory and FLOPs."),
     "gradcheck": ("tinygrad_gpt.cli.commands.gradcheck", "Compare gradients with central differences."),
     "derivatives": ("tinygrad_gpt.cli.commands.derivatives", "Show the derivative of every op."),
     "explain": ("tinygrad_gpt.cli.commands.explain", "Say why one number of a gradient is what it is."),

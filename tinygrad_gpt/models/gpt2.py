@@ -153,6 +153,19 @@ class GPT2(Module):
         """
         return self.head(self.ln_f(self.hidden(ids, cache, lengths)))
 
+    def flops_per_token(self, length: int | None = None) -> int:
+        """Floating-point operations of the forward pass for one token; training takes three times as many.
+
+        Args:
+            length: of the text that the token is in; None: the context.
+
+        Source: Chowdhery et al. 2022, arXiv:2204.02311, appendix B: 2 for each weight of a matrix product, and
+            4 · n_layer · C · length for scores and weighted sums of all positions.
+        """
+        c, n_layer = self.config.n_embd, self.config.n_layer
+        matrices = 12 * n_layer * c * c + self.config.vocab_size * c  # of the blocks, and the head
+        return 2 * matrices + 4 * n_layer * c * (self.config.n_ctx if length is None else length)
+
     def new_cache(self, batch: int, capacity: int | None = None) -> KVCache:
         """An empty cache for a batch of texts of at most ``capacity`` tokens; by default the context."""
         config = self.config

@@ -12,6 +12,7 @@ from tinygrad_gpt.errors import DTypeError, UsageError
 from tinygrad_gpt.nn.listing import listing
 from tinygrad_gpt.nn.module_hooks import Handle, ModuleHooks
 from tinygrad_gpt.nn.parameter import Parameter
+from tinygrad_gpt.nn.summary import Summary, summarise
 from tinygrad_gpt.nn.weights import Matched, host_dtype, matching
 from tinygrad_gpt.terminal import Printed
 
@@ -306,6 +307,10 @@ class Module(Printed):
             tensor.data = backend_of(tensor.data).from_numpy(own)
 
     # -- as text
+
+    def summary(self) -> Summary:
+        """Each parameter with its shape, their number, and the memory they take; printed as a table."""
+        return summarise(self.named_parameters())
 
     def extra_repr(self) -> str:
         """The sizes and settings that the listing shows."""
