@@ -290,7 +290,7 @@ CASES = [  # arguments, exit code, part of the line
         ("", 1, "cannot load"), ("zero.h5", 1, "the file is empty"), ("text.h5", 1, "not an HDF5 file"),
         ("zip.h5", 1, "a zip archive"), ("pickle.h5", 1, "a Python pickle"), ("lfs.h5", 1, "a Git LFS pointer"),
         ("torn.h5", 1, "the file is damaged"), ("flipped.h5", 1, "damaged"), ("alien.h5", 1, "of another program"),
-        ("nan.h5", 1, "not finite"), ("state.h5", 1, "lack or misname a field"),
+        ("nan.h5", 1, "not finite"), ("state.h5", 1, "config is None, expected an object"),
         ("language.h5", 2, "a language model, not a classifier"), ("/dev/zero", 1, "it is not a regular file"),
     ]],
     *[(["generate", "--model", name, "a"], code, part) for name, code, part in [
@@ -301,7 +301,7 @@ CASES = [  # arguments, exit code, part of the line
       for name, code, part in [
         ("absent", 1, "cannot load (absent): no such file"), ("zero.h5", 1, "the file is empty"),
         ("pickle.h5", 1, "a Python pickle"), ("torn.h5", 1, "the file is damaged"), ("nan.h5", 1, "not finite"),
-        ("state.h5", 1, "lack or misname a field"),
+        ("state.h5", 1, "config is None, expected an object"),
     ]],
 ]
 

@@ -2,14 +2,19 @@
 
 import os
 import signal
+import subprocess
+import sys
 import warnings
 
 import click
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tinygrad_gpt.cli import failures, run
-from tinygrad_gpt.cli.failures import HungUp, Terminated, stops_wait
-from tinygrad_gpt.errors import DataError
+from tinygrad_gpt.cli.failures import HungUp, Terminated, fitted, report, stops_wait
+from tinygrad_gpt.cli.options import one_line
+from tinygrad_gpt.errors import DataError, TinygradError
 
 
 @pytest.fixture
@@ -181,3 +186,56 @@ def test_under_nohup_a_lost_terminal_stops_nothing(capsys):
 def test_a_hang_up_is_a_termination():
     assert issubclass(HungUp, Terminated)
     assert failures.describe(HungUp()) == (129, f"hung up (SIGHUP): {failures.STOPPED}")
+
+
+@given(st.lists(st.text(min_size=1, max_size=400), min_size=1, max_size=6), st.text("abc ", max_size=100))
+def test_a_line_is_short_and_keeps_its_remedy(parts, remedy):
+    line = one_line(f"error: {': '.join(parts)}; {remedy}")
+    short = fitted(line)
+    assert len(short) <= 240
+    assert (short == line) == (len(line) <= 240)
+    assert short.endswith(line.rpartition("; ")[2][-20:] if len(line.rpartition("; ")[2]) <= 120 else "")
+
+
+@pytest.mark.parametrize(("error", "end"), [
+    (TinygradError(f"cannot load ({'/deep' * 1000}): no such file; check the path"), "; check the path"),
+    (TinygradError(f"unknown ({', '.join(f'h.{i}' for i in range(15_000))}): 15,000; use another"), "; use another"),
+    (TinygradError("x" * 10**6), "x"), (click.UsageError("y" * 10**6), " --help'"),
+    (ValueError("\n".join("z" * 1000 for _ in range(100))), ".log"),
+    (OSError(2, "No such file", "n" * 5000), "; check the path")])
+def test_every_error_is_one_short_line(error, end, capsys, monkeypatch, tmp_path):
+    (tmp_path / "t").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", "t")
+    report(error, debug=False)
+    line = capsys.readouterr().err
+    assert len(line) <= 241
+    assert line.count("\n") == 1
+    assert line.endswith(f"{end}\n")
+    assert "…" in line
+
+
+@pytest.mark.parametrize("said", ["libx.so: failed to map segment from shared object", "Cannot allocate memory"])
+def test_a_library_that_does_not_fit_is_no_bug(said):
+    code, line = failures.describe(ImportError(said))
+    assert code == 4
+    assert line.startswith("out of memory (main memory or GPU): a library could not be loaded; ")
+    assert failures.describe(ImportError("no module"))[0] == 70
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize("redirect", ["2>/dev/full", "2>&-", ">&-", ">/dev/full 2>&-"])
+def test_streams_that_cannot_be_written_leave_the_code(redirect):
+    done = subprocess.run(["sh", "-c", f'"$0" -m tinygrad_gpt bogus {redirect}', sys.executable], check=False,
+                          capture_output=True, timeout=60)
+    assert done.returncode == 2
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit of addresses is Linux's")
+@pytest.mark.parametrize("limit", [100_000, 150_000])
+def test_too_little_memory_is_one_line(limit):
+    done = subprocess.run(["sh", "-c", f'ulimit -v {limit}; "$0" -m tinygrad_gpt classify x', sys.executable],
+                          check=False, capture_output=True, timeout=60, text=True)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == (f"error: out of memory (ulimit -v): the limit is {limit:,} kB, and the libraries alone take "
+                           "more than 245,760 kB; raise it\n")

@@ -37,7 +37,7 @@ def explained(path: str | Path) -> Iterator[None]:
         yield
     except CheckpointError as error:
         raise CheckpointError(f"cannot load ({path}): {error}") from None
-    except MemoryError:
+    except (MemoryError, ImportError):  # no memory for a library
         raise
     except FileNotFoundError as error:
         raise CheckpointError(f"cannot load ({path}): no such file; check the path") from error

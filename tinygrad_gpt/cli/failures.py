@@ -4,6 +4,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import signal
 import sys
 import threading
@@ -13,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -25,6 +26,8 @@ __all__ = ["HungUp", "Stops", "Terminated", "accept_any_character", "report", "s
            "warnings_wait"]
 
 BUG = 70
+LONGEST_LINE = 240
+NO_ROOM = re.compile("failed to map segment|cannot allocate memory|cannot create shared object", re.IGNORECASE)
 STOPPED = "stopped on request; start the command again when you like"
 ONE_STOP = 1.0  # seconds in which further signals mean the stop that is under way
 
@@ -146,7 +149,7 @@ def warnings_wait() -> Iterator[None]:
 
 def report(error: BaseException, *, debug: bool) -> int:
     """Print the one line for `error` on stderr (with `debug`, its traceback first) and return the exit code."""
-    _release_stdout()
+    _release(sys.stdout)
     if isinstance(error, BrokenPipeError):  # `| head -1`: the reader has what it wanted
         return 0
     code, line = describe(error)
@@ -155,8 +158,36 @@ def report(error: BaseException, *, debug: bool) -> int:
     trace = "".join(traceback.format_exception(error)) if debug else ""
     if sys.stderr is not None:
         with contextlib.suppress(OSError):  # stderr may be a broken pipe too: the exit code still tells
-            print(f"{trace}error: {one_line(line)}", file=sys.stderr, flush=True)
+            print(f"{trace}{fitted(f'error: {one_line(line)}')}", file=sys.stderr, flush=True)
+        _release(sys.stderr)
     return code
+
+
+def fitted(line: str, room: int = LONGEST_LINE) -> str:
+    """A line that is no longer than `room`: long words are cut in their middle, then the end before the remedy.
+
+    The remedy, what is behind the last "; ", stays whole where that is possible.
+
+    Example:
+        >>> fitted("error: no such file (aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa): missing; check it", 60)
+        'error: no such file (aaaaaaaaaa…aaaaaaaa): missing; check it'
+    """
+    if len(line) <= room:
+        return line
+    head, separator, remedy = line.rpartition("; ")
+    if not separator or len(remedy) > room - 60:
+        return _cut(line, room)
+    return _cut(head, room - len(remedy) - 2) + separator + remedy
+
+
+def _cut(text: str, room: int) -> str:
+    """Cut words of more than 80, 40 or 20 characters in their middle, until the text fits; then its end."""
+    for longest in (80, 40, 20):
+        if len(text) <= room:
+            return text
+        text = re.sub(rf"\S{{{longest + 1},}}", lambda word, half=longest // 2: (  # type: ignore[misc]
+            f"{word[0][:half]}…{word[0][1 - half:]}"), text)
+    return text if len(text) <= room else f"{text[:room - 1]}…"
 
 
 def describe(error: BaseException) -> tuple[int, str]:
@@ -187,10 +218,15 @@ def describe(error: BaseException) -> tuple[int, str]:
 
 def _out_of_memory(error: Exception) -> str | None:
     """What an error says about memory that ran out, if it is about that."""
+    if isinstance(error, ImportError):  # a library that did not fit in what the process may take
+        said = "".join(traceback.format_exception(error))
+        return "a library could not be loaded" if NO_ROOM.search(said) else None
     if not isinstance(error, MemoryError) and "tinygrad_gpt.backend" not in sys.modules:
         return None  # there were no arrays yet: nothing is imported for an error that is about something else
-    from tinygrad_gpt.backend import out_of_memory
-
+    try:
+        from tinygrad_gpt.backend import out_of_memory
+    except (ImportError, MemoryError):  # not even NumPy fits
+        return "a library could not be loaded"
     return out_of_memory(error)
 
 
@@ -235,13 +271,13 @@ def _write_log(error: BaseException) -> str:
     return f"please report it with the log file {log.name}"
 
 
-def _release_stdout() -> None:
-    """Send what a broken stdout still holds to nowhere: the interpreter would complain about it on its way out."""
-    if sys.stdout is None:
+def _release(stream: TextIO | None) -> None:
+    """Send what a broken stream still holds to nowhere: the interpreter would fail on it on its way out."""
+    if stream is None:
         return
     try:
-        sys.stdout.flush()
+        stream.flush()
     except OSError:
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)

@@ -14,13 +14,14 @@ from typing import Any
 import click
 
 from tinygrad_gpt.cli.paths import refuse_overwriting
-from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.errors import ResourceError, UsageError
 
 __all__ = [
     "NonNegativeFloat", "NonNegativeInt", "PositiveFloat", "PositiveInt", "Settings", "UnitInterval",
     "check_source", "common_options", "echo", "one_line", "print_json", "printable", "settings_options",
 ]
 
+LEAST_MEMORY = 240 * 2**20  # bytes of addresses for NumPy and HDF5 with one thread
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -118,6 +119,7 @@ class Settings:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Set the number of threads, then the backend: NumPy reads the threads once, when it is imported."""
+        _refuse_small_limit()
         if self.threads is not None:
             os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(self.threads)))
         with ExitStack() as stack:
@@ -133,6 +135,18 @@ class Settings:
             if self.backend == "auto":  # at the end, because a failure is the only line on stderr
                 why = "" if taken != "numpy" else "; --backend cupy says what is missing for a GPU"
                 print(f"computed on {taken}{why}", file=sys.stderr)
+
+
+def _refuse_small_limit() -> None:
+    """Refuse to compute where the system gives a process less memory than the libraries take: some end it silently."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if 0 <= limit < LEAST_MEMORY:
+        raise ResourceError(f"out of memory (ulimit -v): the limit is {limit // 1024:,} kB, and the libraries alone "
+                            f"take more than {LEAST_MEMORY // 1024:,} kB; raise it")
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
