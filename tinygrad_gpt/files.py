@@ -1,4 +1,4 @@
-"""Every file this package writes is written here: whole, or not at all.
+"""Every file this package writes is written here, whole or not at all; and what it reads is opened here.
 
 The commit protocol of `write_atomic` survives a kill, a power cut and a full disk at any point: the old file
 stays what it was until the new one is complete, on the disk, and read back.
@@ -7,6 +7,7 @@ stays what it was until the new one is complete, on the disk, and read back.
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import re
 import secrets
@@ -17,12 +18,37 @@ from types import SimpleNamespace
 
 from tinygrad_gpt.errors import ResourceError, TinygradError, UsageError
 
-__all__ = ["append_line", "part_of", "run_lock", "sha256_of", "write_atomic", "write_pieces"]
+__all__ = ["append_line", "open_regular", "part_of", "run_lock", "sha256_of", "write_atomic", "write_pieces"]
+
+
+def open_regular(path: str | Path) -> io.BufferedReader:
+    """Open a regular file for reading; what would never end, or wait for another program, is refused.
+
+    Raises:
+        OSError: "it is a named pipe, not a regular file", and whatever the system says.
+    """
+    _check_regular(os.stat(path).st_mode)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    opened = os.fdopen(os.open(path, flags), "rb")
+    try:
+        _check_regular(os.fstat(opened.fileno()).st_mode)  # another file may have taken its name
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+def _check_regular(mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        kind = "named pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
+        raise OSError(errno.EINVAL, f"it is a {kind}, not a regular file")
 
 
 def sha256_of(path: str | Path) -> str:
-    """The sha256 of a file, as `sha256sum` prints it."""
-    with open(path, "rb") as opened:
+    """The sha256 of a regular file, as `sha256sum` prints it."""
+    with open_regular(path) as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 

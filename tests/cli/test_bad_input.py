@@ -41,7 +41,8 @@ FILES = {  # what lies in the folder of every case
     "tasks.json": json.dumps([{"instruction": "a", "output": "b", "chosen": "c", "rejected": "d"}] * 20),
     "short.txt": "one", "zero.h5": "", "text.h5": "these are not weights", "zip.h5": "PK\x03\x04rest",
 }
-BYTES = {"latin.csv": b"text,label\ncaf\xe9,sun\nb,code\n", "latin.txt": b"caf\xe9",
+BYTES = {"latin.csv": b"text,label\ncaf\xe9,sun\nb,code\n", "cp1252.csv": b"text,label\ncold \x96 it\x92s,sun\n",
+         "latin.txt": b"caf\xe9",
          "utf16.csv": "text,label\na,sun\n".encode("utf-16-le"), "pickle.h5": b"\x80\x04\x95",
          "lfs.h5": b"version https://git-lfs.github.com/spec/v1\n"}
 
@@ -255,9 +256,16 @@ CASES = [  # arguments, exit code, part of the line
         ("bad.jsonl", "malformed row (bad.jsonl, line 2"), ("list.jsonl", "a JSON object is expected, not list"),
         ("number.jsonl", "a JSON int, not a string"), ("deep.jsonl", "not JSON"),
         ("surrogate.jsonl", "half a surrogate pair"), ("latin.csv", "line 2, column 4): byte 0xe9 is not utf-8"),
-        ("utf16.csv", "utf16.csv"), ("good.csv", "no encoding 'klingon'", "--encoding", "klingon"),
+        ("utf16.csv", "line 1, column 2): byte 0x00 is not utf-8; as utf-16-le it reads 'text,label a,sun'"),
+        ("cp1252.csv", "byte 0x96 is not utf-8; as cp1252 it reads 'cold – it’s,sun'"),
+        ("/dev/zero", "cannot read (/dev/zero): it is a device"), ("pipe", "cannot read (pipe): it is a named pipe"),
         ("broken.csv.xz", "the compressed file is damaged"), ("broken.csv.gz", "the compressed file is damaged"),
     ]],
+    *[([*EVALUATE, "good.csv", "--encoding", name], 2, f"no encoding '{name}' of text")
+      for name in ("klingon", "idna", "hex")],
+    *[([*command, "pipe"], 1, "cannot read (pipe): it is a named pipe, not a regular file") for command in (
+        FINETUNE, PRETRAIN, PERPLEXITY, INSTRUCT, PREFER, SCORE, EXPERIMENTS, [*CLASSIFY, "--file"],
+        [*GENERATE, "--file"])],
     ([*EVALUATE, "good.csv", "--text-column", "1", "--label-column", "label"], 2, "one is a name and one a number"),
     ([*CLASSIFY, "--file", "absent.txt"], 1, "cannot read (absent.txt)"),
     ([*CLASSIFY, "--file", "folder.csv"], 1, "cannot read (folder.csv)"),
@@ -315,6 +323,7 @@ def prepared(models, tmp_path_factory):
     for name, data in BYTES.items():
         (folder / name).write_bytes(data)
     (folder / "folder.csv").mkdir()
+    os.mkfifo(folder / "pipe")
     (folder / "finished").mkdir()
     shutil.copy(models / "classifier.h5", folder / "finished" / "model.h5")
     shutil.copy(models / "language.h5", folder / "language.h5")

@@ -23,6 +23,7 @@ from tinygrad_gpt.cli.options import (
     echo,
     one_line,
     print_json,
+    printable,
     settings_options,
 )
 from tinygrad_gpt.errors import BackendError
@@ -170,6 +171,25 @@ def test_one_line_folds_and_escapes():
 def test_echo_keeps_layout_and_escapes_the_rest(capsys):
     echo("a\tb\n\x1b[2Jc")
     assert capsys.readouterr().out == "a\tb\n\\x1b[2Jc\n"
+
+
+LETTERS = "你\u3000世 می\u200cخو 👨\u200d👩\u200d👧 10\xa0€ so\xadft ❤\ufe0f a\u200bb \u2003 🏴\U000e0067\U000e007f"
+OBEYED = "\x1b[2J \x9b2J \u202e \u202a \u2066 \u2069 \u200f \u2028 \x7f"
+
+
+def test_letters_are_printed_as_they_are_and_controls_escaped(capsys):
+    assert printable(LETTERS) == LETTERS
+    assert printable(OBEYED) == "\\x1b[2J \\x9b2J \\u202e \\u202a \\u2066 \\u2069 \\u200f \\u2028 \\x7f"
+    echo(LETTERS)
+    assert capsys.readouterr().out == LETTERS + "\n"
+
+
+def test_json_escapes_what_a_terminal_would_obey(capsys):
+    print_json([OBEYED, LETTERS])
+    out = capsys.readouterr().out
+    assert LETTERS in out
+    assert printable(out, keep="\n") == out
+    assert json.loads(out) == [OBEYED, LETTERS]
 
 
 def test_json_is_one_line_and_strict(capsys):

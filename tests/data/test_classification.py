@@ -121,7 +121,7 @@ def test_one_class_only_is_refused(tmp_path):
 
 def test_the_wrong_encoding_is_named_and_the_right_one_reads(tmp_path):
     path = write(tmp_path, "a.csv", "text,label\ncafé,ham\ny,spam\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"line 2, column 4.*latin-1"):
+    with pytest.raises(DataError, match=r"line 2, column 4.*as cp1252 it reads 'café"):
         read_labelled(path)
     assert read_labelled(path, encoding="latin-1").texts == ["café", "y"]
 

@@ -1,5 +1,7 @@
 """Every line of a file is a record or accounted for, and every malformed row has a place."""
 
+import csv
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -93,6 +95,14 @@ def test_malformed_rows_are_named_or_skipped(tmp_path, name, data, place, why):
 def test_an_unclosed_quote_is_never_skipped_as_it_swallows_the_rest(tmp_path, data, skip_malformed):
     with pytest.raises(DataError, match=r"line [12]\): a quote is never closed"):
         table(tmp_path, "a.csv", data, skip_malformed=skip_malformed)
+
+
+@pytest.mark.parametrize("cell", ["x" * 200_000, '"' + "x,\n" * 100_000 + '"'])
+def test_cells_may_be_of_any_length(tmp_path, cell):
+    limit = csv.field_size_limit()
+    read = rows(tmp_path, "a.csv", f"a,{cell}\nb,c\n")
+    assert [cells for _, cells in read] == [["a", cell.strip('"')], ["b", "c"]]
+    assert csv.field_size_limit() == limit
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl"])

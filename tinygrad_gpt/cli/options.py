@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -18,11 +18,15 @@ from tinygrad_gpt.errors import ResourceError, UsageError
 
 __all__ = [
     "NonNegativeFloat", "NonNegativeInt", "PositiveFloat", "PositiveInt", "Settings", "UnitInterval",
-    "check_source", "common_options", "echo", "one_line", "print_json", "printable", "settings_options",
+    "check_source", "common_options", "echo", "one_line", "opened", "print_json", "printable", "settings_options",
 ]
 
 LEAST_MEMORY = 240 * 2**20  # bytes of addresses for NumPy and HDF5 with one thread
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+# All else is left as it is: wide spaces, joiners and variation selectors are letters of texts.
+_ESCAPED = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ud800-\udfff]")
 
 
 class Number(click.ParamType):
@@ -201,15 +205,22 @@ def check_source(command: str, what: str, given: Sequence[str], file: str | None
         why = (f"both {what}s and --file are given; use one of them" if file else
                f"no {what}; give {what.upper()}... or --file")
         raise UsageError(f"cannot {command} (arguments): {why}")
-    if file == "-" and sys.stdin is None:
-        raise UsageError("--file - (arguments): standard input is closed; name a file")
     if text_column and not file:
         raise UsageError("--text-column (arguments): there is no --file that it could be a column of; leave it out")
 
 
+def opened(file: str) -> str | BinaryIO:
+    """What to read texts from: a path, or standard input for ``-`` and ``/dev/stdin``, which may be a pipe."""
+    if file not in ("-", "/dev/stdin"):
+        return file
+    if sys.stdin is None:
+        raise UsageError(f"{file} (arguments): standard input is closed; name a file")
+    return sys.stdin.buffer
+
+
 def printable(text: str, *, keep: str = "") -> str:
     """Escape what a terminal would obey or could not show: control characters, bidi marks, lone surrogates."""
-    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+    return _ESCAPED.sub(lambda c: c[0] if c[0] in keep else c[0].encode("unicode_escape").decode(), text)
 
 
 def one_line(text: str) -> str:
@@ -223,8 +234,9 @@ def echo(text: str = "", end: str = "\n") -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print `value` as one line of JSON, in ASCII where stdout cannot show its characters."""
+    """Print `value` as one line of JSON; what `printable` escapes, and what stdout cannot show, as ``\\uXXXX``."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    text = _ESCAPED.sub(lambda c: f"\\u{ord(c[0]):04x}", text)
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
     except UnicodeEncodeError:

@@ -134,11 +134,11 @@ def _csv_rows(text: str, table: Table, delimiter: str = ",", strict: bool = True
     while True:
         start = reader.line_num + 1
         try:
-            cells = next(reader)
+            cells = _next_row(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            if "unexpected end" in str(error) or "field limit" in str(error):  # all that follows was swallowed
+            if "unexpected end" in str(error):  # all that follows was swallowed
                 where = f"{table.file}, line {start}"
                 raise DataError(f"malformed row ({where}): a quote is never closed; close or double it") from error
             table.malformed(start, 1, f"{error} (a quote inside a quoted cell is written twice)")
@@ -150,6 +150,15 @@ def _csv_rows(text: str, table: Table, delimiter: str = ",", strict: bool = True
             yield start, cells
         elif cells is not None:
             counts.blank += 1
+
+
+def _next_row(reader: Iterator[list[str]]) -> list[str]:
+    """The next row with cells of any length; the limit of the module csv holds for other users of it."""
+    limit = csv.field_size_limit(2**31 - 1)
+    try:
+        return next(reader)
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _json_rows(text: str, table: Table) -> Iterator[tuple[int, list[Any]]]:

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import click
 
 from tinygrad_gpt.cli.idle import SOURCE, note_idle
-from tinygrad_gpt.cli.options import check_source, common_options, echo, print_json
+from tinygrad_gpt.cli.options import check_source, common_options, echo, opened, print_json
 from tinygrad_gpt.cli.reasons import print_reason
 from tinygrad_gpt.cli.show import columns, note, note_special, shortened
 from tinygrad_gpt.errors import DataError, UsageError
@@ -51,7 +50,7 @@ def command(texts: Sequence[str], file: str | None, text_column: str | None, enc
     if file:
         from tinygrad_gpt.data.classification import read_texts
 
-        texts, skipped = read_texts(sys.stdin.buffer if file == "-" else file, text_column, encoding=encoding,
+        texts, skipped = read_texts(opened(file), text_column, encoding=encoding,
                                     skip_malformed=skip_malformed)
     answers = classify(saved, texts)
     reasons = _reasons(saved, answers) if explain or html else [None] * len(answers)

@@ -2,7 +2,7 @@
 
 import click
 
-from tinygrad_gpt.cli.options import NonNegativeInt, common_options, echo, print_json
+from tinygrad_gpt.cli.options import NonNegativeInt, common_options, echo, opened, print_json
 from tinygrad_gpt.cli.show import columns, report_text, shortened
 
 __all__ = ["command"]
@@ -30,7 +30,7 @@ def command(data: str, text_column: str | None, label_column: str | None, encodi
     from tinygrad_gpt.runs.saved_model import SHIPPED_CLASSIFIER, load_model
 
     saved = load_model(SHIPPED_CLASSIFIER if model is None else model)
-    labelled = read_labelled(data, text_column, label_column, encoding=encoding, skip_malformed=skip_malformed,
+    labelled = read_labelled(opened(data), text_column, label_column, encoding=encoding, skip_malformed=skip_malformed,
                              quotes=reads_quotes(saved, part))
     result = evaluate(saved, labelled, part)
     if as_json:

@@ -1,6 +1,5 @@
 """`generate`: a model continues texts."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from tinygrad_gpt.cli.options import (
     check_source,
     common_options,
     echo,
+    opened,
     print_json,
 )
 from tinygrad_gpt.cli.show import note, note_special
@@ -71,7 +71,7 @@ def command(prompts: Sequence[str], file: str | None, text_column: str | None, e
     if file:
         from tinygrad_gpt.data.classification import read_texts
 
-        prompts, _ = read_texts(sys.stdin.buffer if file == "-" else file, text_column, encoding=encoding)
+        prompts, _ = read_texts(opened(file), text_column, encoding=encoding)
     if not config.allow_special:
         note_special(saved.tokenizer, prompts, "--allow-special reads them as tokens")
     live = len(prompts) * config.n_samples == 1 and not as_json
