@@ -8,7 +8,8 @@ PAGE = (FOLDER.parents[1] / "docs" / "book.md").read_text(encoding="utf-8")
 
 
 def test_the_page_lists_every_test_of_a_chapter_and_no_other():
-    files = [path for kind in ("chapter_*", "appendix_*", "book_training") for path in FOLDER.glob(f"test_{kind}.py")]
+    kinds = ("chapter_*", "appendix_*", "listings_*", "book_training")
+    files = [path for kind in kinds for path in FOLDER.glob(f"test_{kind}.py")]
     tests = [name for file in files
              for name in re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)]
     assert len(tests) > 50

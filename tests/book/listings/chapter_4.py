@@ -230,7 +230,7 @@ def generate_text_simple(model, idx, max_new_tokens, context_size):
     return idx
 
 
-def hello(model):
+def hello(model, max_new_tokens=6):
     tokenizer = tiktoken.get_encoding("gpt2")
     start_context = "Hello, I am"
     encoded = tokenizer.encode(start_context)
@@ -238,7 +238,7 @@ def hello(model):
     encoded_tensor = torch.tensor(encoded).unsqueeze(0)
     print("encoded_tensor.shape:", encoded_tensor.shape)
     model.eval()
-    out = generate_text_simple(model=model, idx=encoded_tensor, max_new_tokens=6,
+    out = generate_text_simple(model=model, idx=encoded_tensor, max_new_tokens=max_new_tokens,
                                context_size=GPT_CONFIG_124M["context_length"])
     print("Output:", out)
     print("Output length:", len(out[0]))
