@@ -69,7 +69,13 @@ SAME = [
     "torch.ones(2, dtype=torch.float64) * 2.5", "torch.ones(2, dtype=torch.float16) * 2.5", I + "i.sum()",
     "torch.exp(torch.tensor([1, 2]))", "torch.tensor([1, 2]).float().mean()",
     I + "i.mean()", X + "(x == 0).mean()", I + "i.mean(0)",
+    I + "i // 0", X + "x // 0",
     # methods
+    "torch.ones(2).exp_()", "torch.ones(2).sqrt_()", "torch.ones(2).neg_()", "torch.ones(2).clamp_(0, .5)",
+    "torch.ones(2).clamp_(min=2)", "torch.ones(2).clamp_(max=.5)", X + "x.eq(2)", X + "x.ne(2)", X + "x.gt(1)",
+    X + "x.le(0)", X + "x.add(x, alpha=2)", X + "x.mul(3)", X + "torch.eq(x, 2)", X + "torch.remainder(x, 3)",
+    W + "w.grad_fn is None", W + "(w * 2).grad_fn is None", M + "m.stride()", M + "m.nbytes", M + "m.itemsize",
+    X + "torch.logical_not(x)", X + "torch.logical_and(x, x > 2)",
     X + "x.clone()", W + "w.clone().sum().backward()\nw.grad", I + "i.float()", X + "x.long()", X + "x.double()",
     X + "x.half()", X + "x.int()", X + "x.bool()", X + "x.to(torch.float64)", X + "x.to('cpu')",
     X + "x.to(dtype=torch.int64)", X + "x.to(torch.device('cpu'))", X + "x.type(torch.float64)", X + "x.cpu() is x",
@@ -90,4 +96,8 @@ DIFFERENT = [
     ("round(torch.tensor(1.26), 1)", "`round(x, 1)` of one value"),
     ("str(torch.float32) == 'float32'", "`str(torch.float32)`"),
     ("repr(torch.ones(2))", "`repr(x)`"),
+    ("torch.Tensor([1, 2])", "`Tensor([1, 2])`"),
+    ("torch.Tensor(2, 3)", "`Tensor(2, 3)`"),
+    ("torch.FloatTensor([1, 2])", "`FloatTensor`, `x.type()` without a dtype"),
+    ("np.ones(2, np.float32) * torch.ones(2)", "`array * x`"),
 ]

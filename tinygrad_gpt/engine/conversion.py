@@ -232,6 +232,17 @@ class Conversion:
         """Bytes of an element."""
         return self.dtype.itemsize
 
+    itemsize = property(element_size)
+
+    @property
+    def nbytes(self):
+        """Bytes of all elements."""
+        return self._data.nbytes
+
+    def stride(self):
+        """Elements from one position to the next along each axis."""
+        return tuple(step // self.dtype.itemsize for step in self._data.strides)
+
     # -- new tensors of the same dtype and device
 
     def new_full(self, size, fill_value, *, dtype=None):

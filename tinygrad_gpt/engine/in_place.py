@@ -20,8 +20,8 @@ _KINDS = "biufc"  # a result may go into a dtype of the same kind or a later one
 
 
 def _augmented(name):
-    def update(self, other):
-        return self._update(name, other)
+    def update(self, *other):
+        return self._update(name, *other)
 
     return update
 
@@ -36,6 +36,7 @@ class InPlace:
     shape: Any
     dtype: Any
     detach: Any
+    clamp: Any
 
     __iadd__, __isub__, __imul__ = _augmented("add"), _augmented("sub"), _augmented("mul")
     __itruediv__, __ipow__, __imatmul__ = _augmented("div"), _augmented("pow"), _augmented("matmul")
@@ -49,12 +50,12 @@ class InPlace:
         """Subtract ``alpha`` times the other."""
         return self._update("sub", other if alpha == 1 else other * alpha)
 
-    def _update(self, name, other):
-        """``self = OPS[name](self, other)``, on the same memory."""
-        on_tape = current_mode().recording and (self._node is not None or getattr(other, "_node", None) is not None)
+    def _update(self, name, *other):
+        """``self = OPS[name](self, *other)``, on the same memory."""
+        on_tape = current_mode().recording and any(getattr(x, "_node", None) is not None for x in (self, *other))
         if not on_tape:
             with no_grad():
-                self._overwrite(OPS[name](self, other)._data, name)
+                self._overwrite(OPS[name](self, *other)._data, name)
             return self
         if self._node is not None and self._node.op is None:
             raise TapeError(f"in-place {name}: this is a leaf that requires gradients; change it in "
@@ -64,7 +65,7 @@ class InPlace:
                             "slice or a reshape; compute a new tensor, as in x = x + y")
         old = self.detach()
         old._data, old._version, old._node = backend_of(self._data).xp.array(self._data), Version(), self._node
-        result = OPS[name](old, other)
+        result = OPS[name](old, *other)
         self._overwrite(result._data, name)
         self._node = result._node
         return self
@@ -77,6 +78,13 @@ class InPlace:
             raise DTypeError(f"in-place {name}: the result is {values.dtype}, but the tensor is {self.dtype}; "
                              "compute a new tensor, or convert this one with astype")
         self._write(Ellipsis, values)
+
+    exp_, log_, sqrt_, neg_, tanh_, sigmoid_, relu_, abs_ = (
+        _augmented(name) for name in ("exp", "log", "sqrt", "neg", "tanh", "sigmoid", "relu", "abs"))
+
+    def clamp_(self, min=None, max=None):
+        """Bring the values between two bounds; off the tape, or under ``no_grad``."""
+        return self.copy_(self.clamp(min, max))
 
     def copy_(self, values):
         """Overwrite the values, which are broadcast."""

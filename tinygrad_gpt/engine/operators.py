@@ -37,7 +37,10 @@ def _off_tape(function, word):
         if isinstance(other, (list, tuple)):
             other = np.asarray(other)
         try:
-            return self._constant(function(self._data, other))
+            with np.errstate(all="raise" if word == "//" and self._data.dtype.kind in "iu" else "ignore"):
+                return self._constant(function(self._data, other))
+        except FloatingPointError as error:
+            raise ZeroDivisionError(f"{word}: an integer is divided by 0") from error
         except (ValueError, TypeError) as error:
             kind = DTypeError if "not supported for the input types" in str(error) else ShapeError
             raise kind(f"{word}: {error} (this tensor is {self.shape} {self.dtype})") from error

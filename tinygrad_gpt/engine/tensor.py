@@ -11,6 +11,7 @@ from tinygrad_gpt.engine.guards import Version
 from tinygrad_gpt.engine.hooks import Handle
 from tinygrad_gpt.engine.in_place import InPlace
 from tinygrad_gpt.engine.methods import Methods
+from tinygrad_gpt.engine.named_operators import NamedOperators
 from tinygrad_gpt.engine.operators import raw
 from tinygrad_gpt.engine.pending import Pending
 from tinygrad_gpt.engine.tape import Node, walk
@@ -20,7 +21,7 @@ __all__ = ["Tensor", "wrapped"]
 
 
 
-class Tensor(InPlace, Conversion, Methods):
+class Tensor(NamedOperators, InPlace, Conversion, Methods):
     """An array that can take part in a tape.
 
     Args:
@@ -102,6 +103,11 @@ class Tensor(InPlace, Conversion, Methods):
     def node(self) -> Node | None:
         """Its place on the tape."""
         return self._node
+
+    @property
+    def grad_fn(self) -> Node | None:
+        """Its place on the tape, where an op made it; None for a leaf, as in PyTorch."""
+        return None if self.is_leaf else self._node
 
     @property
     def grad(self) -> "Tensor | None":
