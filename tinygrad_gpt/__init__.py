@@ -21,11 +21,12 @@ _BY_MODULE = {
     "engine.creation": "arange as_tensor empty empty_like eye from_numpy full full_like is_tensor linspace ones "
                        "ones_like tensor zeros zeros_like",
     "engine.device": "device",
-    "engine.dtypes": "bfloat16 double float16 float32 float64 half int16 int32 int64 int8 long short uint8",
+    "engine.dtypes": "bfloat16 double finfo float16 float32 float64 get_default_dtype half iinfo int16 int32 int64 "
+                     "int8 long short uint8",
     "engine.functional": "grad hessian hvp jacobian jvp",
     "engine.mode": "enable_grad inference_mode is_grad_enabled set_grad_enabled",
     "engine.printing": "set_printoptions",
-    "engine.random_tensors": "Generator multinomial rand rand_like randint randn randn_like randperm",
+    "engine.random_tensors": "Generator multinomial normal rand rand_like randint randn randn_like randperm",
     "errors": "TinygradError",
     "estimator": "GPTClassifier",
     "models.gpt2": "GPT2 GPT2Config",

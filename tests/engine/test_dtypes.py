@@ -24,3 +24,9 @@ def test_other_ways_to_name_a_dtype():
     assert as_dtype("bfloat16", "here") == tinygrad_gpt.bfloat16
     with pytest.raises(DTypeError, match="here: data type 'float99' not understood"):
         as_dtype("float99", "here")
+
+
+def test_limits_of_dtypes():
+    assert tinygrad_gpt.finfo(tinygrad_gpt.float32).eps == np.finfo(np.float32).eps
+    assert tinygrad_gpt.iinfo("int8").max == 127
+    assert tinygrad_gpt.get_default_dtype() == np.float32

@@ -21,6 +21,8 @@ SAME = [
     "torch.randn_like(torch.ones(3))", "torch.randn(3, dtype=torch.float64)", "torch.randint(5, 5, (2,))",
     "g = torch.Generator().manual_seed(3)\ntorch.rand(2, generator=g)", "torch.is_tensor(torch.ones(1))",
     "a = np.ones(2)\nt = torch.from_numpy(a)\nt[0] = 5.0\na",
+    "torch.normal(2., 3., (3,))", "torch.normal(mean=0., std=1., size=(20,))", "float(torch.finfo(torch.float32).eps)",
+    "torch.iinfo(torch.int64).max", "torch.get_default_dtype()",
     # comparisons and masks
     X + "x == 0", X + "x != 0", X + "x[x == 2.]", X + "x == x", X + "x != x",
     X + "(x == torch.tensor(2.)).sum().item()",
@@ -96,6 +98,9 @@ DIFFERENT = [
     ("round(torch.tensor(1.26), 1)", "`round(x, 1)` of one value"),
     ("str(torch.float32) == 'float32'", "`str(torch.float32)`"),
     ("repr(torch.ones(2))", "`repr(x)`"),
+    ("torch.initial_seed()", "`seed`, `initial_seed`, `get_rng_state`"),
+    ("torch.bernoulli(torch.full((5,), .5))", "`bernoulli`, `random_`, `logspace`"),
+    ("torch.Size([2])", "`torch.Size`"),
     ("torch.Tensor([1, 2])", "`Tensor([1, 2])`"),
     ("torch.Tensor(2, 3)", "`Tensor(2, 3)`"),
     ("torch.FloatTensor([1, 2])", "`FloatTensor`, `x.type()` without a dtype"),

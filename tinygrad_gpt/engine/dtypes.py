@@ -5,7 +5,7 @@ import numpy as np
 from tinygrad_gpt.backend.precision import Precision
 from tinygrad_gpt.errors import DTypeError
 
-__all__ = ["DTYPES", "as_dtype"]
+__all__ = ["DTYPES", "as_dtype", "finfo", "get_default_dtype", "iinfo"]
 
 DTYPES = {
     "float16": np.dtype(np.float16), "float32": np.dtype(np.float32), "float64": np.dtype(np.float64),
@@ -29,6 +29,21 @@ def as_dtype(dtype, where: str) -> np.dtype:
         return np.dtype(dtype)
     except TypeError as error:
         raise DTypeError(f"{where}: {error}") from error
+
+
+def finfo(dtype=np.float32) -> np.finfo:
+    """The limits of a dtype of floats: ``eps``, ``max``, ``min``, ``tiny``."""
+    return np.finfo(as_dtype(dtype, "finfo"))
+
+
+def iinfo(dtype) -> np.iinfo:
+    """The limits of a dtype of integers: ``max`` and ``min``."""
+    return np.iinfo(as_dtype(dtype, "iinfo"))
+
+
+def get_default_dtype() -> np.dtype:
+    """The dtype of floats that come without one: float32."""
+    return np.dtype(np.float32)
 
 
 def __getattr__(name):

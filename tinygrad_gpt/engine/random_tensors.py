@@ -11,7 +11,7 @@ from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import DTypeError, NonFiniteError, ShapeError
 from tinygrad_gpt.random import TorchStream, default_generator
 
-__all__ = ["Generator", "multinomial", "rand", "rand_like", "randint", "randn", "randn_like", "randperm"]
+__all__ = ["Generator", "multinomial", "normal", "rand", "rand_like", "randint", "randn", "randn_like", "randperm"]
 
 
 def Generator(device="cpu") -> TorchStream:
@@ -31,6 +31,12 @@ def randn(*size, generator: TorchStream | None = None, dtype="float32", device=N
     """Normal numbers of mean 0 and variance 1; the size is given as integers or as one tuple."""
     values = (generator or default_generator).normal(*as_size(size, "randn"), dtype=_drawn_dtype(dtype, "randn").type)
     return placed(values, device, requires_grad)
+
+
+def normal(mean: float, std: float, size, *, generator: TorchStream | None = None, dtype="float32",
+           device=None) -> Tensor:
+    """Normal numbers of a mean and a standard deviation."""
+    return randn(size, generator=generator, dtype=dtype, device=device) * std + mean
 
 
 def randint(low: int, high=None, size=None, *, generator: TorchStream | None = None, dtype="int64",
