@@ -15,6 +15,7 @@ TESTED_ELSEWHERE = {
     "engine/operators.py": "engine/test_tensor.py",
     "engine/pending.py": "engine/test_tape.py",
     "engine/registry.py": "engine/test_tape.py",
+    "nn/names.py": "nn/test_module.py",
     "nn/weights.py": "nn/test_module.py",
     "ops/": "ops/test_sweep.py",
     "recipes/classification/config.py": "recipes/classification/test_finetune.py",

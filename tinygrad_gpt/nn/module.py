@@ -11,6 +11,7 @@ from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import DTypeError, UsageError
 from tinygrad_gpt.nn.listing import listing
 from tinygrad_gpt.nn.module_hooks import Handle, ModuleHooks
+from tinygrad_gpt.nn.names import check_name, joined
 from tinygrad_gpt.nn.parameter import Parameter
 from tinygrad_gpt.nn.summary import Summary, summarise
 from tinygrad_gpt.nn.weights import Matched, host_dtype, matching
@@ -103,7 +104,7 @@ class Module(Printed):
         yield prefix, self
         for name, child in self._own():
             if isinstance(child, Module):
-                yield from child.named_modules(memo, _joined(prefix, name), remove_duplicate)
+                yield from child.named_modules(memo, joined(prefix, name), remove_duplicate)
 
     def modules(self) -> Iterator["Module"]:
         """This module and all below it, parents first, each once."""
@@ -123,7 +124,7 @@ class Module(Printed):
             for name, child in module._own():
                 if isinstance(child, Parameter) and not (remove_duplicate and id(child) in seen):
                     seen.add(id(child))
-                    yield _joined(path, name), child
+                    yield joined(path, name), child
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """All parameters, each once."""
@@ -138,7 +139,7 @@ class Module(Printed):
                 buffer = getattr(module, name)
                 if buffer is not None and not (remove_duplicate and id(buffer) in seen):
                     seen.add(id(buffer))
-                    yield _joined(path, name), buffer
+                    yield joined(path, name), buffer
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
         """All buffers, each once."""
@@ -153,7 +154,7 @@ class Module(Printed):
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add a tensor that is not trained, but moved and, if ``persistent``, saved with the parameters."""
-        _check_name(self, name)
+        check_name(self, name)
         if not (tensor is None or isinstance(tensor, Tensor)):
             raise DTypeError(f"register_buffer: {name!r} is a {type(tensor).__name__}; give a Tensor or None")
         vars(self).setdefault("_buffer_names", {})[name] = persistent
@@ -161,14 +162,14 @@ class Module(Printed):
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter under a name."""
-        _check_name(self, name)
+        check_name(self, name)
         if not (param is None or isinstance(param, Parameter)):
             raise DTypeError(f"register_parameter: {name!r} is a {type(param).__name__}; give a Parameter or None")
         setattr(self, name, param)
 
     def add_module(self, name: str, module: "Module | None") -> None:
         """Add a module under a name."""
-        _check_name(self, name)
+        check_name(self, name)
         if not (module is None or isinstance(module, Module)):
             raise DTypeError(f"add_module: {name!r} is a {type(module).__name__}; give a Module or None")
         setattr(self, name, module)
@@ -241,6 +242,18 @@ class Module(Printed):
                 tensor.grad = gradient
         return self
 
+    def float(self) -> Self:
+        """`to` float32."""
+        return self.to(np.float32)
+
+    def double(self) -> Self:
+        """`to` float64."""
+        return self.to(np.float64)
+
+    def half(self) -> Self:
+        """`to` float16."""
+        return self.to(np.float16)
+
     def register_forward_hook(self, hook: Callable[["Module", tuple, Any], Any]) -> Handle:
         """Call ``hook(module, args, output)`` after each forward; what it returns, if not None, is the output.
 
@@ -262,7 +275,7 @@ class Module(Printed):
         state: dict[str, Tensor] = {}
         for path, module in self.named_modules(remove_duplicate=False):
             state |= module.named_parameters(path, recurse=False, remove_duplicate=False)
-            state |= {_joined(path, name): buffer for name, buffer in module.named_buffers(recurse=False)
+            state |= {joined(path, name): buffer for name, buffer in module.named_buffers(recurse=False)
                       if module._buffers()[name]}
         return state
 
@@ -333,17 +346,3 @@ def _members(name: str, value: Any) -> Iterator[tuple[str, Module | Parameter]]:
     elif isinstance(value, dict):
         for key, item in value.items():
             yield from _members(f"{name}.{key}", item)
-
-
-def _joined(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
-
-
-def _check_name(module: Module, name: str) -> None:
-    """Refuse a name that would hide something, or could not be told from a dotted one."""
-    if not isinstance(name, str):
-        raise DTypeError(f"{type(module).__name__}: a name is a {type(name).__name__}; give a string")
-    if not name or "." in name:
-        raise UsageError(f"{type(module).__name__}: {name!r} is no name; give one without dots")
-    if hasattr(module, name) and name not in (*dict(module._own()), *module._buffers()):
-        raise UsageError(f"{type(module).__name__}: there is an attribute {name!r} already; give another name")
