@@ -344,3 +344,11 @@ def test_a_file_of_another_model_is_not_replaced(name, tmp_path, mirror):
     with pytest.raises(CheckpointError, match=r"another file is in the way .*; move or delete it"):
         download("gpt2", source=str(mirror), folder=folder)
     assert (folder / name).read_text() == "precious"
+
+
+@pytest.mark.parametrize("address", ["http://me:secret@127.0.0.1:1/x", "http://127.0.0.1:1/x?token=secret",
+                                     "ftp://me:secret@host/x"])
+def test_a_password_in_an_address_is_not_shown(address, tmp_path):
+    with pytest.raises(TinygradError, match="cannot download") as caught:
+        download("gpt2", source=address, folder=tmp_path / "new")
+    assert "secret" not in str(caught.value)

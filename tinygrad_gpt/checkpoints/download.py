@@ -163,8 +163,8 @@ def _is_there(path: Path, sha256: str) -> bool:
     if not path.exists():
         return False
     if (found := sha256_of(path)) != sha256:
-        raise CheckpointError(f"another file is in the way ({path}): its sha256 is {found}, expected {sha256}; "
-                              "move or delete it")
+        raise CheckpointError(f"another file is in the way ({path}): its sha256 is {found:.16}…, expected "
+                              f"{sha256:.16}…; move or delete it")
     return True
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from tinygrad_gpt.files import part_of, sha256_of, write_pieces
 if TYPE_CHECKING:
     from requests import Response
 
-__all__ = ["Report", "check_source", "fetch", "is_url"]
+__all__ = ["Report", "check_source", "fetch", "is_url", "shown_address"]
 
 Report = Callable[[int, int], None]
 """Called with the bytes that are there and the bytes of the whole file, after every piece."""
@@ -40,8 +41,8 @@ def check_source(source: str) -> None:
     """
     if is_url(source):
         if not source.lower().startswith(("http://", "https://")):
-            raise TinygradError(f"cannot download ({source}): the address does not begin with http:// or https://; "
-                                "use another --from")
+            raise TinygradError(f"cannot download ({shown_address(source)}): the address does not begin with "
+                                "http:// or https://; use another --from")
     elif not os.path.isfile(source):
         raise DataError(f"cannot read ({source}): no such file; check --from")
 
@@ -63,8 +64,8 @@ def fetch(source: str, path: Path, sha256: str, *, size: int | None = None, repo
     """
     def verify(part: Path) -> None:
         if (found := sha256_of(part)) != sha256:
-            raise CheckpointError(f"wrong file ({source}): its sha256 is {found}, expected {sha256}; "
-                                  "it was removed, try again or another --from")
+            raise CheckpointError(f"wrong file ({shown_address(source)}): its sha256 is {found:.16}…, expected "
+                                  f"{sha256:.16}…; it was removed, try again or another --from")
 
     check_source(source)
     if is_url(source):
@@ -76,6 +77,16 @@ def fetch(source: str, path: Path, sha256: str, *, size: int | None = None, repo
 def is_url(place: str) -> bool:
     """Whether it names a server; everything else is a path."""
     return "://" in place
+
+
+def shown_address(url: str) -> str:
+    """An address for a message: without user, password and query, which may be secrets.
+
+    Example:
+        >>> shown_address("https://me:secret@host/gpt2?token=1")
+        'https://…@host/gpt2?…'
+    """
+    return re.sub(r"\?.*", "?…", re.sub(r"(?<=//)[^/?#]*@", "…@", url), flags=re.DOTALL)
 
 
 def _copy(source: str, path: Path, size: int | None, verify: Callable[[Path], None], report: Report) -> None:
@@ -109,8 +120,8 @@ def _download(url: str, path: Path, size: int | None, verify: Callable[[Path], N
             if _size_of_part(path) > before:
                 waits = iter(WAITS)
             if (wait := next(waits, None)) is None:
-                raise TinygradError(f"cannot download ({url}): {cut}; run the command again, it goes on where it "
-                                    "stopped, or use another --from") from cut
+                raise TinygradError(f"cannot download ({shown_address(url)}): {cut}; run the command again, it goes on "
+                                    "where it stopped, or use another --from") from cut
             time.sleep(wait)
 
 
@@ -139,7 +150,7 @@ def _try(url: str, path: Path, start: int, size: int | None, verify: Callable[[P
 
 def _extent(response: "Response", url: str, start: int, size: int | None) -> tuple[int, int]:
     """Where the answer's bytes belong, and the length of the whole file."""
-    code, refusal = response.status_code, f"cannot download ({url})"
+    code, refusal = response.status_code, f"cannot download ({shown_address(url)})"
     if code >= 500 or code in (408, 429):
         raise _Cut(f"the server answers {code} {response.reason}")
     if code not in (200, 206):
@@ -159,7 +170,8 @@ def _extent(response: "Response", url: str, start: int, size: int | None) -> tup
 def _check(source: str, path: Path, total: int, size: int | None, missing: int) -> None:
     """Refuse a file of the wrong length, and one for which the disk has no room."""
     if size is not None and total != size:
-        raise CheckpointError(f"wrong file ({source}): it has {total:,} bytes, expected {size:,}; use another --from")
+        raise CheckpointError(f"wrong file ({shown_address(source)}): it has {total:,} bytes, expected {size:,}; "
+                              "use another --from")
     free = shutil.disk_usage(path.parent).free
     if missing > free:
         raise ResourceError(f"no room ({path}): it takes {missing:,} bytes more and {free:,} are free; "
@@ -185,11 +197,11 @@ def _cuts(url: str) -> Iterator[None]:
     try:
         yield
     except SSLError as error:
-        raise TinygradError(f"cannot download ({url}): {_reason(error)}; use another --from") from error
+        raise TinygradError(f"cannot download ({shown_address(url)}): {_reason(error)}; use another --from") from error
     except (ConnectionError, Timeout, ChunkedEncodingError) as error:
         raise _Cut(_reason(error)) from error
     except (RequestException, HTTPError) as error:
-        raise TinygradError(f"cannot download ({url}): {_reason(error)}; check the address") from error
+        raise TinygradError(f"cannot download ({shown_address(url)}): {_reason(error)}; check the address") from error
 
 
 def _reason(error: BaseException) -> str:

@@ -29,3 +29,9 @@ def test_entries_that_the_model_was_trained_on_are_noted(args, capsys):
     out, err = capsys.readouterr()
     assert json.loads(out)["count"] == 1
     assert err == "the model was trained on most of these entries; --part test leaves them out\n"
+
+
+def test_an_empty_judge_is_refused(tasks, base, tmp_path, capsys):
+    assert main(["evaluate", "instructions", "--data", tasks, "--model", base, "--output", str(tmp_path / "a.jsonl"),
+                 "--judge", "", "--judge-model", "wise"]) == 2
+    assert "judge is '', expected an address" in capsys.readouterr().err

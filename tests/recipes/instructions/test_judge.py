@@ -1,10 +1,12 @@
 """The judge behind an address, on the loopback; and the scores of a model's responses."""
 
 import contextlib
+import gzip
 import http.server
 import json
 import math
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -14,9 +16,11 @@ from tinygrad_gpt import no_grad, ops
 from tinygrad_gpt.data.instructions import Instruction
 from tinygrad_gpt.data.prompt_styles import STYLES
 from tinygrad_gpt.errors import DataError, TinygradError, UsageError
+from tinygrad_gpt.recipes.instructions import judge
 from tinygrad_gpt.recipes.instructions.evaluate import evaluate_instructions, read_part
 from tinygrad_gpt.recipes.instructions.judge import Judge, parse_score
 
+DRIP = "drip"
 ENTRY = Instruction("Add the numbers.", "1, 2", "3")
 
 
@@ -33,8 +37,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(what if isinstance(what, int) else 200)
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Location", "/elsewhere")
+        if data[:2] == b"\x1f\x8b":
+            self.send_header("Content-Encoding", "gzip")
         self.end_headers()
-        self.wfile.write(data)
+        if what == DRIP:
+            for byte in data[:40]:
+                self.wfile.write(bytes([byte]))
+                time.sleep(0.05)
+        with contextlib.suppress(OSError):  # the judge may have had enough
+            self.wfile.write(data)
 
     def log_message(self, *args):
         pass
@@ -100,6 +111,39 @@ def test_a_refusal_is_a_reply_without_a_score():
     with judging(body) as server:
         verdict = Judge(server.url, "wise").ask(ENTRY, "x")
     assert (verdict.score, verdict.reply, verdict.answered) == (None, "I can not.", True)
+
+
+@pytest.mark.parametrize(("what", "why"), [
+    (b" " * 2**21, "larger than 1024 KiB"), (gzip.compress(b" " * 2**26), "larger than 1024 KiB"),
+    (b"[" * 100_000, "not JSON"), (b"9" * 100_000, "not JSON"), (DRIP, "the server does not reply")])
+def test_a_reply_has_limits(what, why, monkeypatch):
+    monkeypatch.setattr(judge, "TIMEOUT", (1.0, 0.5))
+    with judging(what) as server:
+        assert why in Judge(server.url, "wise").ask(ENTRY, "x").reply
+
+
+def test_a_score_is_found_in_linear_time():
+    assert parse_score("<think>" * 200_000 + "80") == 80
+    assert parse_score("<think>1</think>" * 50_000 + "80") == 80
+    assert parse_score("<think>" * 50_000 + "1</think>80<think>") == 80
+
+
+@pytest.mark.parametrize("url", [
+    "http://[::1", "http://x:port", "http://x:99999999", "http://x:-1", "http://me:secret@", "http:///x",
+    "http://me:secret@h:x/?key=secret"])
+def test_a_malformed_address_is_refused_without_its_secrets(url):
+    with pytest.raises(UsageError, match="expected an address such as") as caught:
+        Judge(url, "wise")
+    assert "secret" not in str(caught.value)
+
+
+def test_an_address_of_version_6_is_taken():
+    assert Judge("http://[::1]:11434/api", "wise")._endpoint == "http://[::1]:11434/api/chat"
+
+
+def test_a_judge_has_a_model():
+    with pytest.raises(UsageError, match="judge_model is ''"):
+        Judge("http://localhost", "")
 
 
 @pytest.mark.parametrize("url", ["", "localhost", "ftp://x", "http://", "file:///etc/passwd"])

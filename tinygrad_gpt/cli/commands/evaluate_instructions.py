@@ -45,7 +45,9 @@ def command(data: str, output: str, model: str | None, style: str | None, part: 
     from tinygrad_gpt.recipes.instructions.evaluate import evaluate_instructions, read_part
     from tinygrad_gpt.recipes.instructions.judge import KEY_VARIABLE, Judge
 
-    asked = Judge(judge, judge_model, os.environ.get(KEY_VARIABLE)) if judge and judge_model else None
+    asked = None
+    if judge is not None and judge_model is not None:
+        asked = Judge(judge, judge_model, os.environ.get(KEY_VARIABLE))
     entries = read_part(data, part)[:limit]
     saved, marks = load(model, style)
     if part in ("all", "train") and sha256_of(data) in saved.provenance.get("sha256", {}).values():

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tinygrad_gpt.checkpoints.transfer import shown_address
 from tinygrad_gpt.data.instructions import Instruction, read_instructions, split_in_order
 from tinygrad_gpt.data.prompt_styles import Style
 from tinygrad_gpt.errors import TinygradError
@@ -144,7 +145,8 @@ def _judged(judge, entries, scored, report):
     for entry, one in zip(entries, scored, strict=True):
         verdict = judge.ask(entry, one.response)
         if not result and not verdict.answered:
-            raise TinygradError(f"cannot ask the judge ({judge.url}): {verdict.reply}; check address, model and key")
+            raise TinygradError(f"cannot ask the judge ({shown_address(judge.url)}): {verdict.reply}; check "
+                                "address, model and key")
         result.append(Scored(**{**vars(one), "verdict": verdict}))
         report(len(result))
     return result
