@@ -66,6 +66,19 @@ def test_numbered_classes_of_json_lines(tmp_path):
     assert (read.classes, read.labels.tolist()) == (["0", "1"], [1, 0])
 
 
+@pytest.mark.parametrize(("labels", "classes"), [
+    (["true", "false"], ["false", "true"]), (["1.0", "0"], ["0", "1.0"]), (["1e3", '"ham"'], ["1e3", "ham"])])
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+@pytest.mark.parametrize(("start", "between", "end"), [("[", ",\n", "]"), ("", "\n", "\n"), ("\ufeff", "", "")])
+def test_json_scalars_are_the_labels_that_they_are_in_a_csv_file(labels, classes, name, start, between, end, tmp_path):
+    objects = [f'{{"text": "x{i}", "label": {label}}}' for i, label in enumerate(labels)]
+    read = read_labelled(write(tmp_path, name, start + between.join(objects) + end))
+    rows = "".join(f"x{i},{label.strip(chr(34))}\n" for i, label in enumerate(labels))
+    table = read_labelled(write(tmp_path, "a.csv", "text,label\n" + rows))
+    assert (read.texts, read.classes, read.labels.tolist()) == (table.texts, classes, table.labels.tolist())
+    assert read.counts.lines == read.counts.records == 2
+
+
 def row(**record):
     return json.dumps({"text": "x", "label": "ham"} | record) + "\n"
 
@@ -78,10 +91,8 @@ def row(**record):
         ("a.tsv", "text\tlabel\nx\tham\n\t\nz\tspam\n", "line 3, column 1", "the text is empty"),
         ("a.tsv", "text\tlabel\nx\tham\na\0b\tham\nz\tspam\n", "line 3, column 1", "a NUL character in the text"),
         ("a.csv", "text,label\nx,ham\ny,h\0m\nz,spam\n", "line 3, column 2", "a NUL character in the label"),
-        ("a.jsonl", row() + row(label="spam") + row(text=7), "line 3, column 1", "a JSON int, not a string"),
+        ("a.jsonl", row() + row(label="spam") + row(text=7), "line 3, column 1", "a JSON number, not a string"),
         ("a.jsonl", row() + row(label="spam") + row(text=None), "line 3, column 1", "the text is missing"),
-        ("a.jsonl", row() + row(label="spam") + row(label=True), "line 3, column 2", "a JSON bool, not a string"),
-        ("a.jsonl", row() + row(label="spam") + row(label=0.5), "line 3, column 2", "a JSON float, not a string"),
         ("a.jsonl", row() + row(label="spam") + row(label=["a"]), "line 3, column 2", "a JSON list, not a string"),
         ("a.jsonl", row() + row(label="spam") + row(text="\ud800"), "line 3, column 1", "half a surrogate pair"),
     ],

@@ -32,9 +32,12 @@ def test_both_forms_of_file(tmp_path):
     ("a.json", json.dumps([{**ENTRY, "input": ["x"]}]), '(a.json, entry 1): its "input" is a list, not a string'),
     ("a.json", json.dumps([{**ENTRY, "output": " \n"}]), '(a.json, entry 1): its "output" is empty'),
     ("a.json", json.dumps([{**ENTRY, "output": True}]), '(a.json, entry 1): its "output" is a truth value'),
-    ("a.json", json.dumps(ENTRY), "(a.json): a JSON list is expected, not an object; use .jsonl"),
+    ("a.json", '[{"instruction": "a", "output": "b", "output": "c"}]', "entry 1): the key 'output' is there twice"),
+    ("a.json", json.dumps([{"question": "a", "query": "b", "output": "c"}]), 'it has both "question" and "query"'),
+    ("a.json", json.dumps([{"messages": [{"role": "user", "content": "a"}]}]), 'its "messages" are not one of the'),
+    ("a.json", json.dumps([{"task": "a", "output": "b"}]), "it has no \"instruction\"; its keys are 'task', 'output'"),
     ("a.json", "[\n{,", "(a.json, line 2, column 2): not JSON: "),
-    ("a.json", "[" * 100_000, "(a.json): not JSON: too deeply nested"),
+    ("a.json", "[" * 100_000, "): not JSON: too deeply nested"),
     ("a.json", "[]", "no entries (a.json)"),
     ("a.jsonl", json.dumps(ENTRY) + "\n\n{", "(a.jsonl, line 3, column 2): not JSON"),
     ("a.jsonl", json.dumps(ENTRY) + "\nnull", "(a.jsonl, line 2): a JSON object is expected, not null"),
@@ -47,6 +50,27 @@ def test_a_malformed_entry_is_named(name, text, part, tmp_path, monkeypatch):
     with pytest.raises(DataError) as error:
         read_instructions(name)
     assert part in str(error.value)
+
+
+@pytest.mark.parametrize("entry", [
+    {"instruction": "Add.", "context": "1, 2", "response": "3", "category": "sums"},
+    {"prompt": "Add.", "input": "1, 2", "completion": "3"}, {"question": "Add.", "context": "1, 2", "answer": "3"},
+    {"query": "Add.", "input": "", "context": "1, 2", "output": "3"},
+])
+def test_other_names_of_the_same(entry, tmp_path):
+    assert read_instructions(write(tmp_path, "a.json", json.dumps([entry]))) == [Instruction("Add.", "1, 2", "3")]
+
+
+def test_a_chat_of_one_turn(tmp_path):
+    chat = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
+    assert read_instructions(write(tmp_path, "a.jsonl", json.dumps(chat))) == [Instruction("Hi", "", "Hello")]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+@pytest.mark.parametrize("text", [json.dumps([ENTRY, ENTRY]), f"{json.dumps(ENTRY)}\n" * 2, json.dumps(ENTRY) * 2,
+                                  json.dumps([ENTRY, ENTRY], indent=1), "\ufeff" + json.dumps(ENTRY, indent=1) * 2])
+def test_lists_lines_and_objects_in_a_row_under_either_ending(name, text, tmp_path):
+    assert read_instructions(write(tmp_path, name, text)) == [Instruction("Add.", "1, 2", "3")] * 2
 
 
 def test_parts_are_cut_in_the_order_of_the_file():

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_gpt.data.columns import find_text, find_text_and_label
+from tinygrad_gpt.data.json_entries import Number
 from tinygrad_gpt.data.tables import Counts, Table, read_table
 from tinygrad_gpt.data.text_files import Source, read_text
 from tinygrad_gpt.errors import DataError, UsageError
@@ -126,7 +127,7 @@ def read_texts(
         DataError: an empty line or cell, and as `read_labelled`.
     """
     plain = text_column is None and not str(path).removesuffix(".xz").removesuffix(".gz").lower().endswith(
-        (".csv", ".tsv", ".tab", ".jsonl", ".ndjson"))
+        (".csv", ".tsv", ".tab", ".json", ".jsonl", ".ndjson"))
     if plain:
         text, name = read_text(path, encoding)
         lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
@@ -148,8 +149,8 @@ def read_texts(
 
 def _fault(cell: Any, what: str) -> str:
     """Why a cell cannot be used, or ""."""
-    if not isinstance(cell, str):
-        kind = "missing" if cell is None else f"a JSON {type(cell).__name__}"
+    if type(cell) is not str:
+        kind = "missing" if cell is None else f"a JSON {type(cell).__name__.lower()}"
         return f"the {what} is {kind}, not a string"
     if not cell.strip():
         return f"the {what} is empty"
@@ -161,8 +162,10 @@ def _fault(cell: Any, what: str) -> str:
 
 
 def _label(cell: Any) -> Any:
-    """JSON files often number their classes."""
-    return str(cell) if isinstance(cell, int) and not isinstance(cell, bool) else cell
+    """A label of a JSON file as text: numbers as they are spelled there, true and false as in JSON."""
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    return str(cell) if isinstance(cell, Number) else cell
 
 
 def _count(table: Table, records: int) -> None:

@@ -1,20 +1,21 @@
 """Instructions with the responses that a model shall learn, from files in the form of the Alpaca data."""
 
-import io
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from tinygrad_gpt.data.json_entries import read_entries
 from tinygrad_gpt.data.text_files import read_text
 from tinygrad_gpt.errors import DataError
 
 __all__ = ["IGNORED", "Instruction", "Parts", "collate", "read_instructions", "read_records", "split_in_order"]
 
 IGNORED = -100  # the target of a position that does not count; `ops.cross_entropy` leaves it out
+NAMES = {"instruction": ("prompt", "question", "query"), "input": ("context",),
+         "output": ("response", "completion", "answer")}  # what other data call the same
 FEWEST = 10  # entries of which each part gets one
 
 
@@ -47,10 +48,13 @@ class Parts(Generic[Entry]):
 
 
 def read_instructions(path: str | Path) -> list[Instruction]:
-    """Read all entries; other keys than "instruction", "input" (may be absent) and "output" do not matter.
+    """Read all entries; keys are "instruction", "input" (may be absent) and "output", or those of `NAMES`.
+
+    An entry may also be a chat of one turn, under "messages". Other keys do not matter.
 
     Args:
-        path: a .json file with a list of objects, or a .jsonl file with one object a line; may be compressed.
+        path: a .json or .jsonl file with a list of objects, one object a line, or one behind the other; may be
+            compressed.
 
     Raises:
         DataError: `malformed entry (tasks.json, entry 3): it has no "output"; …`, and as `read_text`.
@@ -65,42 +69,19 @@ def read_records(path: str | Path, required: Sequence[str], optional: Sequence[s
         DataError: as `read_instructions`.
     """
     text, name = read_text(path)
-    parse = {".json": _list_entries, ".jsonl": _line_entries, ".ndjson": _line_entries}.get(
-        Path(str(path).removesuffix(".xz").removesuffix(".gz")).suffix.lower())
-    if parse is None:
+    ending = Path(str(path).removesuffix(".xz").removesuffix(".gz")).suffix.lower()
+    if ending not in (".json", ".jsonl", ".ndjson"):
         raise DataError(f"cannot read ({path}): unknown extension; use .json with a list, or .jsonl")
-    records = [_checked(where, entry, required, optional) for where, entry in parse(text, name)]
+    records = []
+    for entry in read_entries(text, ending != ".json"):
+        where = f"{name}, {entry.unit} {entry.line}"
+        if entry.fault:
+            where += f", column {entry.column}" if entry.column > 1 else ""
+            raise DataError(f"malformed entry ({where}): {entry.fault}; correct it")
+        records.append(_checked(where, entry.value, required, optional))
     if not records:
         raise DataError(f"no entries ({name}): the file has none; give one with instructions and outputs")
     return records
-
-
-def _list_entries(text: str, name: str) -> Iterator[tuple[str, Any]]:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _not_json(name, error) from error
-    if not isinstance(content, list):
-        raise DataError(f"cannot read ({name}): a JSON list is expected, not {_kind(content)}; use .jsonl for a file "
-                        "with one object a line")
-    yield from ((f"{name}, entry {number}", entry) for number, entry in enumerate(content, start=1))
-
-
-def _line_entries(text: str, name: str) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
-        if line.strip():
-            try:
-                yield f"{name}, line {number}", json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise _not_json(name, error, number) from error
-
-
-def _not_json(name, error, line=None):
-    if isinstance(error, json.JSONDecodeError):
-        where, why = f"{name}, line {line or error.lineno}, column {error.colno}", error.msg
-    else:
-        where, why = name if line is None else f"{name}, line {line}", "too deeply nested"
-    return DataError(f"malformed entry ({where}): not JSON: {why}; correct it")
 
 
 def _checked(where: str, entry: Any, required: Sequence[str], optional: Sequence[str]) -> dict[str, str]:
@@ -109,15 +90,39 @@ def _checked(where: str, entry: Any, required: Sequence[str], optional: Sequence
 
     if not isinstance(entry, dict):
         raise refusal(f"a JSON object is expected, not {_kind(entry)}")
+    entry = _renamed(entry, refusal)
     for key in (*required, *optional):
         value = entry.get(key)
         if value is None and key in required:
-            raise refusal(f'it has no "{key}"')
-        if value is not None and not isinstance(value, str):
+            raise refusal(f'it has no "{key}"; its keys are {", ".join(map(repr, list(entry)[:8]))}')
+        if value is not None and type(value) is not str:
             raise refusal(f'its "{key}" is {_kind(value)}, not a string')
         if value is not None and key in required and not value.strip():
             raise refusal(f'its "{key}" is empty')
     return {key: entry.get(key) or "" for key in (*required, *optional)}
+
+
+def _renamed(entry: dict[str, Any], refusal: Callable[[str], DataError]) -> dict[str, Any]:
+    """An entry under the names of the Alpaca data: other data have other names, or one turn of a chat."""
+    renamed = dict(entry)
+    if "messages" in entry and "instruction" not in entry:
+        renamed |= _of_chat(entry["messages"], refusal)
+    for key, others in NAMES.items():
+        given = [name for name in (key, *others) if entry.get(name) not in (None, "")]
+        if len(given) > 1:
+            raise refusal(f'it has both "{given[0]}" and "{given[1]}"')
+        if given:
+            renamed[key] = entry[given[0]]
+        elif empty := [name for name in others if name in entry]:
+            renamed.setdefault(key, entry[empty[0]])
+    return renamed
+
+
+def _of_chat(messages: Any, refusal: Callable[[str], DataError]) -> dict[str, Any]:
+    turns = messages if isinstance(messages, list) else []
+    if [turn.get("role") if isinstance(turn, dict) else None for turn in turns] != ["user", "assistant"]:
+        raise refusal('its "messages" are not one of the user and one of the assistant')
+    return {"instruction": turns[0].get("content"), "output": turns[1].get("content")}
 
 
 def _kind(value: Any) -> str:

@@ -2,18 +2,19 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tinygrad_gpt.data.json_entries import read_entries
 from tinygrad_gpt.data.text_files import Source, read_text
 from tinygrad_gpt.errors import DataError
 
 __all__ = ["Counts", "Table", "read_table", "table_format"]
 
-FORMATS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".txt": "tsv", "": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+FORMATS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".txt": "tsv", "": "tsv", ".json": "jsonl",
+           ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
 @dataclass
@@ -162,15 +163,18 @@ def _next_row(reader: Iterator[list[str]]) -> list[str]:
 
 
 def _json_rows(text: str, table: Table) -> Iterator[tuple[int, list[Any]]]:
-    """One object a line; the keys of the first object are the columns, and a missing value is None."""
-    for number, line in _lines(text, table):
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            table.malformed(number, getattr(error, "colno", 1), f"not JSON: {getattr(error, 'msg', error)}")
-            continue
-        if not isinstance(record, dict):
-            table.malformed(number, 1, f"a JSON object is expected, not {type(record).__name__}")
-            continue
-        table.names = table.names or list(record)
-        yield number, [record.get(name) for name in table.names]
+    """The values of each object; the keys of the first are the columns, and a missing value is None."""
+    entry = None
+    for entry in read_entries(text, by_line=True):
+        if entry.fault:
+            table.malformed(entry.line, entry.column, entry.fault)
+        elif not isinstance(entry.value, dict):
+            table.malformed(entry.line, 1, f"a JSON object is expected, not {type(entry.value).__name__}")
+        else:
+            table.names = table.names or list(entry.value)
+            yield entry.line, [entry.value.get(name) for name in table.names]
+    if entry is not None and entry.unit == "entry":
+        table.counts.lines = entry.line
+    else:
+        for _ in _lines(text, table):
+            pass
