@@ -83,7 +83,8 @@ BOTH_PASSES = {
 }
 SMOOTHING = ("q_sum = q_sum + share * counts * c_sum",
              "grad -= (share * counts * scale)[:, None] * (1.0 if class_weight is None else class_weight)")
-POW = "1.0 in smaller = xp.where(xp.equal(exponent, 0), 1.0, exponent - 1)"
+POW = "1.0 in safe = xp.where(xp.equal(exponent, 0), 1.0, base)"
+LOG_BASE = "log_base = xp.log(xp.where(xp.equal(base, 0) & (exponent >= 0), 1.0, base))"
 LAYER_NORM = "KERNELS.launch('layer_norm_grad_x', x, warps, g, x, weight, mean, rstd, grad_x, *flat)"
 SOFTMAX = "KERNELS.launch('softmax_grad', g, math.prod(rows.shape[:-1]), rows, y_rows, grad, rows.shape[-1])"
 
@@ -96,7 +97,11 @@ def as_well(name, others, line):
 # Changes after which the rule is the same mathematics; each with the reason.
 EQUIVALENT = {"plain": {
     "add": {"pullbacks exchanged": "both gradients are g"},
-    "pow": {f"constant {change}: {POW}": "this power is multiplied by 0" for change in ("+ 1", "- 1")},
+    "pow": {f"constant + 1: {POW}": "this power is multiplied by 0",
+            **{f"{change} in {LOG_BASE}": "of 0 to a negative power: test_edge_values.py" for change in (
+                "constant - 1: 0", "only left: xp.equal(base, 0) & (exponent >= 0)",
+                "swapped: xp.equal(base, 0) & (exponent >= 0)", *(f"exponent -> {name}: exponent" for name in (
+                    "base", "g", "y")))}},
     "norm": {"constant + 1: 1.0 in length = xp.where(xp.equal(y, 0), 1.0, y)": "x is 0 there"},
     **{name: ONE_PULLBACK for name in ("cross_entropy", "dropout", "embedding")},
     "concat": {"constant: True in return [g[*before, slice(end - size, end)] for end, size in "
@@ -117,7 +122,8 @@ EQUIVALENT = {"plain": {
     "matmul": {"constant - 1: 0 in return grad[..., 0] if b_vector else grad": "of an axis of size 1, 0 is −1"},
     "linear_cross_entropy": {
         "p -> s: p in picked = (xp.arange(len(p)), targets[rows])": "they have as many rows",
-        "return ({})[::-1]: return losses": "they are only summed",
+        **{f"{change} in losses = share * xp.where(share, losses, 0.0)": "only beside ∞, in test_edge_values.py"
+           for change in ("constant + 1: 0.0", "constant - 1: 0.0", "share -> losses: share")},
         "return abs({}): return losses": "no loss is negative",
         **{f"sign: -1 in {line}": TWO_AXES for line in ("p -= p.max(axis=-1, keepdims=True)", "sums = p.sum(axis=-1)")},
         **{f"z -> {other}: z in for rows in cached_slices(z, TILE):": COVERED

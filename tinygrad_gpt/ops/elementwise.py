@@ -116,7 +116,7 @@ def neg(xp, x):
 @op(samples=lambda r: [(r.positive(2, 3), r.normal(2, 3)), (r.positive(2, 1, 3), r.normal(4, 1)), (r.normal(3), 3.0)],
     errors=_misfit, broadcasts=True)
 def pow_(xp, base, exponent):
-    """Power. Where the base is 0 the gradient of the exponent is taken as 0, as in PyTorch.
+    """Power. Where the base is 0, and the exponent not negative, the exponent's gradient is 0, as in PyTorch.
 
     Forward:  y = base ^ exponent
     Gradient: base̅ = ȳ ⊙ exponent ⊙ base ^ (exponent − 1),  exponent̅ = ȳ ⊙ y ⊙ ln(base)
@@ -127,11 +127,11 @@ def pow_(xp, base, exponent):
     y = base ** exponent
 
     def grad_base(g):
-        smaller = xp.where(xp.equal(exponent, 0), 1.0, exponent - 1)  # y = base ^ 0 is constant, also at base 0
-        return g * exponent * base ** smaller  # y = base ^ exponent
+        safe = xp.where(xp.equal(exponent, 0), 1.0, base)  # y = base ^ 0 is constant, also at base 0 and ∞
+        return g * exponent * safe ** (exponent - 1)  # y = base ^ exponent
 
     def grad_exponent(g):
-        log_base = xp.log(xp.where(xp.equal(base, 0), 1.0, base))  # ln 1 = 0 stands for ln 0
+        log_base = xp.log(xp.where(xp.equal(base, 0) & (exponent >= 0), 1.0, base))  # ln 1 = 0 stands for ln 0
         return g * y * log_base  # y = base ^ exponent = e^(exponent ln base)
 
     return y, (grad_base, grad_exponent)
@@ -225,19 +225,19 @@ def erf(xp, x):
 
 @op(samples=_pairs, errors=_misfit, broadcasts=True)
 def maximum(xp, a, b):
-    """The larger of two values; where they are equal each gets half of the gradient, as in PyTorch.
+    """The larger of two values; where they are equal each gets half of the gradient, beside NaN all, as in PyTorch.
 
     Forward:  y = max(a, b)
-    Gradient: ā = ȳ ⊙ ([a > b] + ½ [a = b]),  b̄ = ȳ ⊙ ([b > a] + ½ [a = b])
+    Gradient: ā = 0 where a < b, ½ ȳ where a = b, else ȳ,  b̄ = 0 where b < a, ½ ȳ where a = b, else ȳ
     Shapes:   a, b (broadcast) -> y
     Saves:    a, b
     Source:   sub-gradient, split evenly at ties
     """
     def grad_a(g):
-        return g * (a > b) + 0.5 * g * xp.equal(a, b)  # y = max(a, b)
+        return xp.where(a < b, 0.0, xp.where(xp.equal(a, b), 0.5 * g, g))  # y = max(a, b)
 
     def grad_b(g):
-        return g * (b > a) + 0.5 * g * xp.equal(a, b)  # y = max(a, b)
+        return xp.where(b < a, 0.0, xp.where(xp.equal(a, b), 0.5 * g, g))  # y = max(a, b)
 
     return xp.maximum(a, b), (grad_a, grad_b)
 

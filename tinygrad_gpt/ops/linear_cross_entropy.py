@@ -54,4 +54,5 @@ def linear_cross_entropy(xp, x, weight, targets, *, ignore_index=-100):
         weight_grad = z_grad.reshape(rows, n_classes).T @ x.reshape(rows, width)  # z = x Wᵀ
         return z_grad @ weight, weight_grad, None  # z = x Wᵀ
 
-    return -(share * one_hot * log_p).sum(), grads
+    in_sum = xp.where(share * one_hot > 0, log_p, 0.0)  # 0 · ∞ would be NaN
+    return -(share * in_sum).sum(), grads

@@ -60,7 +60,7 @@ def mean(xp, x, *, axis=None, keepdims=False):
     Source:   calculus
     """
     shape, kept = x.shape, kept_shape(x.shape, axis)
-    n = max(1, math.prod(shape) // max(1, math.prod(kept)))
+    n = math.prod(shape) // max(1, math.prod(kept)) or math.nan  # of no values the mean is NaN
 
     def grad_x(g):
         return xp.broadcast_to(g.reshape(kept) / n, shape=shape)  # y = Σ x / n
@@ -99,7 +99,7 @@ def logsumexp(xp, x, *, axis=None, keepdims=False):
     Source:   the gradient is the softmax
     """
     m = x.max(axis=axis, keepdims=True)
-    kept = m.shape
+    m, kept = xp.where(xp.isfinite(m), m, 0.0), m.shape  # ∞ − ∞ would be NaN
     y = xp.log(xp.exp(x - m).sum(axis=axis, keepdims=True)) + m
     y = y if keepdims else y.reshape(x.sum(axis=axis).shape)
 

@@ -88,7 +88,8 @@ def cross_entropy(xp, logits, targets, class_weight=None, *, ignore_index=-100, 
     """
     n_classes = logits.shape[-1]
     counted = (targets != ignore_index)[..., None]  # (..., 1)
-    q = (counted & (targets[..., None] == xp.arange(n_classes))).astype(logits.dtype)  # one-hot
+    one_hot = counted & (targets[..., None] == xp.arange(n_classes))
+    q = one_hot.astype(logits.dtype)
     if class_weight is not None:
         q = q * class_weight
     total = q.sum()
@@ -98,11 +99,12 @@ def cross_entropy(xp, logits, targets, class_weight=None, *, ignore_index=-100, 
         q = (1 - label_smoothing) * q + label_smoothing / n_classes * uniform
     shifted = logits - logits.max(axis=-1, keepdims=True)
     log_p = shifted - xp.log(xp.exp(shifted).sum(axis=-1, keepdims=True))
+    in_sum = xp.where(counted if label_smoothing else one_hot, log_p, 0.0)  # 0 · ∞ would be NaN
 
     def grad_logits(g):
         return g / total * (xp.exp(log_p) * q.sum(axis=-1, keepdims=True) - q)  # y = −Σ q ln softmax(logits) / total
 
-    return -(q * log_p).sum() / total, (grad_logits, None, None)
+    return -(q * in_sum).sum() / total, (grad_logits, None, None)
 
 
 def check_targets(name, scored, x, targets, classes, ignore_index):

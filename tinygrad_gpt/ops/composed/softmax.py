@@ -2,7 +2,7 @@
 
 from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.engine import composed, raw
-from tinygrad_gpt.ops.elementwise import exp
+from tinygrad_gpt.ops.elementwise import exp, where
 from tinygrad_gpt.ops.reduce import logsumexp, max_, sum_
 
 __all__ = ["cross_entropy", "log_softmax", "softmax"]
@@ -16,7 +16,8 @@ def softmax(x, *, axis=-1):
 
 @composed("log_softmax")
 def log_softmax(x, *, axis=-1):
-    return x - logsumexp(x, axis=axis, keepdims=True)
+    shifted = x - max_(x.detach(), axis=axis, keepdims=True)
+    return shifted - logsumexp(shifted, axis=axis, keepdims=True)
 
 
 @composed("cross_entropy")
@@ -30,9 +31,9 @@ def cross_entropy(logits, targets, class_weight=None, *, ignore_index=-100, labe
         weights = weights * raw(class_weight)[safe]
     total = weights.sum()
     total = total + (total == 0)  # all ignored: 0 / 1
-    loss = -sum_(logp[xp.arange(safe.size), safe] * weights) / total
+    loss = -sum_(where(counted, logp[xp.arange(safe.size), safe], 0.0) * weights) / total  # 0 · ∞ would be NaN
     if not label_smoothing:
         return loss
     spread = logp if class_weight is None else logp * class_weight.detach()
-    uniform = sum_(spread * counted[:, None].astype(logp.dtype)) / total
+    uniform = sum_(where(counted[:, None], spread, 0.0)) / total
     return loss * (1 - label_smoothing) - uniform * (label_smoothing / n_classes)

@@ -47,6 +47,7 @@ def _both_passes(xp, x, weight, targets, share, needs_input_grad):
         if needs_input_grad[1]:
             weight_grad = _plus_product(weight_grad, z, x[rows])
         del z  # before the next ones are made
+    losses = share * xp.where(share, losses, 0.0)  # 0 · ∞ would be NaN
     return losses.sum(), None if x_grad is None else x_grad.reshape(shape), weight_grad
 
 
@@ -60,7 +61,7 @@ def _plus_product(total, z, x):
 
 
 def _softmax_minus_target(xp, z, targets, share):
-    """Turn logits z (n, V) in place into their gradient, share · (softmax(z) − [v = target]); the losses (n)."""
+    """Turn logits z (n, V) in place into their gradient, share · (softmax(z) − [v = target]); return −ln p (n)."""
     losses = xp.empty(len(z), dtype=z.dtype)
     for rows in cached_slices(z, TILE):
         p, s = z[rows], share[rows]
@@ -69,7 +70,7 @@ def _softmax_minus_target(xp, z, targets, share):
         shifted = p[picked]
         xp.exp(p, out=p)
         sums = p.sum(axis=-1)
-        losses[rows] = s * (xp.log(sums) - shifted)
+        losses[rows] = xp.log(sums) - shifted
         p *= (s / sums)[:, None]
         p[picked] -= s
     return losses

@@ -19,7 +19,8 @@ def cross_entropy(xp, logits, targets, class_weight=None, *, ignore_index=-100, 
     shape, n_classes = logits.shape, logits.shape[-1]
     logits, targets = logits.reshape(-1, n_classes), targets.reshape(-1)
     weights, safe = row_weights(xp, targets, class_weight, ignore_index, logits.dtype)
-    counts = (targets != ignore_index).astype(logits.dtype)
+    counted = targets != ignore_index
+    counts = counted.astype(logits.dtype)
     total = weights.sum()
     total = total + (total == 0)  # all ignored: 0 / 1
     rows = xp.arange(safe.shape[0])
@@ -35,9 +36,9 @@ def cross_entropy(xp, logits, targets, class_weight=None, *, ignore_index=-100, 
     sums = p.sum(axis=-1, keepdims=True)
     p /= sums
     lse = xp.log(sums)[:, 0]  # (N,) ln Σ e^shifted
-    loss = (1 - label_smoothing) * (weights * (lse - picked)).sum() / total
+    loss = (1 - label_smoothing) * (weights * xp.where(counted, lse - picked, 0.0)).sum() / total
     if label_smoothing:
-        loss = loss + share * (counts * (c_sum * lse - spread)).sum() / total
+        loss = loss + share * xp.where(counted, c_sum * lse - spread, 0.0).sum() / total
 
     def grad_logits(g):
         grad = xp.empty_like(p)  # allocated first: freeing the logits left a block of exactly this size
