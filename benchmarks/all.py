@@ -72,20 +72,31 @@ PARTS: dict[str, Callable[[Options], list[Line]]] = {
 }
 
 
-def measure(options: Options) -> list[Line]:
-    """The lines of all parts, each part under a line with its name."""
-    lines = []
+def measure(options: Options) -> tuple[list[Line], list[str]]:
+    """The lines of all parts, each part under a line with its name, and the names of the parts that failed.
+
+    The lines of a part are on stderr as soon as it is done; one that fails, for want of a data set or a package, keeps
+    none of the others from being measured.
+    """
+    lines, failed = [], []
     for title, part in PARTS.items():
         started = time.monotonic()
-        lines += [Line(f"**{title}**"), *part(options)]
-        print(f"{title}: {(time.monotonic() - started) / 60:.1f} min", file=sys.stderr)
-    return lines
+        try:
+            measured = part(options)
+        except (Exception, SystemExit) as error:
+            failed.append(title)
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            measured = [Line(f"not measured: {reason}")]
+        lines += [Line(f"**{title}**"), *measured]
+        print(f"{title}: {(time.monotonic() - started) / 60:.1f} min\n{lines_table(measured)}", file=sys.stderr,
+              flush=True)
+    return lines, failed
 
 
 def main() -> None:
     options, arguments = command_line(__doc__, blocks=5, quick=True)
     started = time.monotonic()
-    lines = measure(options)
+    lines, failed = measure(options)
     minutes = (time.monotonic() - started) / 60
     goals = [line for line in lines if line.goal is not None]
     finish("Goals", __file__, [
@@ -94,6 +105,8 @@ def main() -> None:
         f"line names. Medians of {options.blocks} blocks that take turns, and of the ratios of neighbouring blocks; "
         "the sections below and their scripts say what is measured. Of the finetuning only a few texts are taken here, "
         f"one run of each side. Measured in {minutes:.0f} minutes."], arguments)
+    if failed:
+        sys.exit(f"not measured: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -180,6 +180,24 @@ all.main()
         assert f"**{title}**" in done.stdout
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError("data/SMSSpamCollection"), SystemExit("no data set")])
+def test_a_part_that_fails_keeps_the_others(suite, monkeypatch, capsys, error):
+    def fails(options):
+        raise error
+
+    line = common.Line("work", "ms", 1, 2, 0.5, goal=0.6, threads=1)
+    monkeypatch.setattr(suite, "PARTS", {"A": lambda options: [line], "B": fails, "C": lambda options: [line]})
+    lines, failed = suite.measure(TINY)
+    assert failed == ["B"]
+    assert [each.work for each in lines] == [
+        "**A**", "work", "**B**", f"not measured: {type(error).__name__}: {error}", "**C**", "work"]
+    assert capsys.readouterr().err.count("| work | 1 | ms |") == 2  # as they come
+    monkeypatch.setattr("sys.argv", ["all", "--tiny"])
+    with pytest.raises(SystemExit, match="not measured: B"):
+        suite.main()
+    assert "2 of 2 goals are met" in capsys.readouterr().out
+
+
 # -- on a GPU, without one
 
 
