@@ -67,6 +67,28 @@ def test_json_lines(tmp_path):
     assert (read.counts.lines, read.counts.blank) == (4, 1)
 
 
+@pytest.mark.parametrize(("name", "separator"), [(f"a.{e}", c) for e in ("csv", "tsv", "txt") for c in ",;\t|"])
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+def test_the_separator_is_found(tmp_path, name, separator, start):
+    lines = ["label;text", "ham;hello you", 'spam;"a ""b"""', "ham;x"]
+    read = table(tmp_path, name, start + "\n".join(lines).replace(";", separator))
+    expected = [["label", "text"], ["ham", "hello you"], ["spam", 'a "b"'], ["ham", "x"]]
+    assert [cells for _, cells in read.rows] == expected
+
+
+def test_a_first_line_may_name_the_separator(tmp_path):
+    read = table(tmp_path, "a.csv", "sep=;\r\nlabel;text\r\nham;a, b\r\n")
+    assert read.rows == [(2, ["label", "text"]), (3, ["ham", "a, b"])]
+    assert (read.counts.lines, read.counts.header) == (3, 1)
+
+
+def test_quoted_tsv_is_told_from_tsv_with_quotes(tmp_path):
+    text = 'ham\t"he said ""yes"""\nspam\t"two\nlines\tand a tab"\n'
+    assert rows(tmp_path, "a.tsv", text) == [(1, ["ham", 'he said "yes"']), (2, ["spam", "two\nlines\tand a tab"])]
+    raw = 'ham\t"he said ""yes"""\nspam\t"open\n'
+    assert rows(tmp_path, "a.tsv", raw) == [(1, ["ham", '"he said ""yes"""']), (2, ["spam", '"open'])]
+
+
 MALFORMED = [
     ("a.csv", "a,b\nc\nd,e\n", "line 2, column 2", "1 cells, but the first row has 2"),
     ("a.csv", "a,b\nc,d,e\nf,g\n", "line 2, column 3", "3 cells, but the first row has 2"),

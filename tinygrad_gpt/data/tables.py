@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +61,7 @@ class Table:
 
     def take_header(self) -> list[str]:
         """Remove the first row and return its names."""
-        self.counts.header = 1
+        self.counts.header += 1
         return [cell.strip() for cell in self.rows.pop(0)[1]]
 
 
@@ -83,8 +84,10 @@ def read_table(
 ) -> Table:
     """Read all rows; those of CSV and TSV must be as long as the first one.
 
-    CSV is read with quotes as in RFC 4180, TSV without any, unless they are asked for. Blank lines
-    between rows are ignored and counted.
+    CSV is read with quotes as in RFC 4180, and so is TSV if a quote in it is doubled and all rows agree, or if that is
+    asked for; other TSV is read without. Where the first line has no comma (no tab in TSV), the one of comma,
+    semicolon, tab and bar with which all rows are of one length separates the cells; a first line ``sep=;`` decides.
+    Blank lines between rows are ignored and counted.
 
     Args:
         path: a file; its extension says which format (see `table_format`).
@@ -98,8 +101,7 @@ def read_table(
     kind = table_format(path)
     text, name = read_text(path, encoding)
     table = Table(name, skip_malformed)
-    parse = {"csv": _csv_rows, "tsv": _quoted_tsv_rows if quotes else _tsv_rows, "jsonl": _json_rows}[kind]
-    for line, cells in parse(text, table):
+    for line, cells in _json_rows(text, table) if kind == "jsonl" else _delimited_rows(text, table, kind, quotes):
         width = len(table.rows[0][1]) if table.rows else len(cells)
         if len(cells) != width:
             table.malformed(line, min(len(cells), width) + 1, f"{len(cells)} cells, but the first row has {width}")
@@ -125,8 +127,40 @@ def _tsv_rows(text: str, table: Table) -> Iterator[tuple[int, list[Any]]]:
         yield number, line.split("\t")
 
 
-def _quoted_tsv_rows(text: str, table: Table) -> Iterator[tuple[int, list[Any]]]:
-    return _csv_rows(text, table, delimiter="\t", strict=False)
+def _delimited_rows(text: str, table: Table, kind: str, quotes: bool) -> Iterator[tuple[int, list[Any]]]:
+    """Rows, separated as the first line says (``sep=;``, as Excel writes it), or as the rows agree on."""
+    usual = "," if kind == "csv" else "\t"
+    if named := re.match("sep=([,;|\t])\r?\n", text):
+        text, table.counts.header = text[named.end():], 1
+        for line, cells in _csv_rows(text, table, named[1]):
+            yield line + 1, cells
+        table.counts.lines += 1
+        return
+    delimiter = _separator(text, usual)
+    if delimiter == usual == "\t" and not quotes and not _is_quoted(text):
+        yield from _tsv_rows(text, table)
+    else:
+        yield from _csv_rows(text, table, delimiter, strict=not quotes or usual == ",")
+
+
+def _separator(text: str, usual: str) -> str:
+    """The usual one, unless the first line lacks it and all rows have the same number of cells with another."""
+    first = text[:re.search("[\r\n]|$", text).start()]  # type: ignore[union-attr]
+    others = [] if usual in first else [one for one in ",;\t|" if one in first and len(_widths(text, one)) == 1]
+    return others[0] if len(others) == 1 else usual
+
+
+def _is_quoted(text: str) -> bool:
+    """Whether a text with tabs is one of quoted cells: a quote is doubled, and all rows agree if quotes are read."""
+    return '""' in text and len(_widths(text, "\t")) == 1
+
+
+def _widths(text: str, delimiter: str) -> set[int]:
+    """How many cells the rows have; none if quotes are not where they belong."""
+    try:
+        return {len(cells) for _, cells in _csv_rows(text, Table("", skip_malformed=False), delimiter)}
+    except DataError:
+        return set()
 
 
 def _csv_rows(text: str, table: Table, delimiter: str = ",", strict: bool = True) -> Iterator[tuple[int, list[Any]]]:
