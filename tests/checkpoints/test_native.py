@@ -8,11 +8,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
+import tiny
 from faults import flip_what_is_written
 from soak import times
 
@@ -20,8 +22,10 @@ from tinygrad_gpt import files
 from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.checkpoints.native import load, save
 from tinygrad_gpt.errors import CheckpointError, ResourceError
+from tinygrad_gpt.runs.saved_model import load_model, save_model
 
 FLIPS = times(2000, 120_000)
+MUTANTS = times(150, 20_000)
 METADATA = {"kind": "classifier", "config": {"n_layer": 2, "dropout": 0.1}, "labels": ["ham", "späm"], "note": None}
 
 
@@ -383,3 +387,46 @@ def test_memory_error_is_not_called_damage(path, monkeypatch):
     monkeypatch.setattr(native, "_digest", no_memory)
     with pytest.raises(MemoryError):
         load(path)
+
+
+# -- files that are well signed, with mutated contents
+
+
+SCALARS = (None, True, False, -1, 0, 1, 2**31, 2**63, 10**30, 0.5, 1e308, "", "x", "float32", [], [0], {}, {"x": 1})
+
+
+def mutated(value, random):
+    """A JSON value with one change somewhere in it: a member that is gone, doubled, renamed or of another kind."""
+    if isinstance(value, dict | list) and value and random.random() < 0.8:
+        copied = value.copy()
+        key = random.choice([*value] if isinstance(value, dict) else range(len(value)))
+        what = random.random()
+        if what < 0.15:
+            del copied[key]
+        elif what < 0.3 and isinstance(value, dict):
+            copied["x" * random.randrange(4)] = copied.pop(key)
+        elif what < 0.3:
+            copied += copied
+        else:
+            copied[key] = mutated(value[key], random)
+        return copied
+    return random.choice(SCALARS)
+
+
+def test_mutated_contents_with_good_digests_are_read_or_refused(path):
+    save_model(path, tiny.classifier())
+    image = path.read_bytes()
+    random = Random(0)
+    refusals = []
+    for _ in range(MUTANTS):
+        path.write_bytes(image)
+        with h5py.File(path, "a") as file:
+            text = file["manifest"][()].tobytes().partition(b"\n")[2]
+        manifest = mutated(json.loads(text), random)
+        edit(path, lambda file, old, manifest=manifest: json.dumps(manifest).encode())
+        try:
+            load_model(path)
+        except CheckpointError as error:
+            refusals.append(str(error))
+    assert len(refusals) > MUTANTS / 2
+    assert not any("\n" in refusal for refusal in refusals)
