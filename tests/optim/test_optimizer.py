@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 
-from tinygrad_gpt import Tensor
+from tinygrad_gpt import Tensor, manual_seed
 from tinygrad_gpt.errors import CheckpointError, DTypeError, UsageError
 from tinygrad_gpt.nn import Linear
 from tinygrad_gpt.optim import SGD, Adam, AdamW
@@ -111,8 +111,9 @@ def test_rates_are_read_and_written_by_group(make):
 
 @pytest.mark.parametrize("make", OPTIMIZERS)
 def test_a_model_is_trained_with_a_closure(make):
+    manual_seed(123)
     layer = Linear(2, 1)
-    optimizer = make(layer.parameters(), lr=0.05)
+    optimizer = make(layer.parameters(), lr=0.01)
 
     def closure():
         optimizer.zero_grad()
