@@ -3,6 +3,7 @@
 from tinygrad_gpt.ops.activation import bias_gelu, gelu, gelu_exact, relu, sigmoid
 from tinygrad_gpt.ops.attention import attention, self_attention
 from tinygrad_gpt.ops.dropout import dropout, keep_mask
+from tinygrad_gpt.ops.einsum import einsum
 from tinygrad_gpt.ops.elementwise import (
     abs_,
     add,
@@ -34,8 +35,8 @@ from tinygrad_gpt.ops import composed, cuda, fast  # isort: skip  # noqa: F401
 
 __all__ = [
     "abs_", "add", "astype", "attention", "bias_gelu", "broadcast_to", "concat", "cos", "cross_entropy", "cumsum",
-    "div", "dropout", "embedding", "erf", "exp", "expm1", "gelu", "gelu_exact", "keep_mask", "layer_norm", "linear",
-    "linear_cross_entropy", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max_", "maximum", "mean", "mul",
-    "neg", "norm", "permute", "pow_", "relu", "reshape", "scatter", "self_attention", "sigmoid", "sin", "slice_",
+    "div", "dropout", "einsum", "embedding", "erf", "exp", "expm1", "gelu", "gelu_exact", "keep_mask", "layer_norm",
+    "linear", "linear_cross_entropy", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max_", "maximum", "mean",
+    "mul", "neg", "norm", "permute", "pow_", "relu", "reshape", "scatter", "self_attention", "sigmoid", "sin", "slice_",
     "softmax", "sqrt", "stack", "sub", "sum_", "tanh", "transpose", "where",
 ]
