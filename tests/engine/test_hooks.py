@@ -19,7 +19,7 @@ def test_a_hook_that_removes_itself_skips_no_other():
     for _ in range(2):
         (x * 2.0).sum().backward()
     assert seen == ["once", "always", "always"]
-    handle.remove()  # a second time does nothing
+    handle()  # the same as remove; a second time does nothing
 
 
 def test_a_handle_ends_with_its_block():

@@ -6,7 +6,7 @@ __all__ = ["Handle"]
 
 
 class Handle:
-    """Takes a hook away again: by `remove`, or at the end of a ``with`` block."""
+    """Takes a hook away again: by `remove`, by a call, or at the end of a ``with`` block."""
 
     def __init__(self, hooks: dict["Handle", Callable]):
         self._hooks = hooks
@@ -14,6 +14,8 @@ class Handle:
     def remove(self) -> None:
         """Take the hook away; a second time does nothing."""
         self._hooks.pop(self, None)
+
+    __call__ = remove
 
     def __enter__(self):
         return self
