@@ -61,6 +61,13 @@ def test_other_names_of_the_same(entry, tmp_path):
     assert read_instructions(write(tmp_path, "a.json", json.dumps([entry]))) == [Instruction("Add.", "1, 2", "3")]
 
 
+def test_malformed_entries_are_skipped_with_a_count_and_unread_keys_named(tmp_path):
+    entries = [{**ENTRY, "category": "sums"}] * 10 + [{**ENTRY, "output": ""}, 5]
+    read = read_instructions(write(tmp_path, "a.json", json.dumps(entries)), skip_malformed=True)
+    assert (len(read), read.skipped, read.unread) == (10, 2, ("category",))
+    assert str(split_in_order(read)).endswith("; 2 malformed entries skipped; keys not read: 'category'")
+
+
 def test_a_chat_of_one_turn(tmp_path):
     chat = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
     assert read_instructions(write(tmp_path, "a.jsonl", json.dumps(chat))) == [Instruction("Hi", "", "Hello")]

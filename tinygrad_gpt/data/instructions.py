@@ -11,7 +11,8 @@ from tinygrad_gpt.data.json_entries import read_entries
 from tinygrad_gpt.data.text_files import read_text
 from tinygrad_gpt.errors import DataError
 
-__all__ = ["IGNORED", "Instruction", "Parts", "collate", "read_instructions", "read_records", "split_in_order"]
+__all__ = ["IGNORED", "Entries", "Instruction", "Parts", "collate", "read_instructions", "read_records",
+           "split_in_order"]
 
 IGNORED = -100  # the target of a position that does not count; `ops.cross_entropy` leaves it out
 NAMES = {"instruction": ("prompt", "question", "query"), "input": ("context",),
@@ -31,6 +32,13 @@ class Instruction:
 Entry = TypeVar("Entry", bound=Instruction)
 
 
+class Entries(list[Entry]):
+    """What a file holds: ``skipped`` counts its malformed entries, ``unread`` are the keys that do not matter."""
+
+    skipped = 0
+    unread: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Parts(Generic[Entry]):
     """Entries for each purpose, in the order of the file."""
@@ -38,16 +46,20 @@ class Parts(Generic[Entry]):
     train: list[Entry]
     validation: list[Entry]
     test: list[Entry]
+    unread: tuple[str, ...] = ()
+    skipped: int = 0
 
     def __str__(self) -> str:
         """`935 training, 55 validation, 110 test entries`, and how many of them are in the training part as well."""
         known = {(entry.instruction, entry.input) for entry in self.train}
         again = sum((entry.instruction, entry.input) in known for entry in [*self.validation, *self.test])
         return (f"{len(self.train):,} training, {len(self.validation):,} validation, {len(self.test):,} test entries, "
-                f"{again:,} of which are in the training part as well")
+                f"{again:,} of which are in the training part as well"
+                + (f"; {self.skipped:,} malformed entries skipped" if self.skipped else "")
+                + (f"; keys not read: {', '.join(map(repr, self.unread[:8]))}" if self.unread else ""))
 
 
-def read_instructions(path: str | Path) -> list[Instruction]:
+def read_instructions(path: str | Path, *, skip_malformed: bool = False) -> Entries[Instruction]:
     """Read all entries; keys are "instruction", "input" (may be absent) and "output", or those of `NAMES`.
 
     An entry may also be a chat of one turn, under "messages". Other keys do not matter.
@@ -55,15 +67,17 @@ def read_instructions(path: str | Path) -> list[Instruction]:
     Args:
         path: a .json or .jsonl file with a list of objects, one object a line, or one behind the other; may be
             compressed.
+        skip_malformed: count malformed entries instead of refusing the file.
 
     Raises:
         DataError: `malformed entry (tasks.json, entry 3): it has no "output"; …`, and as `read_text`.
     """
-    return [Instruction(**record) for record in read_records(path, ("instruction", "output"), ("input",))]
+    return read_records(path, Instruction, ("instruction", "output"), ("input",), skip_malformed)
 
 
-def read_records(path: str | Path, required: Sequence[str], optional: Sequence[str]) -> list[dict[str, str]]:
-    """The strings under these keys in each entry of a file; an optional one that is absent is empty.
+def read_records(path: str | Path, kind: type[Entry], required: Sequence[str], optional: Sequence[str],
+                 skip_malformed: bool) -> Entries[Entry]:
+    """Entries made of the strings under these keys in a file; an optional one that is absent is empty.
 
     Raises:
         DataError: as `read_instructions`.
@@ -72,21 +86,30 @@ def read_records(path: str | Path, required: Sequence[str], optional: Sequence[s
     ending = Path(str(path).removesuffix(".xz").removesuffix(".gz")).suffix.lower()
     if ending not in (".json", ".jsonl", ".ndjson"):
         raise DataError(f"cannot read ({path}): unknown extension; use .json with a list, or .jsonl")
-    records = []
+    records, unread = Entries[Entry](), dict[str, None]()
     for entry in read_entries(text, ending != ".json"):
         where = f"{name}, {entry.unit} {entry.line}"
-        if entry.fault:
-            where += f", column {entry.column}" if entry.column > 1 else ""
-            raise DataError(f"malformed entry ({where}): {entry.fault}; correct it")
-        records.append(_checked(where, entry.value, required, optional))
+        try:
+            if entry.fault:
+                where += f", column {entry.column}" if entry.column > 1 else ""
+                raise DataError(f"malformed entry ({where}): {entry.fault}; correct it, or skip malformed entries")
+            records.append(kind(**_checked(where, entry.value, required, optional)))
+        except DataError:
+            if not skip_malformed:
+                raise
+            records.skipped += 1
+        else:
+            known = {*required, *optional, "messages", *(key for names in NAMES.values() for key in names)}
+            unread |= dict.fromkeys(key for key in entry.value if key not in known)
     if not records:
         raise DataError(f"no entries ({name}): the file has none; give one with instructions and outputs")
+    records.unread = tuple(unread)
     return records
 
 
 def _checked(where: str, entry: Any, required: Sequence[str], optional: Sequence[str]) -> dict[str, str]:
     def refusal(why):
-        return DataError(f"malformed entry ({where}): {why}; correct or remove it")
+        return DataError(f"malformed entry ({where}): {why}; correct or remove it, or skip malformed entries")
 
     if not isinstance(entry, dict):
         raise refusal(f"a JSON object is expected, not {_kind(entry)}")
@@ -141,7 +164,8 @@ def split_in_order(entries: Sequence[Entry], name: str | Path = "data") -> Parts
     if len(entries) < FEWEST:
         raise DataError(f"too few entries ({name}): {len(entries)}; give {FEWEST} or more, so that each part has one")
     end, last = int(len(entries) * 0.85), int(len(entries) * 0.85) + int(len(entries) * 0.1)
-    return Parts(list(entries[:end]), list(entries[last:]), list(entries[end:last]))
+    return Parts(list(entries[:end]), list(entries[last:]), list(entries[end:last]),
+                 getattr(entries, "unread", ()), getattr(entries, "skipped", 0))
 
 
 def collate(texts: Sequence[Sequence[int]], eot_id: int, n_ctx: int,

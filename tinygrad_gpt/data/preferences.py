@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinygrad_gpt.data.instructions import Instruction, read_records
+from tinygrad_gpt.data.instructions import Entries, Instruction, read_records
 
 __all__ = ["Preference", "read_preferences"]
 
@@ -16,14 +16,14 @@ class Preference(Instruction):
     rejected: str
 
 
-def read_preferences(path: str | Path) -> list[Preference]:
+def read_preferences(path: str | Path, *, skip_malformed: bool = False) -> Entries[Preference]:
     """Read all entries: "instruction", "chosen", "rejected", and perhaps "input" and "output".
 
     Args:
-        path: as in `read_instructions`.
+        path, skip_malformed: as in `read_instructions`.
 
     Raises:
         DataError: as `read_instructions`.
     """
     required, optional = ("instruction", "chosen", "rejected"), ("input", "output")
-    return [Preference(**record) for record in read_records(path, required, optional)]
+    return read_records(path, Preference, required, optional, skip_malformed)

@@ -36,6 +36,7 @@ class TuningConfig:
         eval_every, save_every: steps between evaluations, and between states to resume from.
         samples: validation entries that the model answers at every evaluation.
         float16: store the weights in half precision.
+        skip_malformed: leave malformed entries out, and count them.
     """
 
     data: str
@@ -59,6 +60,7 @@ class TuningConfig:
     save_every: int = 50
     samples: int = 3
     float16: bool = False
+    skip_malformed: bool = False
 
     def __post_init__(self):
         check_choices(self, CHOICES)

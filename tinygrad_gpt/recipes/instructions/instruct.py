@@ -142,7 +142,8 @@ class InstructTask:
         self.config, self.model, self.tokenizer = config, model, tokenizer
         assert config.style is not None  # `tuning.start` has chosen one
         self.style, n_ctx = find_style(config.style), model.config.n_ctx
-        parts = split_in_order(read_instructions(config.data), Path(config.data).name)
+        parts = split_in_order(read_instructions(config.data, skip_malformed=config.skip_malformed),
+                               Path(config.data).name)
         self.train, self.validation = (
             encode(tokenizer, self.style, part, [entry.output for entry in part], n_ctx)
             for part in (parts.train, parts.validation))

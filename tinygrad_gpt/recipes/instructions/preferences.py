@@ -125,7 +125,8 @@ class PreferenceTask:
         self.config, self.model, self.tokenizer = config, model, tokenizer
         assert config.style is not None  # `tuning.start` has chosen one
         self.style, n_ctx = find_style(config.style), model.config.n_ctx
-        parts = split_in_order(read_preferences(config.data), Path(config.data).name)
+        parts = split_in_order(read_preferences(config.data, skip_malformed=config.skip_malformed),
+                               Path(config.data).name)
         self.train, self.validation = _Pairs(self, parts.train), _Pairs(self, parts.validation)
         if not len(self.train.lengths) or not len(self.validation.lengths):
             raise DataError(f"prompts too long ({config.data}): they fill the model's context of {n_ctx} tokens; use "
