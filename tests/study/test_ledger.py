@@ -1,5 +1,6 @@
 """The ledger names the op, the argument and the line of a wrong rule in a real step, and suspects no right one."""
 
+import gc
 import os
 import warnings
 from collections import Counter
@@ -91,6 +92,8 @@ def planted(small, right, dtype, op, form, mutant):
         setattr(op, form, original[0])
         op.broadcasts = original[1]
         for name, parameter in small.parameters:
+            if not parameter.data.flags.writeable:
+                gc.collect()  # a raised error is in a cycle with the graph that locks the parameter
             parameter.data[...] = weights[name]
 
 
