@@ -240,7 +240,7 @@ def test_a_recomputed_block_is_refused():
 
 @pytest.mark.parametrize("body", [
     lambda xp, x: (np.cbrt(x), (lambda g: g * np.cbrt(x),)),
-    lambda xp, x: (x.sum(), (lambda g: xp.cumsum(x) * g,))])
+    lambda xp, x: (x.sum(), (lambda g: xp.nancumsum(x) * g,))])
 def test_an_op_that_does_not_run_on_tensors_is_refused(body):
     def impure(xp, x):
         return body(xp, x)

@@ -3,3 +3,7 @@
 "The book" is S. Raschka, *Build a Large Language Model (From Scratch)*, Manning 2024, and its repository
 github.com/rasbt/LLMs-from-scratch, with the appendices and additional experiments.
 """
+
+__all__ = ["SPLITS"]
+
+SPLITS = ("by-text", "book", "book-experiments")  # the ways to divide labelled texts; see `splits.py`

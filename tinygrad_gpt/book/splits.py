@@ -11,14 +11,13 @@ import numpy as np
 from tinygrad_gpt.data.classification import LabelledTexts, Split, split_by_text
 from tinygrad_gpt.errors import DataError
 
-__all__ = ["SPLITS", "book_experiments_split", "book_split", "divide"]
+__all__ = ["book_experiments_split", "book_split", "divide"]
 
-SPLITS = ("by-text", "book", "book-experiments")
 SEED = 123
 
 
 def divide(data: LabelledTexts, split: str, seed: int) -> Split:
-    """One of `SPLITS`; the seed is that of the split by text, the others have their own."""
+    """One of the ways in `book.SPLITS`; the seed is that of the split by text, the others have their own."""
     if split == "by-text":
         return split_by_text(data, seed=seed)
     return book_split(data) if split == "book" else book_experiments_split(data)

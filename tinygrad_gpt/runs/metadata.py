@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
 
-from tinygrad_gpt.book.splits import SPLITS
+from tinygrad_gpt.book import SPLITS
 from tinygrad_gpt.checkpoints.gpt2_config import shapes_of
 from tinygrad_gpt.data.prompt_styles import STYLES
 from tinygrad_gpt.errors import CheckpointError, UsageError, listed

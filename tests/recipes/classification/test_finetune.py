@@ -354,7 +354,7 @@ def test_settings_that_cannot_be_are_refused(change, message, config, tmp_path):
 @pytest.mark.parametrize(("change", "error", "message"), [
     ({"train": "first-block"}, UsageError, "choose one of head, last-block"),
     ({"data": "absent.csv"}, DataError, "cannot read"),
-    ({"encoding": "klingon"}, DataError, "no encoding"),
+    ({"encoding": "klingon"}, UsageError, "no encoding"),
     ({"text_column": "poem"}, DataError, "no text column 'poem'"),
 ])
 def test_a_run_that_cannot_start_leaves_nothing(change, error, message, config, tmp_path):

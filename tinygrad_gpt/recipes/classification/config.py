@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tinygrad_gpt.backend.precision import POLICIES
-from tinygrad_gpt.book.splits import SPLITS
+from tinygrad_gpt.book import SPLITS
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.models.classifier import READS
 from tinygrad_gpt.models.lora import BLOCK_LAYERS
