@@ -17,16 +17,16 @@ _MODULES = ("backend", "nn", "ops", "optim", "study", "text")
 _BY_MODULE = {
     "checkpoints.objects": "load save",
     "engine": "OPS Tensor checking no_grad op using_ops",
-    "engine.accelerators": "backends cuda",
-    "engine.creation": "arange as_tensor empty empty_like eye from_numpy full full_like is_tensor linspace ones "
-                       "ones_like tensor zeros zeros_like",
-    "engine.device": "device",
-    "engine.dtypes": "bfloat16 double finfo float16 float32 float64 get_default_dtype half iinfo int16 int32 int64 "
-                     "int8 long short uint8",
+    "engine.pytorch.accelerators": "backends cuda",
+    "engine.pytorch.creation": "arange as_tensor empty empty_like eye from_numpy full full_like is_tensor linspace "
+                               "ones ones_like tensor zeros zeros_like",
+    "engine.pytorch.device": "device",
+    "engine.pytorch.dtypes": "bfloat16 double finfo float16 float32 float64 get_default_dtype half iinfo int16 int32 "
+                             "int64 int8 long short uint8",
     "engine.functional": "grad hessian hvp jacobian jvp",
     "engine.mode": "enable_grad inference_mode is_grad_enabled set_grad_enabled",
-    "engine.printing": "set_printoptions",
-    "engine.random_tensors": "Generator multinomial normal rand rand_like randint randn randn_like randperm",
+    "engine.pytorch.printing": "set_printoptions",
+    "engine.pytorch.random_tensors": "Generator multinomial normal rand rand_like randint randn randn_like randperm",
     "errors": "TinygradError",
     "estimator": "GPTClassifier",
     "models.gpt2": "GPT2 GPT2Config",
@@ -39,7 +39,7 @@ _NAMES = {name: f"{__name__}.{module}" for module, names in _BY_MODULE.items() f
 _OTHER_NAMES = {"cat": "concat"}
 
 # Reached as `tinygrad_gpt.float`, but left out of `from tinygrad_gpt import *`, which would hide Python's own.
-_HIDING = dict.fromkeys(("bool", "float", "int"), f"{__name__}.engine.dtypes")
+_HIDING = dict.fromkeys(("bool", "float", "int"), f"{__name__}.engine.pytorch.dtypes")
 
 __all__ = ["__version__", "e", "inf", "nan", "pi", *_MODULES, *_NAMES]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_gpt.checkpoints import native
-from tinygrad_gpt.engine.device import backend_on
+from tinygrad_gpt.engine.pytorch.device import backend_on
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import CheckpointError
 

@@ -6,14 +6,14 @@ import numpy as np
 
 from tinygrad_gpt.backend import Array, backend_of, default_backend, get_backend, is_integer
 from tinygrad_gpt.backend.numpy import host_array
-from tinygrad_gpt.engine.conversion import Conversion
 from tinygrad_gpt.engine.guards import Version
 from tinygrad_gpt.engine.hooks import Handle
-from tinygrad_gpt.engine.in_place import InPlace
-from tinygrad_gpt.engine.methods import Methods
-from tinygrad_gpt.engine.named_operators import NamedOperators
 from tinygrad_gpt.engine.operators import raw
 from tinygrad_gpt.engine.pending import Pending
+from tinygrad_gpt.engine.pytorch.conversion import Conversion
+from tinygrad_gpt.engine.pytorch.in_place import InPlace
+from tinygrad_gpt.engine.pytorch.methods import Methods
+from tinygrad_gpt.engine.pytorch.named_operators import NamedOperators
 from tinygrad_gpt.engine.tape import Node, walk
 from tinygrad_gpt.errors import DTypeError, ShapeError, TapeError
 
@@ -234,7 +234,7 @@ class Tensor(NamedOperators, InPlace, Conversion, Methods):
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        from tinygrad_gpt.engine.notebook import tensor_html
+        from tinygrad_gpt.engine.pytorch.notebook import tensor_html
 
         where = "" if self._node is None else ", a leaf" if self._node.op is None else f", of op {self._node.op.name}"
         grad = ", with a gradient" if self.grad is not None else ""

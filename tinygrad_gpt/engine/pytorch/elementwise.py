@@ -4,7 +4,7 @@ import math
 
 from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.engine.operators import OPS, raw
-from tinygrad_gpt.engine.shaping import Shaping
+from tinygrad_gpt.engine.pytorch.shaping import Shaping
 from tinygrad_gpt.errors import ShapeError
 
 __all__ = ["Elementwise"]

@@ -3,7 +3,7 @@
 import pytest
 
 from tinygrad_gpt.backend import get_backend
-from tinygrad_gpt.engine.device import Device, backend_on, device
+from tinygrad_gpt.engine.pytorch.device import Device, backend_on, device
 from tinygrad_gpt.errors import BackendError
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinygrad_gpt
-from tinygrad_gpt.engine.dtypes import DTYPES, as_dtype
+from tinygrad_gpt.engine.pytorch.dtypes import DTYPES, as_dtype
 from tinygrad_gpt.errors import DTypeError
 
 

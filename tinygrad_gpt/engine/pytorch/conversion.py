@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_gpt.backend import Backend, backend_of, get_backend, is_integer
-from tinygrad_gpt.engine.device import Device, backend_on
-from tinygrad_gpt.engine.dtypes import DTYPES, as_dtype
 from tinygrad_gpt.engine.mode import current_mode
 from tinygrad_gpt.engine.operators import OPS, Operators, raw
+from tinygrad_gpt.engine.pytorch.device import Device, backend_on
+from tinygrad_gpt.engine.pytorch.dtypes import DTYPES, as_dtype
 from tinygrad_gpt.errors import BackendError, ShapeError, TapeError
 
 __all__ = ["Conversion"]

@@ -8,8 +8,8 @@ import math
 from typing import Any, NamedTuple
 
 from tinygrad_gpt.engine.binding import axis_of
-from tinygrad_gpt.engine.elementwise import Elementwise
 from tinygrad_gpt.engine.operators import OPS
+from tinygrad_gpt.engine.pytorch.elementwise import Elementwise
 from tinygrad_gpt.errors import ShapeError
 
 __all__ = ["Methods", "ValuesAndIndices"]

@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from tinygrad_gpt.engine.device import backend_on
+from tinygrad_gpt.engine.pytorch.device import backend_on
 from tinygrad_gpt.errors import BackendError
 
 __all__ = ["backends", "cuda"]

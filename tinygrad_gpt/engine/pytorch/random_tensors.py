@@ -5,8 +5,8 @@ They are drawn on the host, by `tinygrad_gpt/random.py`, and then moved to the d
 
 import numpy as np
 
-from tinygrad_gpt.engine.creation import as_size, device_of, placed
-from tinygrad_gpt.engine.dtypes import as_dtype
+from tinygrad_gpt.engine.pytorch.creation import as_size, device_of, placed
+from tinygrad_gpt.engine.pytorch.dtypes import as_dtype
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import DTypeError, NonFiniteError, ShapeError
 from tinygrad_gpt.random import TorchStream, default_generator

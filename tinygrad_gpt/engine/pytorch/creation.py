@@ -9,8 +9,8 @@ import numpy as np
 
 from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.backend.numpy import host_array
-from tinygrad_gpt.engine.device import Device, backend_on
-from tinygrad_gpt.engine.dtypes import as_dtype
+from tinygrad_gpt.engine.pytorch.device import Device, backend_on
+from tinygrad_gpt.engine.pytorch.dtypes import as_dtype
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import DTypeError, ShapeError
 

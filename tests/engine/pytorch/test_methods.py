@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tinygrad_gpt import Tensor, no_grad
-from tinygrad_gpt.engine.methods import Methods, ValuesAndIndices
+from tinygrad_gpt.engine.pytorch.methods import Methods, ValuesAndIndices
 from tinygrad_gpt.errors import DTypeError, ShapeError, TapeError
 
 torch = pytest.importorskip("torch", reason="PyTorch, the oracle, is not installed")

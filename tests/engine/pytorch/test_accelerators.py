@@ -1,7 +1,7 @@
 """What programs ask about GPUs."""
 
 import tinygrad_gpt as torch
-from tinygrad_gpt.engine import accelerators
+from tinygrad_gpt.engine.pytorch import accelerators
 from tinygrad_gpt.errors import BackendError
 
 
