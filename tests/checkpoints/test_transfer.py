@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import os
 import random
 import shutil
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 
 import loopback
 import pytest
+import requests
 
 from tinygrad_gpt import files
 from tinygrad_gpt.checkpoints import transfer
@@ -139,6 +141,29 @@ def test_a_redirect_is_followed_with_its_range(server, path):
     get(server.url + "/elsewhere", path)
     assert_whole(path)
     assert server.asked == [("/elsewhere", "bytes=700-"), (NAME, "bytes=700-")]
+
+
+@pytest.mark.parametrize(("location", "asked"), [
+    ("http://elsewhere.example/model", 1), ("HTTP://host.example/model", 1), ("/model", 2),
+    ("https://elsewhere.example/model", 2)])
+def test_https_is_never_left_for_http(path, monkeypatch, location, asked):
+    urls = []
+
+    def send(adapter, request, **settings):
+        urls.append(request.url)
+        response = requests.Response()
+        response.request, response.url, response.raw = request, request.url, io.BytesIO(DATA)
+        response.status_code = 302 if len(urls) == 1 else 404
+        response.headers["Location"] = location
+        return response
+
+    monkeypatch.setattr("requests.adapters.HTTPAdapter.send", send)
+    match = "redirects to an address without encryption; use another" if asked == 1 else "answers 404"
+    with pytest.raises(TinygradError, match=match) as error:
+        get("https://me:secret@host.example/gpt2", path)
+    assert len(urls) == asked
+    assert "secret" not in str(error.value)
+    assert list(path.parent.iterdir()) == []
 
 
 def test_redirects_in_a_circle(server, path):

@@ -7,7 +7,8 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
 from tinygrad_gpt.errors import CheckpointError, DataError, ResourceError, TinygradError
 from tinygrad_gpt.files import part_of, sha256_of, write_pieces
@@ -51,7 +52,8 @@ def fetch(source: str, path: Path, sha256: str, *, size: int | None = None, repo
     """Bring one file here; what an earlier call left in `path`.part is used.
 
     Args:
-        source: an `http://` or `https://` address, or a path.
+        source: an `http://` or `https://` address, or a path. Redirects are followed, but not from https to http; a
+            server that sends nothing for 30 seconds counts as a lost connection.
         path: the target; its folder must exist.
         sha256: the digest, hexadecimal.
         size: bytes of the file, where it is known: a file of another length is refused at once.
@@ -138,7 +140,7 @@ def _try(url: str, path: Path, start: int, size: int | None, verify: Callable[[P
     if start:
         headers["Range"] = f"bytes={start}-"
     with _cuts(url):
-        response = requests.get(url, headers=headers, stream=True, timeout=TIMEOUT)
+        response = requests.get(url, headers=headers, stream=True, timeout=TIMEOUT, hooks={"response": _stay_encrypted})
     with response:
         if response.status_code == requests.codes.range_not_satisfiable:  # the part is whole, as the digest will tell
             write_pieces(path, (), start=start, verify=verify)
@@ -146,6 +148,14 @@ def _try(url: str, path: Path, start: int, size: int | None, verify: Callable[[P
         start, total = _extent(response, url, start, size)
         _check(url, path, total, size, total - start)
         write_pieces(path, _pieces_of_response(response, url, start, total, report), start=start, verify=verify)
+
+
+def _stay_encrypted(response: "Response", **settings: Any) -> None:
+    """Refuse a redirect from https:// to http://, before it is followed."""
+    target = urljoin(response.url, response.headers.get("Location", ""))
+    if response.is_redirect and response.url.lower().startswith("https:") and target.lower().startswith("http:"):
+        raise TinygradError(f"cannot download ({shown_address(response.url)}): the server redirects to an address "
+                            "without encryption; use another --from")
 
 
 def _extent(response: "Response", url: str, start: int, size: int | None) -> tuple[int, int]:
