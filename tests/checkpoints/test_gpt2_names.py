@@ -52,13 +52,12 @@ def test_matrices_are_transposed_all_or_none():
         check(stored(mixed), EXPECTED, set())
 
 
-def test_of_many_problems_four_are_named_and_the_rest_is_counted():
+def test_of_many_problems_some_are_named_and_the_rest_is_counted():
     with pytest.raises(CheckpointError) as caught:
         check(stored({**EXPECTED, **{f"layer.{i}.weight": (6,) for i in range(15_000)}}), EXPECTED, set())
     assert str(caught.value) == (
-        "15000 of the tensors do not fit: unexpected layer.0.weight (6,); unexpected layer.1.weight (6,); unexpected "
-        "layer.10.weight (6,); unexpected layer.100.weight (6,); and 14996 more; does config.json belong to these "
-        "weights?")
+        "15,000 of the tensors do not fit: unexpected layer.0.weight (6,); unexpected layer.1.weight (6,) and 14,998 "
+        "more; does config.json belong to these weights?")
 
 
 def test_all_biases_or_none_may_be_missing():

@@ -337,7 +337,14 @@ def test_loading_counts_as_a_change_of_saved_values():
         loss.backward()
 
 
-def test_a_state_that_does_not_fit_is_refused_with_every_problem_and_changes_nothing():
+def test_a_state_of_many_other_names_is_refused_in_one_short_line():
+    state = {f"{'layer.' * 20}{i}.weight": np.zeros(1, np.float32) for i in range(15_000)}
+    with pytest.raises(CheckpointError, match=r"^load_state_dict: 15,005 .* and 15,002 more; was it saved") as error:
+        Tree().load_state_dict(state)
+    assert len(str(error.value)) <= 240
+
+
+def test_a_state_that_does_not_fit_is_refused_with_its_problems_and_changes_nothing():
     tree = Tree()
     before = {name: array.copy() for name, array in tree.arrays().items()}
     state = {
@@ -351,8 +358,8 @@ def test_a_state_that_does_not_fit_is_refused_with_every_problem_and_changes_not
         tree.load_state_dict(state)
     assert str(error.value) == (
         "load_state_dict: 5 of the tensors do not fit: last_letter.weight is int64, expected floats; "
-        "missing twigs.1.weight (2, 3); scale is (4,), expected (3,); twigs.0.weight holds 2 values that are not "
-        "finite as float32; unexpected no_such (5,); was it saved from another configuration?")
+        "missing twigs.1.weight (2, 3); scale is (4,), expected (3,) and 2 more; was it saved from another "
+        "configuration?")
     for name, array in tree.arrays().items():
         assert np.array_equal(array, before[name]), name
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tinygrad_gpt.checkpoints.mapped_tensor import StoredTensor
-from tinygrad_gpt.errors import CheckpointError
+from tinygrad_gpt.errors import CheckpointError, listed
 
 __all__ = ["check", "load", "plain_names", "transposed"]
 
@@ -20,7 +20,7 @@ WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_c
 PREFIX = re.compile(r"^(?:(?:transformer|model)\.)+")
 BUFFER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
 MATRIX = re.compile(r"h\.\d+\.(attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.weight")
-LISTED = 4  # problems that are named; of more, the number is told
+ROOM = 80  # characters for the problems: the path before them is part of the line
 
 
 def plain_names(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
@@ -75,7 +75,5 @@ def check(stored: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int, 
         elif not tensor.is_float:
             problems += [f"{name} is {tensor.dtype}, expected F32, F16 or BF16"]
     if problems:
-        more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
-        listed = "; ".join(sorted(problems)[:LISTED]) + more
-        raise CheckpointError(f"{len(problems)} of the tensors do not fit: {listed}; does config.json belong to these "
-                              "weights?")
+        raise CheckpointError(f"{len(problems):,} of the tensors do not fit: {listed(sorted(problems), '; ', ROOM)}; "
+                              "does config.json belong to these weights?")

@@ -298,7 +298,8 @@ class Module(Printed):
             ``missing_keys`` and ``unexpected_keys``.
 
         Raises:
-            CheckpointError: lists all that is missing, unexpected, misshapen, not a float, or not finite.
+            CheckpointError: counts what is missing, unexpected, misshapen, not a float, or not finite, and lists as
+                much of it as one line holds.
         """
         pairs, names = matching(self._state(), state_dict, strict)
         for tensor, array in pairs:

@@ -7,7 +7,7 @@ import numpy as np
 
 from tinygrad_gpt.backend import is_integer
 from tinygrad_gpt.engine.tensor import Tensor
-from tinygrad_gpt.errors import CheckpointError
+from tinygrad_gpt.errors import CheckpointError, listed
 
 __all__ = ["Matched", "host_dtype", "matching"]
 
@@ -34,7 +34,8 @@ def matching(own: Mapping[str, Tensor], state: Mapping, strict: bool = True) -> 
         strict: whether every name must be in both.
 
     Raises:
-        CheckpointError: lists all that is missing, unexpected, misshapen, of another kind, or not finite.
+        CheckpointError: counts what is missing, unexpected, misshapen, of another kind, or not finite, and lists as
+            much of it as one line holds.
     """
     arrays = {name: value.numpy() if isinstance(value, Tensor) else np.asarray(value) for name, value in state.items()}
     missing, unexpected = [name for name in own if name not in arrays], [name for name in arrays if name not in own]
@@ -43,8 +44,8 @@ def matching(own: Mapping[str, Tensor], state: Mapping, strict: bool = True) -> 
     for name in own.keys() & arrays.keys():
         problems += _misfits(name, own[name], arrays[name])
     if problems:
-        raise CheckpointError(f"load_state_dict: {len(problems)} of the tensors do not fit: "
-                              f"{'; '.join(sorted(problems))}; was it saved from another configuration?")
+        raise CheckpointError(f"load_state_dict: {len(problems):,} of the tensors do not fit: "
+                              f"{listed(sorted(problems), '; ')}; was it saved from another configuration?")
     return [(own[name], arrays[name]) for name in own if name in arrays], Matched(missing, unexpected)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_gpt.backend import Array, backend_of
 from tinygrad_gpt.engine.tensor import Tensor
-from tinygrad_gpt.errors import CheckpointError
+from tinygrad_gpt.errors import CheckpointError, listed
 from tinygrad_gpt.ops.cuda.launch import Kernels
 from tinygrad_gpt.ops.cuda.many_arrays import one_launch, spans
 from tinygrad_gpt.optim.adam import check_adam, new_moments
@@ -85,7 +85,7 @@ class AdamW(Optimizer):
         """Continue from the ``arrays`` of an optimiser over the same parameters.
 
         Raises:
-            CheckpointError: lists all that is missing, unexpected or misshapen; nothing was changed.
+            CheckpointError: lists what is missing, unexpected or misshapen; nothing was changed.
         """
         own = {f"{kind}.{i}": a for i, pair in enumerate(self.moments) for kind, a in zip("mv", pair, strict=True)}
         counts = {"steps", *(f"updates.{i}" for i in range(len(self.parameters)))}
@@ -94,7 +94,7 @@ class AdamW(Optimizer):
         problems += [f"{name} is {np.shape(state[name])}, expected {a.shape}" for name, a in own.items()
                      if name in state and np.shape(state[name]) != a.shape]
         if problems:
-            raise CheckpointError(f"AdamW: the state does not fit: {'; '.join(problems)}; "
+            raise CheckpointError(f"AdamW: the state does not fit: {listed(problems, '; ')}; "
                                   "was it saved with other parameters trained?")
         self.steps = int(state["steps"])
         for i, p in enumerate(self.parameters):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_gpt.engine.tensor import Tensor
-from tinygrad_gpt.errors import CheckpointError, TinygradError
+from tinygrad_gpt.errors import CheckpointError, TinygradError, listed
 from tinygrad_gpt.models.gpt2 import seed_dropout
 from tinygrad_gpt.optim import AdamW
 from tinygrad_gpt.runs.folder import Log, States, run_digest, write_run
@@ -153,8 +153,8 @@ class Run:
         """
         tensors = self._states.load()
         if missing := sorted(set(self.task.state()) - set(tensors)):
-            raise CheckpointError(f"cannot resume ({self.folder}): the state lacks {', '.join(missing)}; start a new "
-                                  "run in another folder")
+            raise CheckpointError(f"cannot resume ({self.folder}): the state lacks {listed(missing, room=80)}; start "
+                                  "a new run in another folder")
         self.task.restore(tensors)
         self.optimizer.load_arrays(part_of(tensors, "optimizer."))
         if self.loss_scale:
