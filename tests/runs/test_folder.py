@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.runs.folder import (
     Log,
@@ -102,6 +103,18 @@ def test_states_that_cannot_be_used_are_refused(tmp_path):
     States(tmp_path, "run").save(1, {"x": np.zeros(1, np.float32)})
     with pytest.raises(CheckpointError, match="it belongs to another run"):
         States(tmp_path, "other").load()
+
+
+@pytest.mark.parametrize("step", [-1, 2**63, 10**40, 0.5, "7", "x" * 10**6, None, True, [1], {"a": 1}])
+def test_a_state_of_no_step_is_refused_and_the_other_one_is_used(step, tmp_path):
+    native.save(tmp_path / "state-a.h5", {}, {"kind": "training state", "run": "run", "step": step})
+    with pytest.raises(CheckpointError, match=r"state-a\.h5\): its step is .*, expected a whole number; ") as caught:
+        States(tmp_path, "run").load()
+    assert len(str(caught.value)) <= 240
+    native.save(tmp_path / "state-b.h5", {}, {"kind": "training state", "run": "run", "step": 3})
+    states = States(tmp_path, "run")
+    states.load()
+    assert states.step == 3
 
 
 def test_a_log_drops_steps_that_will_be_done_again(tmp_path):

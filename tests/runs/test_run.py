@@ -117,6 +117,31 @@ def test_a_state_that_lacks_something_is_refused(tmp_path):
         run.restore()
 
 
+COUNTS = {"negative": -1, "huge": 10**15, "fraction": 0.5, "nan": np.nan, "list": [1, 2], "true": True}
+MOMENTS = {"nan": np.nan, "infinite": np.inf, "true": True, "whole": 1}
+
+
+@pytest.mark.parametrize(("name", "values"), [
+    ("optimizer.steps", COUNTS), ("optimizer.updates.0", COUNTS), ("loss_scale.good_steps", COUNTS),
+    ("loss_scale.value", {"zero": 0.0, "negative": -2.0, "infinite": np.inf, "nan": np.nan, "list": [1.0, 2.0]}),
+    ("optimizer.m.0", MOMENTS), ("optimizer.v.0", MOMENTS | {"negative": -1.0}),
+    ("model.wte.weight", {"nan": np.nan, "infinite": np.inf, "whole": 1, "scalar": np.float32(1)}),
+])
+def test_every_spoiled_tensor_of_a_state_is_refused_in_one_line(name, values, tmp_path):
+    task = ByHeart()
+    task.config = type("Float16", (Settings,), {"precision": "float16"})
+    run = begin(tmp_path, {"n": 1}, task)
+    state = native.load(tmp_path / "state-a.h5")
+    for kind, value in values.items():
+        like = state.tensors.get(name, np.array(0))
+        spoiled = np.full(like.shape, value) if like.ndim and np.ndim(value) == 0 and kind != "scalar" else value
+        native.save(tmp_path / "state-a.h5", state.tensors | {name: np.asarray(spoiled)}, state.metadata)
+        with pytest.raises(CheckpointError, match=name.partition(".")[2] if "." in name else name) as caught:
+            run.restore()
+        assert len(str(caught.value)) <= 240 + len(str(tmp_path)), kind
+        assert "\n" not in str(caught.value), kind
+
+
 def test_the_loss_is_scaled_in_float16_alone():
     task = ByHeart()
     assert loss_scale_of(task) is None

@@ -93,6 +93,7 @@ class AdamW(Optimizer):
         problems += [f"unexpected {name}" for name in state if name not in own and name not in counts]
         problems += [f"{name} is {np.shape(state[name])}, expected {a.shape}" for name, a in own.items()
                      if name in state and np.shape(state[name]) != a.shape]
+        problems = problems or [*_odd_values(state, counts)]
         if problems:
             raise CheckpointError(f"AdamW: the state does not fit: {listed(problems, '; ')}; "
                                   "was it saved with other parameters trained?")
@@ -101,6 +102,18 @@ class AdamW(Optimizer):
             self.state[p]["step"] = int(state.get(f"updates.{i}", self.steps))
         for name, a in own.items():
             a[...] = backend_of(a).from_numpy(state[name])
+
+
+def _odd_values(state, counts):
+    """What cannot be in a state whose names and shapes are right: every step would be wrong after it."""
+    for name, values in state.items():
+        if name in counts:
+            if np.shape(values) or np.asarray(values).dtype.kind not in "iu" or not 0 <= values <= state["steps"]:
+                yield f"{name} is not a whole number from 0 to the number of steps"
+        elif np.asarray(values).dtype.kind != "f" or not np.isfinite(values).all():
+            yield f"{name} holds values that are not finite"
+        elif name.startswith("v.") and (np.asarray(values) < 0).any():
+            yield f"{name} holds values below 0, which no mean of squares is"
 
 
 def _rate_and_eps(group, t):

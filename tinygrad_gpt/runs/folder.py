@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from os.path import abspath
@@ -180,7 +181,12 @@ class States:
                 refusals.append(CheckpointError(f"cannot resume ({path}): it belongs to another run; put the "
                                                 "right file back, or start a new run in another folder"))
                 continue
-            self.newest, self.step = path, state.metadata["step"]
+            if (step := _counted(state.metadata.get("step"))) < 0:
+                refusals.append(CheckpointError(f"cannot resume ({path}): its step is "
+                                                f"{reprlib.repr(state.metadata.get('step'))}, expected a whole number; "
+                                                "start a new run in another folder"))
+                continue
+            self.newest, self.step = path, step
             return state.tensors
         raise refusals[0] if refusals else CheckpointError(
             f"cannot resume ({self.folder}): {' and '.join(STATE_FILES)} are missing; start a new run elsewhere")
@@ -192,8 +198,13 @@ class States:
 def _step(path: Path) -> int:
     """The step of a state, −1 if its file is damaged."""
     with contextlib.suppress(CheckpointError):
-        return native.load_metadata(path).get("step", -1)
+        return _counted(native.load_metadata(path).get("step"))
     return -1
+
+
+def _counted(value: Any) -> int:
+    """A count of steps; −1 if the value is none."""
+    return value if type(value) is int and 0 <= value < 2**63 else -1
 
 
 class Log:

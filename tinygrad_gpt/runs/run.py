@@ -139,26 +139,43 @@ class Run:
         """Write all that the next step depends on, if the run is to be resumable."""
         if not self.task.config.save_every:
             return
+        self._states.save(self.optimizer.steps, self._tensors())
+
+    def _tensors(self) -> dict[str, np.ndarray]:
         tensors = {**self.task.state()}
         tensors |= {f"optimizer.{name}": array for name, array in self.optimizer.arrays().items()}
         if self.loss_scale:
             tensors |= {f"loss_scale.{name}": array for name, array in self.loss_scale.state_dict().items()}
-        self._states.save(self.optimizer.steps, tensors)
+        return tensors
 
     def restore(self) -> None:
         """Go back to the newest state.
 
         Raises:
-            CheckpointError: as `States.load`; "cannot resume (run): the state lacks stale; …".
+            CheckpointError: as `States.load`; "cannot resume (run): the state lacks stale; …"; "cannot resume (run):
+                the state's stale is -1, expected a whole number from 0 to 5; …".
         """
         tensors = self._states.load()
         if missing := sorted(set(self.task.state()) - set(tensors)):
             raise CheckpointError(f"cannot resume ({self.folder}): the state lacks {listed(missing, room=80)}; start "
                                   "a new run in another folder")
+        self._check_numbers(tensors)
         self.task.restore(tensors)
         self.optimizer.load_arrays(part_of(tensors, "optimizer."))
         if self.loss_scale:
             self.loss_scale.load_state_dict(part_of(tensors, "loss_scale."))
+
+    def _check_numbers(self, tensors: dict[str, np.ndarray]) -> None:
+        """Refuse counts that no run of so many steps has, and figures that are not at least 0."""
+        for name, own in self._tensors().items():
+            if own.ndim or name not in tensors:
+                continue
+            value, is_count = tensors[name], own.dtype.kind == "i"
+            if value.ndim or value.dtype.kind != own.dtype.kind or not 0 <= value <= (
+                    self.task.total if is_count else np.inf):
+                expected = f"a whole number from 0 to {self.task.total:,}" if is_count else "a number of at least 0"
+                raise CheckpointError(f"cannot resume ({self.folder}): the state's {name} is {_shown(value)}, expected "
+                                      f"{expected}; start a new run in another folder")
 
     def checkpoint(self, log: Sequence[Progress]) -> None:
         """Write the models and then the state after the steps so far."""
@@ -218,6 +235,10 @@ class Run:
                     self.task.show(self.folder, log.entries)
                 raise
         return log.entries
+
+
+def _shown(array: np.ndarray) -> str:
+    return f"{array.dtype} {array.shape}" if array.ndim else f"{array.item()!r:.40}"
 
 
 def begin(folder: Path, notes: dict[str, Any], task: Task) -> Run:

@@ -46,9 +46,14 @@ class LossScale:
         """Continue from a ``state_dict``.
 
         Raises:
-            CheckpointError: "LossScale: the state lacks value and good_steps; was it saved in another precision?"
+            CheckpointError: "LossScale: the state lacks value and good_steps; was it saved in another precision?", or
+                values that no loss scale has.
         """
         if missing := {"value", "good_steps"} - set(state):
             raise CheckpointError(f"LossScale: the state lacks {' and '.join(sorted(missing))}; "
                                   "was it saved in another precision?")
-        self.value, self.good_steps = float(state["value"]), int(state["good_steps"])
+        value, good_steps = state["value"], state["good_steps"]
+        if np.shape(value) or np.shape(good_steps) or not (0 < value < np.inf and 0 <= good_steps < GROWTH):
+            raise CheckpointError(f"LossScale: the state's value is {value!r:.40} and good_steps {good_steps!r:.40}, "
+                                  f"expected a positive number and fewer than {GROWTH}; use another state")
+        self.value, self.good_steps = float(value), int(good_steps)
