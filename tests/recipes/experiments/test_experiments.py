@@ -2,7 +2,7 @@
 
 import json
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import tiny
@@ -12,6 +12,7 @@ from tinygrad_gpt.book.splits import book_experiments_split
 from tinygrad_gpt.data.classification import read_labelled
 from tinygrad_gpt.errors import CheckpointError, DataError, UsageError
 from tinygrad_gpt.files import run_lock
+from tinygrad_gpt.recipes.classification.finetune import finetune_classifier
 from tinygrad_gpt.recipes.classification.starting_model import load_base
 from tinygrad_gpt.recipes.experiments import experiments as recipe
 from tinygrad_gpt.recipes.experiments.experiments import (
@@ -109,10 +110,26 @@ def test_an_interrupted_run_begins_anew(config, tmp_path, counted):
     one = replace(config, rows=rows_named("1"))
     with pytest.raises(KeyboardInterrupt):
         experiments(one, tmp_path, shown=shown)
-    (tmp_path / "01-last-block-seed-123" / "model.h5").touch()  # as if it had been killed a moment later
+    folder = tmp_path / "01-last-block-seed-123"
+    finetune_classifier(run_config(one, one.rows[0], 123), folder)  # as if it had been killed a moment later
+    assert (folder / "model.h5").exists()
     (result,) = experiments(one, tmp_path)
     assert counted == ["01-last-block-seed-123"] * 2
     assert len(result.runs) == 1
+
+
+@pytest.mark.parametrize("change", [{"lr": 0.5}, {"seed": 7}, None])
+def test_a_model_of_the_user_is_not_removed(change, config, tmp_path):
+    one, folder = replace(config, rows=rows_named("1")), tmp_path / "01-last-block-seed-123"
+    if change is None:
+        folder.mkdir()
+        save_model(folder / "model.h5", tiny.language_model(n_ctx=24))
+    else:
+        finetune_classifier(replace(run_config(one, one.rows[0], 123), **change), folder)
+    before = (folder / "model.h5").read_bytes()
+    (result,) = experiments(one, tmp_path)
+    assert "a finished run is there; choose another folder" in str(result.failures[0])
+    assert (folder / "model.h5").read_bytes() == before
 
 
 def test_experiments_are_not_mixed(finished, config, tmp_path, counted):
@@ -133,6 +150,22 @@ def test_damaged_figures_are_refused(content, config, tmp_path):
     (tmp_path / "01-last-block-seed-123" / "run.json").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"run.json\): the file is damaged; remove it"):
         experiments(config, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("field", [f.name for f in fields(Measured) if f.name != "caution"])
+def test_every_spoiled_figure_is_refused_in_one_line(field, finished, config, tmp_path):
+    out, _, _ = finished
+    content = json.loads((out / "01-last-block-seed-123" / "run.json").read_text())
+    file = tmp_path / "01-last-block-seed-123" / "run.json"
+    file.parent.mkdir()
+    for value in (-1, 0.5 if field in ("seed", "tokens", "memory", "trained") else 1e400, float("nan"), "x", [1], {},
+                  [[[]]]):
+        if (field, value) in (("machine", "x"), ("bag_of_words", {})):
+            continue  # a name like any other; no bag of words was measured
+        file.write_text(json.dumps(content | {"measured": content["measured"] | {field: value}}))
+        with pytest.raises(CheckpointError, match=r"run.json\): the file is damaged; remove it") as caught:
+            experiments(config, tmp_path, resume=True)
+        assert "\n" not in str(caught.value), value
 
 
 def test_a_run_that_cannot_be_done_does_not_keep_the_others(config, tmp_path):

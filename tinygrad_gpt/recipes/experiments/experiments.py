@@ -5,7 +5,7 @@ import json
 import math
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -27,7 +27,7 @@ from tinygrad_gpt.recipes.experiments.config import BOOK, ExperimentsConfig, run
 from tinygrad_gpt.recipes.experiments.family import train_family
 from tinygrad_gpt.recipes.pretraining.corpus import load_vocabulary
 from tinygrad_gpt.runs.progress import Progress
-from tinygrad_gpt.runs.saved_model import load_model, model_file
+from tinygrad_gpt.runs.saved_model import load_model, model_file, provenance_of
 from tinygrad_gpt.text import Tokenizer
 from tinygrad_gpt.train.memory import peak_memory
 
@@ -65,6 +65,17 @@ class Measured:
     bag_of_words: tuple[float, tuple[float, float]] | None
     machine: str
     caution: str = ""
+
+    def __post_init__(self) -> None:
+        words = self.bag_of_words or (0.0, self.interval)
+        shares = (self.train, self.validation, self.test, *self.interval, words[0], *words[1])
+        counts = (self.seed, self.tokens, self.memory, self.trained)
+        if len(shares) != 8 or not all(isinstance(share, (int, float)) and 0 <= share <= 1 for share in shares):
+            raise ValueError(f"an accuracy is not between 0 and 1: {shares}")
+        if not all(type(count) is int and count >= 0 for count in counts) or not 0 <= self.seconds < math.inf:
+            raise ValueError(f"a count is not a whole number: {counts}, or not a time: {self.seconds}")
+        if not isinstance(self.machine, str) or not isinstance(self.caution, str):
+            raise ValueError("machine and caution are not texts")
 
 
 @dataclass(frozen=True)
@@ -251,7 +262,8 @@ def _digest(file: str | Path) -> str:
 def _done(run: _Run, title: str, shown: Shown) -> Measured:
     """Do a run, and leave its figures."""
     folder = run.folder
-    (folder / "model.h5").unlink(missing_ok=True)  # of a run that was killed before its figures were written
+    if _is_unfinished(run):
+        (folder / "model.h5").unlink()
     with shown(title) as report, peak_memory() as memory:
         result = finetune_classifier(run.config, folder, report)
         peak = memory()
@@ -264,6 +276,15 @@ def _done(run: _Run, title: str, shown: Shown) -> Measured:
     write_atomic(folder / RUN_FILE, json.dumps({"run": run.notes, "measured": asdict(measured)}, indent=1).encode())
     (folder / "model.h5").unlink()
     return measured
+
+
+def _is_unfinished(run: _Run) -> bool:
+    """Whether the folder holds the model of this very run, killed before its figures were written."""
+    with suppress(CheckpointError):
+        found, settings = provenance_of(run.folder / "model.h5").get("config", {}), run.notes["config"]
+        return (run.folder / "log.jsonl").exists() and found == json.loads(json.dumps(settings | {
+            name: found.get(name) for name in ("data", "base", "vocabulary")}))  # noted without their folders
+    return False
 
 
 def _finished(run: _Run) -> Measured | None:
@@ -283,7 +304,7 @@ def _finished(run: _Run) -> Measured | None:
         words = figures["bag_of_words"]
         measured = Measured(**figures | {"interval": tuple(figures["interval"]),
                                          "bag_of_words": words and (words[0], tuple(words[1]))})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"cannot read ({file}): the file is damaged; remove it, and the run is done "
                               "again") from error
     if found != run.notes:
