@@ -157,7 +157,7 @@ class Tensor(NamedOperators, InPlace, Conversion, Methods):
             raise TapeError(f"{where}: this tensor is on no tape; compute it from a tensor with requires_grad=True, "
                             "outside no_grad and without detach (a gradient: with create_graph=True)")
         if grad is None:
-            if self.size != 1:
+            if self._data.size != 1:
                 raise TapeError(f"{where}: the tensor has shape {self.shape}, not one value; reduce it, "
                                 "or pass a gradient of that shape")
             return wrapped(backend_of(self._data).xp.asarray(1, dtype=self.dtype).reshape(self.shape), None, None)
