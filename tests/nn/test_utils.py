@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tinygrad_gpt import Tensor
+from tinygrad_gpt.errors import NonFiniteError
 from tinygrad_gpt.nn.utils import clip_grad_norm_, grad_norm
 
 
@@ -52,6 +53,22 @@ def test_gradients_that_are_not_finite_are_left_as_they_are(bad):
     assert not math.isfinite(norm)
     assert np.array_equal(p.grad.numpy(), [1.0, bad], equal_nan=True)
     assert q.grad.tolist() == [2.0]
+
+
+@pytest.mark.parametrize("norm_type", [1, 2.5, math.inf])
+def test_other_norms(norm_type):
+    p, q = leaves([[3.0, -4.0]], [12.0])
+    norm = clip_grad_norm_([p, q], 1.0, norm_type).item()
+    assert norm == pytest.approx({1: 19.0, 2.5: (3**2.5 + 4**2.5 + 12**2.5) ** 0.4, math.inf: 12.0}[norm_type])
+    assert q.grad.item() == pytest.approx(12 / norm, rel=1e-6)
+
+
+@pytest.mark.parametrize("norm_type", [1, 2, math.inf])
+def test_a_norm_that_is_not_finite_is_an_error_where_asked(norm_type):
+    (p,) = leaves([1.0, math.inf])
+    with pytest.raises(NonFiniteError, match="the norm is inf; look for the gradient"):
+        clip_grad_norm_(p, 1.0, norm_type, error_if_nonfinite=True)
+    assert p.grad.tolist() == [1.0, math.inf]
 
 
 def test_clipping_is_torchs():

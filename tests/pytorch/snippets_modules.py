@@ -6,6 +6,7 @@ N = "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\
 W = N + "        self.w = nn.Parameter(torch.ones(2))\nm = Net()\n"
 B = "[list(m.state_dict()), len(list(m.parameters()))]"
 P = "p = nn.Parameter(torch.tensor([1., 2.]))\n"
+BAD = "p.grad = torch.tensor([float('inf'), 1.])\ntorch.nn.utils.clip_grad_norm_([p], 1."
 TRAIN = ("m = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1))\nx = torch.randn(8, 2)\nfor _ in range(5):\n"
          "    o.zero_grad()\n    (m(x) ** 2).mean().backward()\n    o.step()\nm[0].weight")
 
@@ -62,6 +63,16 @@ SAME = [
     P + "o = torch.optim.Adam([p])\nlist(o.state_dict())[:2]",
     P + "o = torch.optim.SGD([p], lr=1.)\no.step(lambda: 3.5)",
     P + "(p * 3).sum().backward()\nn = torch.nn.utils.clip_grad_norm_([p], 1.)\n[n, p.grad]",
+    *(P + f"(p * p * 3).sum().backward()\nn = torch.nn.utils.clip_grad_norm_([p], 1., {n})\n[n, p.grad]" for n in (
+        "norm_type=1", "norm_type=2", "norm_type=3.", "norm_type=float('inf')", "2.0, True")),
+    P + BAD + ", error_if_nonfinite=True)\n1", P + BAD + ", norm_type=1, error_if_nonfinite=True)\n1",
+    W + "m.register_parameter('b', None)\nm.b = torch.ones(2)", W + "m.w = None\nm.w = torch.ones(2)\n1",
+    W + "m.w = None\ndel m.w\nm.w = torch.ones(2)\nlen(list(m.parameters()))",
+    W + "m.register_parameter('b', None)\nm.b = nn.Parameter(torch.ones(2))\nlist(m.parameters())",
+    *(f"m = nn.{layer}, {given})\n[(p.dtype, p.shape, p.is_leaf, p.requires_grad) for p in m.parameters()]"
+      for layer in ("Linear(2, 1", "Embedding(2, 3", "LayerNorm(2")
+      for given in ("dtype=torch.float64", "device='cpu'", "device=None, dtype=None", "dtype=torch.float16",
+                    "device=torch.device('cpu'), dtype=torch.float64", "dtype=torch.int64", "device='absent'")),
 ]
 
 DIFFERENT = [
@@ -70,5 +81,12 @@ DIFFERENT = [
     ("l = nn.Linear(1, 1)\nl.load_state_dict({'weight': torch.tensor([[float('nan')]]), 'bias': torch.ones(1)})\n1",
      "`load_state_dict` with NaN"),
     (P + "torch.optim.SGD([p, p], lr=1.)\n1", "one parameter twice in a group"),
+    (P + "torch.optim.AdamW([p], amsgrad=True)\n1", "`AdamW(…, amsgrad=True)`"),
+    *((P + f"torch.optim.AdamW([p], {name}=False)\n1",
+       "`foreach=`, `fused=`, `capturable=`, `differentiable=` of optimisers")
+      for name in ("foreach", "fused", "capturable", "differentiable")),
+    (P + BAD + ")\np.grad", "`clip_grad_norm_` of gradients that are not finite"),
+    ("nn.Linear(2, 1, dtype=torch.float64).weight",
+     "`nn.Linear(…, dtype=torch.float64)` and other layers with a dtype"),
     ("nn.Dropout(1.0)(torch.ones(2))", "`nn.Dropout(1.0)`"),
 ]

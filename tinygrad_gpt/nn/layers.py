@@ -15,6 +15,7 @@ from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.nn import functional, init
 from tinygrad_gpt.nn.kv_cache import LayerCache
 from tinygrad_gpt.nn.module import Module, Parameter
+from tinygrad_gpt.nn.parameter import floating
 from tinygrad_gpt.nn.precision_casts import to_compute, to_float32
 from tinygrad_gpt.ops.attention import merge_heads, split_heads
 from tinygrad_gpt.random import default_generator
@@ -62,16 +63,19 @@ class Embedding(Module):
     Args:
         num_embeddings, embedding_dim: shape (n, C) of the table ``weight``.
         padding_idx: a row that starts as zeros and gets no gradient.
+        device, dtype: where the parameters are and what they hold; drawn in float32, then converted.
         weight: (n, C), its initial values; None: normal with variance 1 from the default generator, as in PyTorch.
 
     Source: torch.nn.Embedding.
     """
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, *, weight=None):
+    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, device=None,
+                 dtype=None, *, weight=None):
         self.num_embeddings, self.embedding_dim, self.padding_idx = num_embeddings, embedding_dim, padding_idx
         self.weight = Parameter(np.empty((num_embeddings, embedding_dim), np.float32) if weight is None else weight)
         if weight is None:
             self.reset_parameters()
+        self.to(device=device, dtype=floating(dtype))
 
     def reset_parameters(self) -> None:
         """Draw new initial values from the default generator."""
@@ -97,16 +101,18 @@ class LayerNorm(Module):
         eps: added to the variance.
         elementwise_affine: whether there are a weight and a bias; without, both are None.
         bias: whether there is a bias, where there is a weight.
+        device, dtype: where the parameters are and what they hold.
 
     Source: torch.nn.LayerNorm.
     """
 
     def __init__(self, normalized_shape: int | Sequence[int], eps: float = 1e-5, elementwise_affine: bool = True,
-                 bias: bool = True):
+                 bias: bool = True, device=None, dtype=None):
         shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
         self.weight = Parameter(init.ones(*shape)) if elementwise_affine else None
         self.bias = Parameter(init.zeros(*shape)) if elementwise_affine and bias else None
+        self.to(device=device, dtype=floating(dtype))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., *normalized_shape) -> the same shape"""

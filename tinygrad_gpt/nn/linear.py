@@ -7,6 +7,7 @@ import numpy as np
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.nn import functional, init
 from tinygrad_gpt.nn.module import Module, Parameter
+from tinygrad_gpt.nn.parameter import floating
 
 __all__ = ["Linear"]
 
@@ -17,14 +18,20 @@ class Linear(Module):
     The initial values are PyTorch's, uniform between ±1/√in_features, from the default generator. The layers of GPT-2
     are `Conv1D`, which keeps its weight the other way round.
 
+    Args:
+        in_features, out_features: sizes of the last axis before and after.
+        bias: whether there is a bias.
+        device, dtype: where the parameters are and what they hold; drawn in float32, then converted.
+
     Source: torch.nn.Linear.
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True):
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, device=None, dtype=None):
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(np.empty((out_features, in_features), np.float32))
         self.bias = Parameter(np.empty(out_features, np.float32)) if bias else None
         self.reset_parameters()
+        self.to(device=device, dtype=floating(dtype))
 
     def reset_parameters(self) -> None:
         """Draw new initial values from the default generator, weight first."""

@@ -11,7 +11,7 @@ from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import DTypeError, UsageError
 from tinygrad_gpt.nn.listing import listing
 from tinygrad_gpt.nn.module_hooks import Handle, ModuleHooks
-from tinygrad_gpt.nn.names import check_name, joined
+from tinygrad_gpt.nn.names import check_name, joined, members
 from tinygrad_gpt.nn.parameter import Parameter
 from tinygrad_gpt.nn.summary import Summary, summarise
 from tinygrad_gpt.nn.weights import Matched, host_dtype, matching
@@ -43,11 +43,14 @@ class Module(Printed):
 
     def __setattr__(self, name: str, value: Any) -> None:
         self._check_attribute(name, value)
+        if value is None and isinstance(vars(self).get(name), Parameter):
+            self._absent_names().add(name)
         super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
         self._buffers().pop(name, None)
+        vars(self).get("_absent", set()).discard(name)
 
     def _check_attribute(self, name, value):
         """Refuse what would drop a parameter, a module or a buffer out of the tree, or never get in.
@@ -56,11 +59,13 @@ class Module(Printed):
             DTypeError: "Linear: cannot assign a Tensor as parameter 'weight'; …"; "Net: 'layers' is a set of modules…".
         """
         old = vars(self).get(name)
+        absent = old is None and name in vars(self).get("_absent", ()) and not isinstance(value, Module)
         for kind, wanted in ((Parameter, "parameter"), (Module, "module")):
-            if isinstance(old, kind) and not (value is None or isinstance(value, (Parameter, kind))):
+            known = isinstance(old, kind) or (absent and kind is Parameter)
+            if known and not (value is None or isinstance(value, (Parameter, kind))):
                 raise DTypeError(f"{type(self).__name__}: cannot assign a {type(value).__name__} as {wanted} {name!r}; "
                                  f"give a {kind.__name__} or None"
-                                 + (", or write into the parameter under no_grad" if kind is Parameter else ""))
+                                 + ("" if old is None or kind is Module else ", or write into it under no_grad"))
         if name in self._buffers() and not (value is None or isinstance(value, Tensor)):
             raise DTypeError(f"{type(self).__name__}: cannot assign a {type(value).__name__} as buffer {name!r}; "
                              "give a Tensor or None")
@@ -73,7 +78,7 @@ class Module(Printed):
     def _own(self) -> Iterator[tuple[str, "Module | Parameter"]]:
         """The modules and parameters that are attributes, or in lists, tuples or dictionaries that are."""
         for name, value in vars(self).items():
-            yield from _members(name, value)
+            yield from members(name, value, (Module, Parameter))
 
     def named_children(self) -> Iterator[tuple[str, "Module"]]:
         """The modules directly below, each once."""
@@ -152,6 +157,10 @@ class Module(Printed):
         """Names of the buffers, and whether each is saved."""
         return vars(self).get("_buffer_names", {})
 
+    def _absent_names(self) -> set[str]:
+        """Names of parameters that are None for now."""
+        return vars(self).setdefault("_absent", set())
+
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add a tensor that is not trained, but moved and, if ``persistent``, saved with the parameters."""
         check_name(self, name)
@@ -166,6 +175,8 @@ class Module(Printed):
         if not (param is None or isinstance(param, Parameter)):
             raise DTypeError(f"register_parameter: {name!r} is a {type(param).__name__}; give a Parameter or None")
         setattr(self, name, param)
+        if param is None:
+            self._absent_names().add(name)
 
     def add_module(self, name: str, module: "Module | None") -> None:
         """Add a module under a name."""
@@ -335,15 +346,3 @@ class Module(Printed):
 
     def __repr__(self):
         return listing(type(self).__name__, self.extra_repr(), self._listed())
-
-
-def _members(name: str, value: Any) -> Iterator[tuple[str, Module | Parameter]]:
-    """The modules and parameters in an attribute, with names such as "layers.0"."""
-    if isinstance(value, (Module, Parameter)):
-        yield name, value
-    elif isinstance(value, (list, tuple)):
-        for i, item in enumerate(value):
-            yield from _members(f"{name}.{i}", item)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _members(f"{name}.{key}", item)

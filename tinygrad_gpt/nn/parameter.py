@@ -3,9 +3,11 @@
 import numpy as np
 
 from tinygrad_gpt.backend import default_backend
+from tinygrad_gpt.engine.pytorch.dtypes import as_dtype
 from tinygrad_gpt.engine.tensor import Tensor
+from tinygrad_gpt.errors import DTypeError
 
-__all__ = ["Parameter"]
+__all__ = ["Parameter", "floating"]
 
 
 class Parameter(Tensor):
@@ -25,3 +27,14 @@ class Parameter(Tensor):
 
     def __repr__(self):
         return f"Parameter containing:\n{super().__repr__()}"
+
+
+def floating(dtype):
+    """A dtype that parameters can have, or None.
+
+    Raises:
+        DTypeError: "parameters cannot be int64; give float16, float32 or float64".
+    """
+    if dtype is not None and as_dtype(dtype, "Parameter").kind in "biuc":
+        raise DTypeError(f"parameters cannot be {dtype}; give float16, float32 or float64")
+    return dtype

@@ -7,6 +7,7 @@ import numpy as np
 
 from tinygrad_gpt.backend import Array, backend_of
 from tinygrad_gpt.engine.tensor import Tensor
+from tinygrad_gpt.errors import NonFiniteError
 from tinygrad_gpt.ops.cuda.launch import Kernels, accumulator
 from tinygrad_gpt.ops.cuda.many_arrays import one_launch, spans
 
@@ -45,6 +46,13 @@ def grad_norm(parameters: Iterable[Tensor]) -> float:
     return math.sqrt(float(sum(grad_squares(parameters))))  # summed where they are: a device is waited for once
 
 
+def _norm_of(parameters, p):
+    """The norm of order p of all gradients together, by the norms of each."""
+    norms = [float(backend_of(g).xp.linalg.norm(g.reshape(-1), p))
+             for gradients in _gradients(parameters) for g in gradients if g.size]
+    return float(np.linalg.norm(norms, p)) if norms else 0.0
+
+
 def scale_gradients(parameters: Iterable[Tensor], scale: float) -> None:
     """Multiply all gradients by a number, in place."""
     for gradients in _gradients(parameters):
@@ -55,7 +63,8 @@ def scale_gradients(parameters: Iterable[Tensor], scale: float) -> None:
             gradients[0] *= scale
 
 
-def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> Tensor:
+def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0,
+                    error_if_nonfinite: bool = False) -> Tensor:
     """Scale all gradients so that their global norm is at most ``max_norm``; returns the norm () before.
 
     If that is not finite, the gradients stay as they are, so that the reason can be looked for.
@@ -63,11 +72,18 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> T
     Args:
         parameters: tensors, or one; those without a gradient count for nothing.
         max_norm: largest norm.
+        norm_type: p of the norm (Σ |g|^p)^(1/p); infinity for the largest absolute value.
+        error_if_nonfinite: whether a norm that is not finite is an error.
+
+    Raises:
+        NonFiniteError: "clip_grad_norm_: the norm is nan; …".
 
     Source: Pascanu et al. 2013, arXiv:1211.5063; the 1e-6 is torch's, against division by zero.
     """
     parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    norm = grad_norm(parameters)
+    norm = grad_norm(parameters) if norm_type == 2 else _norm_of(parameters, float(norm_type))
+    if error_if_nonfinite and not math.isfinite(norm):
+        raise NonFiniteError(f"clip_grad_norm_: the norm is {norm}; look for the gradient that is not finite")
     scale = max_norm / (norm + 1e-6)
     if math.isfinite(norm) and scale < 1:
         scale_gradients(parameters, scale)
