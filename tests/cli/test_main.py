@@ -6,6 +6,7 @@ The commands here are stubs; the real ones have their own tests.
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -218,6 +219,16 @@ def test_a_bug_without_home_in_a_folder_nobody_can_write_to(stub, tmp_path):
     done = stub("bug", env=nowhere, cwd="/proc" if Path("/proc").is_dir() else "/")
     assert done.returncode == 70
     assert str(tmp_path) in only_line(done.stderr)
+
+
+@pytest.mark.parametrize("folder", ["/nonexistent", "/proc", os.devnull, ""])
+def test_a_bug_where_tmpdir_cannot_be_written_is_logged_elsewhere(stub, folder):
+    done = stub("bug", env={"TMPDIR": folder})
+    assert done.returncode == 70
+    log = Path(re.search(r"please report it with the log file (\S+\.log)$", only_line(done.stderr))[1])
+    text = log.read_text(encoding="utf-8")
+    log.unlink()
+    assert "Traceback (most recent call last):" in text
 
 
 def test_a_bug_that_cannot_be_logged_says_so(monkeypatch, capsys):
