@@ -1,6 +1,7 @@
 """`evaluate instructions`: scores in words or JSON, and the file of responses."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +36,16 @@ def test_an_empty_judge_is_refused(tasks, base, tmp_path, capsys):
     assert main(["evaluate", "instructions", "--data", tasks, "--model", base, "--output", str(tmp_path / "a.jsonl"),
                  "--judge", "", "--judge-model", "wise"]) == 2
     assert "judge is '', expected an address" in capsys.readouterr().err
+
+
+def test_malformed_entries_are_skipped_where_asked(args, tasks, tmp_path, capsys):
+    entries = json.loads(Path(tasks).read_text())
+    entries.insert(3, {"instruction": "Say nothing", "output": ""})
+    (tmp_path / "some.json").write_text(json.dumps(entries))
+    args[args.index("--data") + 1] = str(tmp_path / "some.json")
+    assert main(args) == 1
+    assert 'its "output" is empty' in capsys.readouterr().err
+    assert main([*args, "--part", "test", "--skip-malformed"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("2 responses, ")
+    assert err == "1 malformed entries skipped\n"

@@ -23,6 +23,7 @@ __all__ = ["command"]
               help="Marks around instruction and response.  [default: those that the model was tuned with]")
 @click.option("--part", type=click.Choice(["all", "train", "validation", "test"]), default="all", show_default=True,
               help="All entries, or a part of the file as `finetune instructions` cuts it.")
+@click.option("--skip-malformed", is_flag=True, help="Leave out malformed entries and count them.")
 @click.option("--limit", type=PositiveInt(), default=None, metavar="N", help="Only the first N of them.")
 @click.option("--max-new-tokens", type=PositiveInt(1_000_000), default=128, show_default=True,
               help="Longest response, in tokens.")
@@ -32,8 +33,9 @@ __all__ = ["command"]
 @click.option("--judge-model", default=None, metavar="NAME", help="That model's name there.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 @common_options
-def command(data: str, output: str, model: str | None, style: str | None, part: str, limit: int | None,
-            max_new_tokens: int, judge: str | None, judge_model: str | None, as_json: bool) -> None:
+def command(data: str, output: str, model: str | None, style: str | None, part: str, skip_malformed: bool,
+            limit: int | None, max_new_tokens: int, judge: str | None, judge_model: str | None,
+            as_json: bool) -> None:
     """Score responses to instructions.
 
     Offline: exact match and F1 of the words (as SQuAD has them) and ROUGE-L, beside the output of each entry; and how
@@ -48,13 +50,15 @@ def command(data: str, output: str, model: str | None, style: str | None, part: 
     asked = None
     if judge is not None and judge_model is not None:
         asked = Judge(judge, judge_model, os.environ.get(KEY_VARIABLE))
-    entries = read_part(data, part)[:limit]
+    entries = read_part(data, part, skip_malformed=skip_malformed)
     saved, marks = load(model, style)
+    if entries.skipped:
+        note(f"{entries.skipped:,} malformed entries skipped")
     if part in ("all", "train") and sha256_of(data) in saved.provenance.get("sha256", {}).values():
         note("the model was trained on most of these entries; --part test leaves them out")
     with counting_bar("response") as report:
-        result = evaluate_instructions(saved, entries, marks, output, max_new_tokens=max_new_tokens, judge=asked,
-                                       report=report)
+        result = evaluate_instructions(saved, entries[:limit], marks, output, max_new_tokens=max_new_tokens,
+                                       judge=asked, report=report)
     if as_json:
         print_json(result.to_dict())
         return

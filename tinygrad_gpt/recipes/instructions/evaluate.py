@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tinygrad_gpt.checkpoints.transfer import shown_address
-from tinygrad_gpt.data.instructions import Instruction, read_instructions, split_in_order
+from tinygrad_gpt.data.instructions import Entries, Instruction, read_instructions, split_in_order
 from tinygrad_gpt.data.prompt_styles import Style
 from tinygrad_gpt.errors import TinygradError
 from tinygrad_gpt.figures.text_scores import exact_match, rouge_l, token_f1
@@ -75,14 +75,16 @@ class ResponseReport:
         return asdict(self)
 
 
-def read_part(path: str | Path, part: str = "all") -> list[Instruction]:
-    """The entries of a file, or one part of them as `split_in_order` cuts it.
+def read_part(path: str | Path, part: str = "all", *, skip_malformed: bool = False) -> Entries[Instruction]:
+    """The entries of a file, or one part of them as `split_in_order` cuts it; with how many of the file were skipped.
 
     Raises:
         DataError: as `read_instructions` and `split_in_order`.
     """
-    entries = read_instructions(path)
-    return entries if part == "all" else getattr(split_in_order(entries, path), part)
+    entries = read_instructions(path, skip_malformed=skip_malformed)
+    chosen = Entries[Instruction](entries if part == "all" else getattr(split_in_order(entries, path), part))
+    chosen.skipped = entries.skipped
+    return chosen
 
 
 def evaluate_instructions(saved: SavedModel, entries: Sequence[Instruction], style: Style, output: str | Path, *,

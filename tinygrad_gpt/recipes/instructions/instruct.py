@@ -197,7 +197,7 @@ def masked_tokens(config: InstructConfig, n: int) -> list[list[tuple[str, bool]]
     """
     saved = load_model(config.base)
     style = find_style(settled_style(saved, config.style))
-    entries = read_instructions(config.data)[:n]
+    entries = read_instructions(config.data, skip_malformed=config.skip_malformed)[:n]
     sequences = encode(saved.tokenizer, style, entries, [entry.output for entry in entries], saved.n_ctx)
     if not sequences.tokens:
         raise DataError(f"prompts too long ({config.data}): they fill the model's context of {saved.n_ctx} tokens; use "
