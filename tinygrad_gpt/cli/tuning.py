@@ -22,7 +22,7 @@ data, start, model, training, watching, folder = map(section, (
 def tuning_options(data_help: str, epochs: int, lr: float) -> Callable[[Callable], Callable]:
     """Add the options for all fields of `TuningConfig`, `--out` and `--resume`; some differ in text or default."""
     options = (
-        data("--data", metavar="FILE", help=f"{data_help}, as a list in .json or one a line in .jsonl; required."),
+        data("--data", metavar="FILE", help=f"{data_help}, a list in .json, or one a line in .jsonl; required."),
         data("--skip-malformed", is_flag=True, help="Count malformed entries instead of refusing the file."),
         data("--style", type=click.Choice(["alpaca", "phi3", "chat"]),
              help="Marks around instruction and response.  [default: those that the base was tuned with, or alpaca]"),
