@@ -131,6 +131,18 @@ def test_a_log_drops_steps_that_will_be_done_again(tmp_path):
     assert path.read_bytes() == b""
 
 
+@pytest.mark.parametrize("change", [
+    {"step": "1"}, {"step": -1}, {"step": None}, {"step": 0.5}, {"loss": "x"}, {"lr": None}, {"scores": []},
+    {"scores": {"a": "b"}}, {"samples": "x"}, {"colour": 1}])
+def test_a_line_of_the_log_that_is_no_step_is_left_out(change, tmp_path):
+    log = Log(tmp_path / "log.jsonl")
+    log.append(Progress(1, 3, 0.5, 1.0, 0.1, 7, 2.0, {"a": 0.5}, ["text"]))
+    (line,) = (tmp_path / "log.jsonl").read_text().splitlines()
+    nested = "[" * 100_000
+    (tmp_path / "log.jsonl").write_text(f"{line}\n{json.dumps(json.loads(line) | change)}\n{nested}\n")
+    assert Log(tmp_path / "log.jsonl", 3).entries == log.entries
+
+
 def test_samples_are_those_of_all_steps(tmp_path):
     write_samples(tmp_path, [entry(1, ["one"]), entry(2), entry(1000, ["two", "three"])])
     assert (tmp_path / "samples.txt").read_text() == (

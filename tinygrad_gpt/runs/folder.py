@@ -242,8 +242,12 @@ def _line(entry: Progress) -> str:
 
 
 def _entry(line: bytes) -> Progress | None:
-    """The entry in a line of the log, None for a line that a power cut tore."""
+    """The entry in a line of the log, None for a line that a power cut tore or that is none."""
     try:
-        return Progress(**json.loads(line))
-    except (ValueError, TypeError):
+        entry = Progress(**json.loads(line))
+    except (ValueError, TypeError, RecursionError):
         return None
+    figures = (entry.loss, entry.norm, entry.lr, entry.seconds, *entry.scores.values()) \
+        if isinstance(entry.scores, dict) and isinstance(entry.samples, list) else (None,)
+    good = _counted(entry.step) > 0 and all(type(figure) in (int, float) for figure in figures)
+    return entry if good else None
