@@ -5,6 +5,7 @@ import pytest
 from checks import forms_of
 
 from tinygrad_gpt import Tensor, ops
+from tinygrad_gpt.backend import default_backend
 from tinygrad_gpt.engine import OPS, using_ops
 
 torch = pytest.importorskip("torch", reason="PyTorch, the oracle, is not installed")
@@ -76,15 +77,27 @@ LOSSES = [  # logits, targets, settings; a row that does not count, and classes 
 ]
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize(("logits", "targets", "settings"), LOSSES)
-def test_rows_that_do_not_count_are_left_out(logits, targets, settings):
-    expected = F.cross_entropy(torch.tensor(logits, dtype=torch.float64), torch.tensor(targets), **settings).item()
+def test_rows_that_do_not_count_are_left_out(logits, targets, settings, backend):
+    theirs = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
+    expected = F.cross_entropy(theirs, torch.tensor(targets), **settings)
+    expected.backward()
     for form in forms_of(OPS["cross_entropy"]):
         with using_ops(form):
-            same(ops.cross_entropy(Tensor(np.array(logits)), np.array(targets), **settings).item(), expected)
+            x = Tensor(placed(logits), requires_grad=True)
+            loss = ops.cross_entropy(x, placed(targets), **settings)
+            loss.backward()
+            same(loss.item(), expected.item())
+            np.testing.assert_allclose(x.grad.numpy(), theirs.grad.numpy(), atol=1e-12)
 
 
-def test_the_linear_loss_leaves_them_out_as_well():
+def placed(values):
+    return default_backend().from_numpy(np.array(values))
+
+
+@pytest.mark.kernels
+def test_the_linear_loss_leaves_them_out_as_well(backend):
     """The first logit of an ignored row is −∞, and so is one of another row that is not its target."""
     x, weight, targets = np.array([[1.0, 0.0], [1.0, 2.0]]), np.array([[-INF, 1.0], [1.0, 2.0], [3.0, 1.0]]), [-100, 1]
     logits = torch.tensor([[-INF, 1.0, 3.0], [-INF, 5.0, 5.0]], dtype=torch.float64)
@@ -92,4 +105,4 @@ def test_the_linear_loss_leaves_them_out_as_well():
     x[0, 1] = 1.0
     for form in forms_of(OPS["linear_cross_entropy"]):
         with using_ops(form):
-            same(ops.linear_cross_entropy(Tensor(x), Tensor(weight), np.array(targets)).item(), expected)
+            same(ops.linear_cross_entropy(Tensor(placed(x)), Tensor(placed(weight)), placed(targets)).item(), expected)

@@ -13,7 +13,7 @@ __global__ void softmax_minus_target(T* z, const long long* targets, accumulator
     for (long long v = threadIdx.x; v < columns; v += blockDim.x) {
         A x = z[v];
         if (x > largest) sum *= exp(largest - x), largest = x;
-        sum += exp(x - largest);
+        if (x != -INFINITY) sum += exp(x - largest);  // at the start both are -inf
         if (v == target) picked = x;
     }
     A own = largest;
@@ -21,7 +21,7 @@ __global__ void softmax_minus_target(T* z, const long long* targets, accumulator
     sum = block_sum(sum * exp(own - largest));
     picked = block_sum(picked);
     A counts = target != ignore_index;
-    if (threadIdx.x == 0) losses[blockIdx.x] = counts * (log(sum) - (picked - largest));
+    if (threadIdx.x == 0) losses[blockIdx.x] = counts ? log(sum) - (picked - largest) : A(0);
     for (long long v = threadIdx.x; v < width; v += blockDim.x)
         z[v] = T(v < columns ? counts * (exp(A(z[v]) - largest) / sum - A(v == target)) : A(0));
 }

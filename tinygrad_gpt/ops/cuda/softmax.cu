@@ -46,7 +46,8 @@ __global__ void cross_entropy(const T* x, const long long* targets, const T* cla
     for (long long v = threadIdx.x; v < columns; v += blockDim.x) p[v] = T(exp(A(x[v]) - largest) / sum);
     if (threadIdx.x == 0) {
         bool counts = target != ignore_index;
-        A s = smoothing, loss = (1 - s) * weight * (log(sum) - picked) + s / columns * (c_sum * log(sum) - spread);
+        A s = smoothing, loss = (1 - s) * weight * (log(sum) - picked);
+        if (s != 0) loss += s / columns * (c_sum * log(sum) - spread);  // a spread of infinity times 0 would be NaN
         losses[blockIdx.x] = counts ? loss : A(0);
         weights[blockIdx.x] = counts ? weight : A(0);
     }
