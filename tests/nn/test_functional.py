@@ -18,6 +18,8 @@ CALLS = {
     "gelu": lambda F, t: F.gelu(t(X)),
     "gelu tanh": lambda F, t: F.gelu(t(X), approximate="tanh"),
     "silu": lambda F, t: F.silu(t(X)),
+    "logsigmoid": lambda F, t: F.logsigmoid(t(X)),
+    "logsigmoid far from zero": lambda F, t: F.logsigmoid(t(np.float32([-800, 0, 800]))),
     "relu": lambda F, t: F.relu(t(X)),
     "tanh": lambda F, t: F.tanh(t(X)),
     "sigmoid": lambda F, t: F.sigmoid(t(X)),

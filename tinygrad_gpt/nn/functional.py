@@ -20,8 +20,8 @@ from tinygrad_gpt.nn.precision_casts import to_compute
 from tinygrad_gpt.random import default_generator
 
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "dropout", "embedding",
-           "flatten", "gelu", "layer_norm", "linear", "log_softmax", "mse_loss", "one_hot", "relu", "sigmoid", "silu",
-           "softmax", "tanh"]
+           "flatten", "gelu", "layer_norm", "linear", "log_softmax", "logsigmoid", "mse_loss", "one_hot", "relu",
+           "sigmoid", "silu", "softmax", "tanh"]
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -117,13 +117,14 @@ def one_hot(ids, num_classes: int = -1) -> Tensor:
 
 def silu(x: Tensor) -> Tensor:
     """``x σ(x)``, of any shape."""
-    return x * ops.sigmoid(x)
+    return x.silu()
+
+
+def logsigmoid(x: Tensor) -> Tensor:
+    """``ln σ(x) = −ln(1 + e^−x)``, of any shape."""
+    return -(-x).softplus()
 
 
 def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """The axes from ``start_dim`` to ``end_dim`` as one."""
-    axes = range(x.ndim)[start_dim:][:1], range(x.ndim)[end_dim:][:1]
-    if not all(axes) or axes[0][0] > axes[1][0]:
-        raise ShapeError(f"flatten: there are no axes {start_dim} to {end_dim} in a tensor of shape {x.shape}")
-    (start,), (end,) = axes
-    return x.reshape((*x.shape[:start], math.prod(x.shape[start:end + 1]), *x.shape[end + 1:]))
+    return x.flatten(start_dim, end_dim)
