@@ -85,6 +85,9 @@ def test_a_first_line_may_name_the_separator(tmp_path):
 def test_quoted_tsv_is_told_from_tsv_with_quotes(tmp_path):
     text = 'ham\t"he said ""yes"""\nspam\t"two\nlines\tand a tab"\n'
     assert rows(tmp_path, "a.tsv", text) == [(1, ["ham", 'he said "yes"']), (2, ["spam", "two\nlines\tand a tab"])]
+    kept = table(tmp_path, "a.tsv", 'ham\t"hello"\nspam\t"open\n')
+    assert kept.rows == [(1, ["ham", '"hello"']), (2, ["spam", '"open'])]
+    assert str(kept.counts).endswith("(1 cells begin and end with a quote, which was kept)")
     raw = 'ham\t"he said ""yes"""\nspam\t"open\n'
     assert rows(tmp_path, "a.tsv", raw) == [(1, ["ham", '"he said ""yes"""']), (2, ["spam", '"open'])]
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tinygrad_gpt import Tensor, manual_seed
-from tinygrad_gpt.errors import ShapeError
+from tinygrad_gpt.errors import ShapeError, UsageError
 from tinygrad_gpt.nn import functional as F
 
 X = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
@@ -25,6 +25,10 @@ CALLS = {
     "sigmoid": lambda F, t: F.sigmoid(t(X)),
     "softmax": lambda F, t: F.softmax(t(X), dim=1),
     "log_softmax": lambda F, t: F.log_softmax(t(X), dim=-1),
+    "attention": lambda F, t: F.scaled_dot_product_attention(t(X), t(X + 1), t(X[:, :, :2])),
+    "attention, causal": lambda F, t: F.scaled_dot_product_attention(t(X), t(X), t(X), is_causal=True),
+    "attention with a mask": lambda F, t: F.scaled_dot_product_attention(t(X), t(X), t(X), t(np.eye(3, dtype=bool))),
+    "attention with a bias": lambda F, t: F.scaled_dot_product_attention(t(X), t(X), t(X), t(X[0, :, :3]), scale=0.5),
     "dropout": lambda F, t: F.dropout(t(X), 0.25),
     "dropout of all": lambda F, t: F.dropout(t(X), 1.0),
     "dropout while testing": lambda F, t: F.dropout(t(X), training=False),
@@ -73,3 +77,9 @@ def test_one_hot():
     for bad, text in (([-1], "of at least 0"), ([0.5], "of at least 0"), ([3], "there are 2 classes")):
         with pytest.raises(ShapeError, match=text):
             F.one_hot(bad, 2)
+
+
+def test_attention_takes_one_mask():
+    x = Tensor(X)
+    with pytest.raises(UsageError, match="both attn_mask and is_causal are given; give one of them"):
+        F.scaled_dot_product_attention(x, x, x, np.eye(3, dtype=bool), is_causal=True)

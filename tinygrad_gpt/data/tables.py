@@ -20,7 +20,10 @@ FORMATS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".txt": "tsv", "": "tsv"
 
 @dataclass
 class Counts:
-    """Where the lines of a file went: lines = records + skipped + header + blank + continued."""
+    """Where the lines of a file went: lines = records + skipped + header + blank + continued.
+
+    ``quoted`` counts cells of TSV without quotes that begin and end with one, which is kept.
+    """
 
     lines: int = 0
     records: int = 0
@@ -28,6 +31,7 @@ class Counts:
     header: int = 0
     blank: int = 0
     continued: int = 0
+    quoted: int = 0
 
     def __str__(self) -> str:
         """`5,574 lines read, 5,574 records, 0 skipped`, and what else there was."""
@@ -35,6 +39,7 @@ class Counts:
         others = [f"{self.header:,} header"] if self.header else []
         others += [f"{self.blank:,} blank"] if self.blank else []
         others += [f"{self.continued:,} inside quoted cells"] if self.continued else []
+        others += [f"{self.quoted:,} cells begin and end with a quote, which was kept"] if self.quoted else []
         return f"{text} ({', '.join(others)})" if others else text
 
 
@@ -124,7 +129,9 @@ def _lines(text: str, table: Table) -> Iterator[tuple[int, str]]:
 
 def _tsv_rows(text: str, table: Table) -> Iterator[tuple[int, list[Any]]]:
     for number, line in _lines(text, table):
-        yield number, line.split("\t")
+        cells = line.split("\t")
+        table.counts.quoted += sum(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells)
+        yield number, cells
 
 
 def _delimited_rows(text: str, table: Table, kind: str, quotes: bool) -> Iterator[tuple[int, list[Any]]]:

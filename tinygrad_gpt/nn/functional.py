@@ -21,7 +21,7 @@ from tinygrad_gpt.random import default_generator
 
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "dropout", "embedding",
            "flatten", "gelu", "layer_norm", "linear", "log_softmax", "logsigmoid", "mse_loss", "one_hot", "relu",
-           "sigmoid", "silu", "softmax", "tanh"]
+           "scaled_dot_product_attention", "sigmoid", "silu", "softmax", "tanh"]
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -101,6 +101,32 @@ def softmax(x: Tensor, dim: int) -> Tensor:
 def log_softmax(x: Tensor, dim: int) -> Tensor:
     """Logarithm of the softmax along an axis."""
     return ops.log_softmax(x, axis=dim)
+
+
+def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask=None, dropout_p: float = 0.0,
+                                 is_causal: bool = False, scale: float | None = None) -> Tensor:
+    """The average of the values, weighted by the softmax of the products of queries and keys.
+
+    Args:
+        query, key, value: (..., n, D), (..., m, D), (..., m, E).
+        attn_mask: (..., n, m) bool, True where a query sees a key, or numbers that are added to the products.
+        dropout_p: probability with which a weight is zeroed.
+        is_causal: a query sees the keys up to its own position; not beside ``attn_mask``.
+        scale: of the products; None: 1 / √D.
+
+    Source: torch.nn.functional.scaled_dot_product_attention
+    """
+    if is_causal and attn_mask is not None:
+        raise UsageError("scaled_dot_product_attention: both attn_mask and is_causal are given; give one of them")
+    scores = query @ key.mT * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
+    mask = raw(attn_mask)
+    if is_causal:
+        mask = backend_of(query.data).xp.tri(*scores.shape[-2:], dtype=bool)
+    if mask is not None and mask.dtype == bool:
+        scores = ops.where(mask, scores, -math.inf)
+    elif mask is not None:
+        scores = scores + attn_mask
+    return dropout(ops.softmax(scores), dropout_p) @ value
 
 
 def one_hot(ids, num_classes: int = -1) -> Tensor:
