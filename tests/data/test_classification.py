@@ -286,8 +286,8 @@ def test_a_test_file_that_holds_all_texts_of_a_class_is_refused():
 
 def test_sms_spam_collection(shared_data):
     data = read_labelled(shared_data / "spam" / "SMSSpamCollection")
-    assert str(data.counts) == ("5,574 lines read, 5,574 records, 0 skipped (44 cells begin and end with a quote, which "
-                                "was kept)")
+    assert str(data.counts) == ("5,574 lines read, 5,574 records, 0 skipped (44 cells begin and end with a quote, "
+                                "which was kept)")
     assert data.classes == ["ham", "spam"]
     assert np.bincount(data.labels).tolist() == [4827, 747]
     split = split_by_text(data, seed=123)

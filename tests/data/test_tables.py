@@ -92,6 +92,26 @@ def test_quoted_tsv_is_told_from_tsv_with_quotes(tmp_path):
     assert rows(tmp_path, "a.tsv", raw) == [(1, ["ham", '"he said ""yes"""']), (2, ["spam", '"open'])]
 
 
+def test_lines_below_a_named_separator_keep_their_numbers(tmp_path):
+    named = table(tmp_path, "a.csv", 'sep=;\nlabel;text\nham;"a\nb"\n\nspam;c\n')
+    assert [line for line, _ in named.rows] == [2, 3, 6]
+    assert str(named.counts) == "6 lines read, 0 records, 0 skipped (1 header, 1 blank, 1 inside quoted cells)"
+    for text, place in (('sep=;\nlabel;text\nham;a\nspam;"b"x\nham;c\n', "line 4, column 1"),
+                        ('sep=;\nlabel;text\nham;a\nspam;"b\n', "line 4"),
+                        ("sep=;\nlabel;text\nham;a;b\nspam;c\n", "line 3, column 3")):
+        with pytest.raises(DataError) as caught:
+            table(tmp_path, "a.csv", text)
+        assert f"a.csv, {place})" in str(caught.value)
+
+
+def test_a_quote_that_is_never_closed_is_named_in_tsv_with_quotes_too(tmp_path):
+    for end in ("", "spam\tb\nham\tc\n"):
+        with pytest.raises(DataError, match=r"a.tsv, line 2\): a quote is never closed; close or double it"):
+            table(tmp_path, "a.tsv", 'label\ttext\nham\t"open\n' + end, quotes=True)
+    fine = table(tmp_path, "a.tsv", 'ham\t5" of "snow"\nspam\t"a" b\n', quotes=True)
+    assert [cells for _, cells in fine.rows] == [["ham", '5" of "snow"'], ["spam", "a b"]]
+
+
 MALFORMED = [
     ("a.csv", "a,b\nc\nd,e\n", "line 2, column 2", "1 cells, but the first row has 2"),
     ("a.csv", "a,b\nc,d,e\nf,g\n", "line 2, column 3", "3 cells, but the first row has 2"),

@@ -75,7 +75,7 @@ def advice(data: bytes | bytearray, at: int, refused: str) -> str:
     before, text = (data[:end].decode(best, "ignore") for end in (at, at + 64))
     start = max(len(before) - 12, before.rfind("\n") + 1)
     shown = " ".join(text[start:start + 24].split())
-    return f"as {best} it reads {shown!r}; give that encoding, or convert the file to utf-8"
+    return f"as {best} it reads {shown!r}; convert the file to utf-8, or name that encoding where there is --encoding"
 
 
 def likely_encoding(data: bytes | bytearray, refused: str = "") -> str:

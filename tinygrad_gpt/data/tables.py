@@ -138,10 +138,8 @@ def _delimited_rows(text: str, table: Table, kind: str, quotes: bool) -> Iterato
     """Rows, separated as the first line says (``sep=;``, as Excel writes it), or as the rows agree on."""
     usual = "," if kind == "csv" else "\t"
     if named := re.match("sep=([,;|\t])\r?\n", text):
-        text, table.counts.header = text[named.end():], 1
-        for line, cells in _csv_rows(text, table, named[1]):
-            yield line + 1, cells
-        table.counts.lines += 1
+        table.counts.header = 1
+        yield from _csv_rows(text, table, named[1], first=2)
         return
     delimiter = _separator(text, usual)
     if delimiter == usual == "\t" and not quotes and not _is_quoted(text):
@@ -170,13 +168,18 @@ def _widths(text: str, delimiter: str) -> set[int]:
         return set()
 
 
-def _csv_rows(text: str, table: Table, delimiter: str = ",", strict: bool = True) -> Iterator[tuple[int, list[Any]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=strict)
+def _csv_rows(text: str, table: Table, delimiter: str = ",", strict: bool = True,
+              first: int = 1) -> Iterator[tuple[int, list[Any]]]:
+    """Rows from a line on, with their numbers; not ``strict``, a quote inside an unquoted cell is a letter."""
+    lines = io.StringIO(text, newline="").readlines()
+    reader = csv.reader(lines[first - 1:], delimiter=delimiter, strict=strict)
     counts = table.counts
     while True:
-        start = reader.line_num + 1
+        start = reader.line_num + first
         try:
             cells = _next_row(reader)
+            if not strict and reader.line_num + first > len(lines):
+                _check_closed(lines[start - 1:], delimiter)
         except StopIteration:
             return
         except csv.Error as error:
@@ -186,12 +189,21 @@ def _csv_rows(text: str, table: Table, delimiter: str = ",", strict: bool = True
             table.malformed(start, 1, f"{error} (a quote inside a quoted cell is written twice)")
             cells = None
         finally:
-            counts.continued += max(0, reader.line_num - start)
-            counts.lines = reader.line_num
+            counts.continued += max(0, reader.line_num + first - 1 - start)
+            counts.lines = reader.line_num + first - 1
         if cells:
             yield start, cells
         elif cells is not None:
             counts.blank += 1
+
+
+def _check_closed(lines: list[str], delimiter: str) -> None:
+    """Raise csv.Error if the last row of a text ends inside a quoted cell; only a strict reader notices."""
+    try:
+        _next_row(csv.reader(lines, delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        if "unexpected end" in str(error):
+            raise
 
 
 def _next_row(reader: Iterator[list[str]]) -> list[str]:
