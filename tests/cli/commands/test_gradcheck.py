@@ -157,3 +157,17 @@ def test_what_gradcheck_refuses(capsys, arguments, said):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert said in captured.err
+
+
+def test_json_of_a_rule_that_gives_no_number(capsys, monkeypatch):
+    right = OPS["layer_norm"].plain.function
+
+    def layer_norm(xp, *arrays, **settings):
+        y, (first, *others) = right(xp, *arrays, **settings)
+        return y, [lambda g: first(g) * float("nan"), *others]
+
+    monkeypatch.setattr(OPS["layer_norm"].plain, "function", layer_norm)
+    assert main(["gradcheck", "--text", "Once", "--ops", "plain", "--json"]) == 1
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (wrong,) = [row for row in rows if row["dtype"] == "float64" and row["error"] is None]
+    assert (wrong["op"], wrong["module"], wrong["into"]["x"]) == ("layer_norm", "ln_f", None)

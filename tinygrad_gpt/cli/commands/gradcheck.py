@@ -74,8 +74,8 @@ def _check_step(step, seed: int, as_json: bool) -> bool:
         if as_json:
             for row in rows:
                 print_json(_finite({"dtype": dtype, "step": row.step.number, "op": row.step.label,
-                                    "module": row.step.module, "out": row.out, "error": row.error, "into": {
-                                        row.step.argument(i): value for i, value in row.into.items()}}))
+                                    "module": row.step.module, "out": row.out, "error": row.error, "into": _finite({
+                                        row.step.argument(i): value for i, value in row.into.items()})}))
         elif dtype == "float64":
             echo(f"{ledger_table(rows)}\n")
         worst = max(rows, key=lambda row: row.error)
