@@ -11,6 +11,7 @@ from tinygrad_gpt.backend.loading import (
     get_backend,
     on_backend,
     register_backend,
+    to_host,
     use_backend,
 )
 from tinygrad_gpt.backend.memory import out_of_memory
@@ -19,5 +20,6 @@ from tinygrad_gpt.backend.slices import cached_slices, equal_slices
 
 __all__ = [
     "Array", "Backend", "backend_of", "cached_slices", "default_backend", "equal_slices",
-    "get_backend", "is_integer", "on_backend", "out_of_memory", "register_backend", "use_backend",
+    "get_backend", "is_integer", "on_backend", "out_of_memory", "register_backend", "to_host",
+    "use_backend",
 ]

@@ -10,7 +10,8 @@ from tinygrad_gpt.backend import numpy
 from tinygrad_gpt.backend.record import Array, Backend
 from tinygrad_gpt.errors import BackendError
 
-__all__ = ["backend_of", "default_backend", "get_backend", "on_backend", "register_backend", "use_backend"]
+__all__ = ["backend_of", "default_backend", "get_backend", "on_backend", "register_backend", "to_host",
+           "use_backend"]
 
 
 def _load_cupy():
@@ -68,6 +69,11 @@ def backend_of(array: Array) -> Backend:
 
 _NUMPY = get_backend("numpy")
 _default = contextvars.ContextVar("default_backend", default=_NUMPY)
+
+
+def to_host(array: Array) -> np.ndarray:
+    """An array of any backend as one of NumPy's; on the NumPy backend the very memory."""
+    return backend_of(array).to_numpy(array)
 
 
 def default_backend() -> Backend:

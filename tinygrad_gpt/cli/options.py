@@ -17,7 +17,7 @@ from tinygrad_gpt.cli.paths import refuse_overwriting
 from tinygrad_gpt.errors import ResourceError, UsageError
 
 __all__ = [
-    "NonNegativeFloat", "NonNegativeInt", "PositiveFloat", "PositiveInt", "Settings", "UnitInterval",
+    "NonNegativeFloat", "NonNegativeInt", "PositiveFloat", "PositiveInt", "Settings", "UnitInterval", "add_options",
     "check_source", "common_options", "echo", "one_line", "opened", "print_json", "printable", "settings_options",
 ]
 
@@ -175,7 +175,12 @@ _SETTINGS = (
 
 def settings_options(function: Callable) -> Callable:
     """Add `--backend`, `--threads`, `--ops`, `--composed` and `--debug`; `ctx.obj`, a `Settings`, has their values."""
-    for option in reversed(_SETTINGS):
+    return add_options(function, _SETTINGS)
+
+
+def add_options(function: Callable, options: Sequence[Callable]) -> Callable:
+    """Add options to a command, in the order in which --help lists them."""
+    for option in reversed(options):
         function = option(function)
     return function
 

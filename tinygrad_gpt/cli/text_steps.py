@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinygrad_gpt.cli.options import Settings
+from tinygrad_gpt.cli.options import Settings, add_options
 from tinygrad_gpt.cli.show import note
 from tinygrad_gpt.errors import UsageError
 
@@ -26,9 +26,7 @@ _OPTIONS = (
 
 def step_options(function: Callable) -> Callable:
     """Add `--model`, `--text` and `--label`."""
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
+    return add_options(function, _OPTIONS)
 
 
 def asked_step(model: str | None, text: str | None, label: str | None) -> "TextStep":

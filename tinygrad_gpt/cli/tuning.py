@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from tinygrad_gpt.cli.idle import LORA, note_idle
-from tinygrad_gpt.cli.options import NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval, echo
+from tinygrad_gpt.cli.options import NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval, add_options, echo
 from tinygrad_gpt.cli.resuming import given_settings, require, resumable
 from tinygrad_gpt.cli.sections import precision_option, section
 from tinygrad_gpt.cli.show import note_half_precision
@@ -56,12 +56,7 @@ def tuning_options(data_help: str, epochs: int, lr: float) -> Callable[[Callable
         folder("--resume", is_flag=True, help="Go on with the run in that folder; it knows its settings."),
     )
 
-    def decorate(function: Callable) -> Callable:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
+    return lambda function: add_options(function, options)
 
 
 def tune(ctx: click.Context, kind: type, start: Callable, go_on: Callable, out: Path | None, resume: bool,

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.backend import to_host
 from tinygrad_gpt.engine.guards import saved_arrays
 from tinygrad_gpt.figures.mathml import mathml
 from tinygrad_gpt.ops.attention import attention, split_heads
@@ -105,7 +105,7 @@ def _data(trace: Trace, reading: Reading, cells: int) -> dict[str, Any]:
             users[source.number] = users.get(source.number, 0) + 1
     return {
         "title": reading.title, "tokens": reading.tokens, "targets": reading.targets, "answers": reading.answers,
-        "loss": _number(float(_host(trace.result.value))),
+        "loss": _number(float(to_host(trace.result.value))),
         "ops": {name: _op(op) for name, op in ops.items()},
         "explanation": None if reading.explanation is None else _explained(reading.explanation),
         "steps": [_step(step, users, reading, cells) for step in trace.steps],
@@ -135,7 +135,7 @@ def _step(step: Step, users, reading: Reading, cells: int) -> dict[str, Any]:
     if step.label in ("attention", "self_attention") and step.grad is not None:
         shown["heads"] = [packed(maps, cells) for maps in attention_maps(step)]
     if reading.table is not None and _is_stream(step, reading):
-        shown["words"] = _as_words(_host(step.grad)[0], reading)
+        shown["words"] = _as_words(to_host(step.grad)[0], reading)
     return shown
 
 
@@ -144,7 +144,7 @@ def _edge(step: Step, i: int, source: Step, users, cells: int) -> list[Any]:
     part = step.parts.get(i)
     if part is None:
         return [None, None]
-    size = float(np.sqrt((_host(part).astype(np.float64) ** 2).sum()))
+    size = float(np.sqrt((to_host(part).astype(np.float64) ** 2).sum()))
     return [_number(size), packed(part, cells) if users[source.number] > 1 else None]
 
 
@@ -174,9 +174,9 @@ def _largest(row: np.ndarray) -> np.ndarray:
 
 def attention_maps(step: Step) -> tuple[np.ndarray, np.ndarray]:
     """The weights of an attention and the gradient of the loss with respect to them, (B, H, n, m) each."""
-    arguments: list[Any] = [None if a is None else _host(a) for a in step.arguments]
+    arguments: list[Any] = [None if a is None else to_host(a) for a in step.arguments]
     settings = dict(step.settings)
-    g = _host(step.grad)
+    g = to_host(step.grad)
     if step.label == "self_attention":
         n_head = settings.pop("n_head")
         (g,) = split_heads(g, n_head, 1)
@@ -196,7 +196,7 @@ def packed(array, cells: int) -> dict[str, Any]:
     Args:
         cells: the most numbers; of an array with more, the largest of each block of rows and columns.
     """
-    values = np.asarray(_host(array), np.float32)
+    values = np.asarray(to_host(array), np.float32)
     flat = values.reshape(-1, values.shape[-1]) if values.ndim else values.reshape(1, 1)
     shown, block = _largest_of_blocks(flat, cells)
     finite = flat[np.isfinite(flat)].astype(np.float64)
@@ -237,8 +237,4 @@ def _upper_halves(values: np.ndarray) -> bytes:
 def _number(value: float) -> float | None:
     """JSON has no number for infinity and "not a number"."""
     return value if math.isfinite(value) else None
-
-
-def _host(array) -> np.ndarray:
-    return backend_of(array).to_numpy(array) if hasattr(array, "strides") else np.asarray(array)
 

@@ -6,7 +6,7 @@ from itertools import groupby
 
 import numpy as np
 
-from tinygrad_gpt.backend import Array, backend_of
+from tinygrad_gpt.backend import to_host
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.study.trace import Step, Trace
 from tinygrad_gpt.terminal import Printed, aligned
@@ -113,10 +113,10 @@ def records(trace: Trace) -> list[Record]:
         steps = list(group)
         last, is_one = steps[-1], len(steps) == 1
         made_before = [source for step in steps for source in step.inputs if source is not None and source in places]
-        parts = {last.argument(i): _host(part) for i, part in last.parts.items()} if last.op and is_one else {}
+        parts = {last.argument(i): to_host(part) for i, part in last.parts.items()} if last.op and is_one else {}
         label = fused[0] if isinstance(fused, tuple) else last.label
         found.append(Record(label, last.module, tuple(sorted({places[source] for source in made_before})),
-                            _host(last.value), None if last.grad is None else _host(last.grad), parts))
+                            to_host(last.value), None if last.grad is None else to_host(last.grad), parts))
         places |= dict.fromkeys(steps, len(found) - 1)
     return found
 
@@ -185,7 +185,3 @@ def _difference(a, b, floor: float) -> float:
     gap = np.where(same, 0.0, np.abs(a - b)).max()
     scale = max(float(np.abs(b[np.isfinite(b)]).max(initial=0.0)), floor)
     return float(gap / scale) if np.isfinite(gap) and scale else np.inf
-
-
-def _host(array: Array) -> np.ndarray:
-    return backend_of(array).to_numpy(array)

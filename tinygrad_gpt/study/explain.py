@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.backend import to_host
 from tinygrad_gpt.engine.mode import no_grad
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import UsageError
@@ -245,11 +245,11 @@ def explain(trace: Trace, name: str, index: tuple[int, ...], *, numeric: float, 
 
 
 def _flow(part, tangent) -> float:
-    return float((backend_of(part).to_numpy(part) * tangent).sum())
+    return float((to_host(part) * tangent).sum())
 
 
 def _op_share(step: Step, tangent, arguments) -> OpShare:
-    grad = backend_of(step.grad).to_numpy(step.grad)
+    grad = to_host(step.grad)
     products = grad * tangent
     largest = np.argsort(-np.abs(products), axis=None)[:TERMS]
     indices = [tuple(int(i) for i in np.unravel_index(k, products.shape)) for k in largest]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinygrad_gpt.backend import Array, backend_of
+from tinygrad_gpt.backend import Array, backend_of, to_host
 from tinygrad_gpt.engine.mode import no_grad, using_ops
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.study.show import place
@@ -142,7 +142,7 @@ def _width(step: Step, tangents: Mapping[int, np.ndarray]) -> float:
     """The time for which arguments move, such that none changes by more than a small share of its size."""
     widths = []
     for i, tangent in tangents.items():
-        size = float(np.median(np.abs(_host(step.arguments[i])))) if tangent.size else 0.0  # masks make huge values
+        size = float(np.median(np.abs(to_host(step.arguments[i])))) if tangent.size else 0.0  # masks make huge values
         fastest = float(np.abs(tangent).max(initial=0.0))
         if fastest:
             widths.append(STEP * (size or 1.0) / fastest)
@@ -171,7 +171,7 @@ def _balance(step, moved) -> Balance:
 
 
 def _products(gradient, tangent) -> np.ndarray:
-    return _host(gradient).astype(np.float64) * tangent
+    return to_host(gradient).astype(np.float64) * tangent
 
 
 def _finite(*arrays: Array) -> bool:
@@ -181,12 +181,8 @@ def _finite(*arrays: Array) -> bool:
 def _noise(step: Step, moved) -> float:
     """By how much the rounding of a step's tangent can move ⟨ȳ, ẏ⟩."""
     width = _width(step, arguments_moved(step, moved))
-    g, y = (np.abs(_host(a).astype(np.float64)) for a in (step.grad, step.value))
+    g, y = (np.abs(to_host(a).astype(np.float64)) for a in (step.grad, step.value))
     return 8 * float(np.finfo(np.float64).eps) / width * float(np.where(g > 0, g * y, 0.0).sum())
-
-
-def _host(array: Array) -> np.ndarray:
-    return backend_of(array).to_numpy(array)
 
 
 def findings(trace: Trace, moved: Sequence[np.ndarray | None], limit: float) -> list[Finding]:
@@ -219,7 +215,7 @@ def _wrong_result(step: Step, limit) -> Finding | None:
         return None
     with no_grad(), using_ops("plain"):
         plain = step.op(*step.arguments, **step.settings).numpy()
-    ours = _host(step.value)
+    ours = to_host(step.value)
     gap = np.abs(ours.astype(np.float64) - plain)
     if (gap <= limit * max(1.0, np.abs(plain).max(initial=0.0))).all():
         return None

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from tinygrad_gpt.backend import Array, backend_of, is_integer
+from tinygrad_gpt.backend import Array, backend_of, is_integer, to_host
 from tinygrad_gpt.engine.mode import observing
 from tinygrad_gpt.engine.operators import raw
 from tinygrad_gpt.engine.pending import dense
@@ -124,12 +124,8 @@ class _Search:
         """The rows of the batch in which it is not finite; the batch is the first axis, alone or with others."""
         if not self.batch or array.shape[0] % self.batch:
             return ""
-        rows = np.isfinite(_host(array)).reshape(self.batch, -1).all(axis=1)
+        rows = np.isfinite(to_host(array)).reshape(self.batch, -1).all(axis=1)
         return f", in data rows {_ranges(np.flatnonzero(~rows) + 1)} of {self.batch}"
-
-
-def _host(array: Array) -> np.ndarray:
-    return backend_of(array).to_numpy(array)
 
 
 def _finite(array: Array) -> bool:
@@ -137,7 +133,7 @@ def _finite(array: Array) -> bool:
 
 
 def _kind(array: Array) -> str:
-    values = _host(array)
+    values = to_host(array)
     return "nan" if np.isnan(values).any() else "inf"
 
 

@@ -13,6 +13,7 @@ from tinygrad_gpt.cli.options import (
     NonNegativeInt,
     PositiveInt,
     UnitInterval,
+    add_options,
     common_options,
     echo,
     print_json,
@@ -30,7 +31,7 @@ __all__ = ["answering_options", "command", "load", "spoken"]
 
 def answering_options(function: Callable) -> Callable:
     """Add what `respond` and `chat` share: `--model`, `--style`, and how a token is chosen."""
-    for option in reversed((
+    return add_options(function, (
         click.option("--model", default=None, metavar="PATH|NAME",
                      help="A checkpoint, a run folder, or a shipped model.  [default: the shipped storyteller]"),
         click.option("--style", type=click.Choice(["alpaca", "phi3", "chat"]), default=None,
@@ -42,9 +43,7 @@ def answering_options(function: Callable) -> Callable:
         click.option("--top-p", type=UnitInterval(), default=0.95, show_default=True,
                      help="Draw from the likeliest tokens that together have probability P."),
         click.option("--seed", type=NonNegativeInt(), default=0, show_default=True, help="Seed of the draws."),
-    )):
-        function = option(function)
-    return function
+    ))
 
 
 @click.command(name="respond")
