@@ -36,7 +36,7 @@ FILES = {  # what lies in the folder of every case
     "bad.jsonl": '{"text": "a", "label": "sun"}\n{"text": \n', "list.jsonl": "[1, 2]\n",
     "number.jsonl": '{"text": 5, "label": "sun"}\n', "deep.jsonl": "[" * 100_000 + "\n",
     "surrogate.jsonl": '{"text": "\\ud800", "label": "sun"}\n',
-    "good.xlsx": "PK", "broken.csv.xz": "not xz", "broken.csv.gz": "not gzip",
+    "good.xls": "PK", "broken.csv.xz": "not xz", "broken.csv.gz": "not gzip",
     "few.json": '[{"instruction": "a", "output": "b"}]', "bad.json": '[{"instruction": "a", "output": "b"}, {}]',
     "tasks.json": json.dumps([{"instruction": "a", "output": "b", "chosen": "c", "rejected": "d"}] * 20),
     "short.txt": "one", "zero.h5": "", "text.h5": "these are not weights", "zip.h5": "PK\x03\x04rest",
@@ -241,7 +241,7 @@ CASES = [  # arguments, exit code, part of the line
     # data
     *[([*EVALUATE, name, *more], 1, part) for name, part, *more in [
         ("absent.csv", "cannot read (absent.csv)"), ("folder.csv", "cannot read (folder.csv)"),
-        ("a\nb.csv", "cannot read (a b.csv)"), ("good.xlsx", "unknown extension .xlsx"),
+        ("a\nb.csv", "cannot read (a b.csv)"), ("good.xls", "unknown extension .xls"),
         ("empty.csv", "no rows (empty.csv)"), ("blank.csv", "no rows (blank.csv)"), ("header.csv", "header.csv"),
         ("ragged.csv", "malformed row (ragged.csv, line 3, column 3)"), ("quote.csv", "a quote is never closed"),
         ("inner.csv", "malformed row (inner.csv, line 2, column 1)"), ("oneclass.csv", "1 class (oneclass.csv)"),
@@ -254,7 +254,7 @@ CASES = [  # arguments, exit code, part of the line
         ("good.csv", "there are columns 1 to 2", "--text-column", "9", "--label-column", "1"),
         ("good.csv", "there are columns 1 to 2", "--text-column", "0", "--label-column", "1"),
         ("bad.jsonl", "malformed row (bad.jsonl, line 2"), ("list.jsonl", "a JSON object is expected, not Number"),
-        ("number.jsonl", "a JSON number, not a string"), ("deep.jsonl", "not JSON"),
+        ("number.jsonl", "a number, not a string"), ("deep.jsonl", "not JSON"),
         ("surrogate.jsonl", "half a surrogate pair"), ("latin.csv", "line 2, column 4): byte 0xe9 is not utf-8"),
         ("utf16.csv", "line 1, column 2): byte 0x00 is not utf-8; as utf-16-le it reads 'text,label a,sun'"),
         ("cp1252.csv", "byte 0x96 is not utf-8; as cp1252 it reads 'cold – it’s,sun'"),

@@ -12,11 +12,11 @@ from tinygrad_gpt.data.classification import (
     LabelledTexts,
     normalise,
     read_labelled,
-    read_texts,
     shared_texts,
     split_by_text,
     split_for_test,
 )
+from tinygrad_gpt.data.texts import read_texts
 from tinygrad_gpt.errors import DataError, UsageError
 
 
@@ -91,9 +91,9 @@ def row(**record):
         ("a.tsv", "text\tlabel\nx\tham\n\t\nz\tspam\n", "line 3, column 1", "the text is empty"),
         ("a.tsv", "text\tlabel\nx\tham\na\0b\tham\nz\tspam\n", "line 3, column 1", "a NUL character in the text"),
         ("a.csv", "text,label\nx,ham\ny,h\0m\nz,spam\n", "line 3, column 2", "a NUL character in the label"),
-        ("a.jsonl", row() + row(label="spam") + row(text=7), "line 3, column 1", "a JSON number, not a string"),
+        ("a.jsonl", row() + row(label="spam") + row(text=7), "line 3, column 1", "a number, not a string"),
         ("a.jsonl", row() + row(label="spam") + row(text=None), "line 3, column 1", "the text is missing"),
-        ("a.jsonl", row() + row(label="spam") + row(label=["a"]), "line 3, column 2", "a JSON list, not a string"),
+        ("a.jsonl", row() + row(label="spam") + row(label=["a"]), "line 3, column 2", "a list, not a string"),
         ("a.jsonl", row() + row(label="spam") + row(text="\ud800"), "line 3, column 1", "half a surrogate pair"),
     ],
 )

@@ -3,7 +3,7 @@
 import pytest
 
 from tinygrad_gpt.data.columns import find_text, find_text_and_label
-from tinygrad_gpt.data.tables import Table
+from tinygrad_gpt.data.rows import Table
 from tinygrad_gpt.errors import DataError, UsageError
 
 SMS = [["ham", "Go until"], ["ham", "Ok lar"], ["spam", "Free entry"], ["ham", "U dun"]]

@@ -1,7 +1,6 @@
 """Labelled texts from files, and splits that share no text."""
 
 import hashlib
-import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -10,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_gpt.data.columns import find_text, find_text_and_label
+from tinygrad_gpt.data.columns import find_text_and_label
+from tinygrad_gpt.data.compressed import Source
 from tinygrad_gpt.data.json_entries import Number
-from tinygrad_gpt.data.tables import Counts, Table, read_table
-from tinygrad_gpt.data.text_files import Source, read_text
+from tinygrad_gpt.data.rows import Counts, Table
+from tinygrad_gpt.data.tables import open_table
+from tinygrad_gpt.data.texts import cell_fault
 from tinygrad_gpt.errors import DataError, UsageError
 
 __all__ = [
-    "LabelledTexts", "Split", "normalise", "read_labelled", "read_texts", "shared_texts", "split_by_text",
+    "LabelledTexts", "Split", "normalise", "read_labelled", "shared_texts", "split_by_text",
     "split_for_test",
 ]
 
@@ -70,7 +71,7 @@ def read_labelled(
     path: Source, text_column: str | None = None, label_column: str | None = None, *,
     encoding: str = "utf-8", skip_malformed: bool = False, quotes: bool = False,
 ) -> LabelledTexts:
-    """Read texts and labels from a CSV, TSV or JSON Lines file.
+    """Read texts and labels from a CSV, TSV, JSON Lines, Excel or Parquet file.
 
     Which columns: those that are named. Without names, the column `text` and the column `label`; failing that, the
     only column whose name is usual for it (message, review, …; category, class, …).
@@ -80,7 +81,7 @@ def read_labelled(
     the label of the first row occurs again; a header's would not.
 
     Args:
-        path: a file; no extension is read as TSV without quoting; `.xz` and `.gz` are opened.
+        path: a file; no extension is read as TSV without quoting; `.gz`, `.xz`, `.bz2` and `.zip` are opened.
         text_column, label_column: names, or numbers from 1.
         encoding: of a file without byte order mark.
         skip_malformed: count malformed rows instead of refusing the file.
@@ -94,71 +95,24 @@ def read_labelled(
         DataError: `malformed row (sms.csv, line 7, column text): the text is empty; …`; columns that are absent or
             ambiguous; one class only; labels that differ by case or space only.
     """
-    table = read_table(path, encoding=encoding, skip_malformed=skip_malformed, quotes=quotes)
-    text_at, label_at = find_text_and_label(table, text_column, label_column)
     texts, labels = [], []
-    for line, cells in table.rows:
-        if why := _fault(cells[text_at], "text"):
-            table.malformed(line, text_column or text_at + 1, why)
-        elif why := _fault(label := _label(cells[label_at]), "label"):
-            table.malformed(line, label_column or label_at + 1, why)
-        else:
-            texts.append(cells[text_at])
-            labels.append(label)
+    with open_table(path, encoding=encoding, skip_malformed=skip_malformed, quotes=quotes, kept=True) as table:
+        if table.names is None:
+            table.rows += table.rest  # their contents may say which columns are meant
+        text_at, label_at = table.wanted = find_text_and_label(table, text_column, label_column)
+        for line, cells in table.all_rows():
+            if why := cell_fault(cells[text_at], "text"):
+                table.malformed(line, text_column or text_at + 1, why)
+            elif why := cell_fault(label := _label(cells[label_at]), "label"):
+                table.malformed(line, label_column or label_at + 1, why)
+            else:
+                texts.append(cells[text_at])
+                labels.append(label)
     _count(table, len(texts))
     classes = _classes(labels, table)
     index = {label: i for i, label in enumerate(classes)}
     return LabelledTexts(
         texts, np.array([index[label.strip()] for label in labels], np.int64), classes, table.counts, table.file)
-
-
-def read_texts(
-    path: Source, text_column: str | None = None, *, encoding: str = "utf-8", skip_malformed: bool = False,
-) -> tuple[list[str], int]:
-    """Read texts without labels: one a line, or one column of a CSV, TSV or JSON Lines file.
-
-    A file without extension, a `.txt` file, bytes or a binary stream is plain text, unless a column is given.
-    Columns are given and found as in `read_labelled`; a table without header needs the number.
-
-    Returns:
-        The texts, and how many malformed rows were skipped.
-
-    Raises:
-        DataError: an empty line or cell, and as `read_labelled`.
-    """
-    plain = text_column is None and not str(path).removesuffix(".xz").removesuffix(".gz").lower().endswith(
-        (".csv", ".tsv", ".tab", ".json", ".jsonl", ".ndjson"))
-    if plain:
-        text, name = read_text(path, encoding)
-        lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
-        table = Table(name, skip_malformed, rows=[(number, [line]) for number, line in enumerate(lines, start=1)])
-        at = 0
-    else:
-        table = read_table(path, encoding=encoding, skip_malformed=skip_malformed)
-        at = find_text(table, text_column)
-    texts = []
-    for line, cells in table.rows:
-        if why := _fault(cells[at], "text"):
-            table.malformed(line, text_column or at + 1, why)
-        else:
-            texts.append(cells[at])
-    if not texts:
-        raise DataError(f"no texts ({table.file}): the file is empty; give one text a line")
-    return texts, table.counts.skipped
-
-
-def _fault(cell: Any, what: str) -> str:
-    """Why a cell cannot be used, or ""."""
-    if type(cell) is not str:
-        kind = "missing" if cell is None else f"a JSON {type(cell).__name__.lower()}"
-        return f"the {what} is {kind}, not a string"
-    if not cell.strip():
-        return f"the {what} is empty"
-    if "\0" in cell:
-        return f"a NUL character in the {what} (UTF-16 without byte order mark needs its encoding)"
-    if re.search("[\ud800-\udfff]", cell):
-        return f"half a surrogate pair in the {what}"
-    return ""
 
 
 def _label(cell: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tinygrad_gpt.data.tables import Table
+from tinygrad_gpt.data.rows import Table
 from tinygrad_gpt.errors import DataError, UsageError
 
 __all__ = ["find_text", "find_text_and_label"]
@@ -69,7 +69,7 @@ def _by_number(table: Table, text: str | None, label: str | None) -> tuple[int, 
 
 def _usual(names: Sequence[str], usual: tuple[str, ...]) -> list[int]:
     """The columns with a usual name; the first name of the list needs no second look at the others."""
-    folded = [name.strip().casefold() for name in names]
+    folded = [str(name).strip().casefold() for name in names]
     return [i for i, name in enumerate(folded) if name == usual[0]] or [
         i for i, name in enumerate(folded) if name in usual]
 
@@ -102,4 +102,4 @@ def _of_two_columns(table: Table) -> tuple[int, int]:
 
 def _listed(names: Sequence[str]) -> str:
     """Names for a message, shortened, as they may be whole texts."""
-    return ", ".join(repr(name if len(name) <= 30 else name[:29] + "…") for name in names[:12])
+    return ", ".join(repr(name if len(name) <= 30 else name[:29] + "…") for name in map(str, names[:12]))

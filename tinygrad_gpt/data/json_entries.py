@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Entry", "Number", "read_entries"]
+__all__ = ["Entry", "Number", "line_entry", "read_entries"]
 
 
 class Number(str):
@@ -82,12 +82,15 @@ def _sequence(text: str) -> list[Entry]:
 def _lines(text: str) -> Iterator[Entry]:
     for number, line in enumerate(io.StringIO(text, newline=None), start=1):
         if line.strip(" \n"):
-            entry, end = _decode(line, _skip(line, 0), number, "line")
-            if end is not None and (rest := _skip(line, end)) < len(line):
-                entry = Entry(number, "line", fault="not JSON: Extra data", column=rest + 1)
-            elif end is None:
-                entry = Entry(number, "line", fault=entry.fault, column=entry.column)
-            yield entry
+            yield line_entry(line, number)
+
+
+def line_entry(line: str, number: int) -> Entry:
+    """The one value of a line."""
+    entry, end = _decode(line, _skip(line, 0), number, "line")
+    if end is not None and (rest := _skip(line, end)) < len(line):
+        return Entry(number, "line", fault="not JSON: Extra data", column=rest + 1)
+    return entry if end is not None else Entry(number, "line", fault=entry.fault, column=entry.column)
 
 
 def _skip(text: str, at: int) -> int:

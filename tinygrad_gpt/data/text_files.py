@@ -1,37 +1,23 @@
-"""Bytes to text: compressed files, byte order marks, ceilings, and the exact place of a byte that is no character."""
+"""Bytes to text: byte order marks, encodings, lines, and the exact place of a byte that is no character."""
 
 import codecs
-import gzip
 import io
-import lzma
-import zlib
-from collections.abc import Callable
-from pathlib import Path
-from typing import BinaryIO
+from collections.abc import Iterator
 
+from tinygrad_gpt.data.compressed import OpenedBytes, Source, open_bytes
 from tinygrad_gpt.data.encodings import advice, byte_order, checked_encoding, control_character
-from tinygrad_gpt.errors import DataError, ResourceError
-from tinygrad_gpt.files import open_regular
+from tinygrad_gpt.errors import DataError
 
-__all__ = ["LARGEST", "Source", "read_text"]
-
-Source = str | Path | bytes | BinaryIO
-
-LARGEST = 2**30  # bytes of a text, decompressed
-UNSUSPECTED, LARGEST_RATIO = 2**26, 100  # decompressed bytes, and how many from one byte; English takes 3 to 5
-MEMORY_PER_BYTE = 4  # of a text while it is read: its bytes, its characters, its rows
-PIECE = 2**20  # bytes read at once
+__all__ = ["Source", "read_text", "split_lines", "text_pieces"]
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_OPENED: dict[str, Callable[[BinaryIO], io.BufferedIOBase]] = {
-    ".xz": lzma.LZMAFile, ".gz": lambda file: gzip.GzipFile(fileobj=file)}
 
 
 def read_text(source: Source, encoding: str = "utf-8") -> tuple[str, str]:
-    """Read a whole text; `.xz` and `.gz` files are decompressed.
+    """Read a whole text; `.gz`, `.xz`, `.bz2` and `.zip` files are decompressed.
 
     Args:
         source: a path of a regular file, the bytes themselves, or an open binary stream.
@@ -50,12 +36,11 @@ def read_text(source: Source, encoding: str = "utf-8") -> tuple[str, str]:
     Source: https://encoding.spec.whatwg.org/#names-and-labels
     """
     encoding = checked_encoding(encoding)
-    data, name = _read_bytes(source)
-    for mark, marked_encoding in _MARKS:
-        if data.startswith(mark):
-            data, encoding = data[len(mark):], marked_encoding
-            break
-    encoding = byte_order(data, encoding)
+    with open_bytes(source) as opened:
+        whole, name = bytearray(), opened.name
+        for piece in opened.pieces():
+            whole += piece
+    data, encoding = _without_mark(whole, encoding)
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -65,47 +50,81 @@ def read_text(source: Source, encoding: str = "utf-8") -> tuple[str, str]:
     return text, name
 
 
-def _refusal(name: str, data: bytes | bytearray, encoding: str, at: int) -> DataError:
+def text_pieces(opened: OpenedBytes, encoding: str = "utf-8", kept: bool = True) -> Iterator[str]:
+    """The same text in pieces of about a million characters.
+
+    Args:
+        opened: a file.
+        encoding: as in `read_text`.
+        kept: as in `OpenedBytes.pieces`.
+
+    Raises:
+        DataError, ResourceError, UsageError: as `read_text`, when the piece is read.
+    """
+    encoding, decoder, before = checked_encoding(encoding), None, _Place()
+    data: bytes | bytearray
+    for data in _and_end(opened.pieces(kept)):
+        if decoder is None:
+            data, encoding = _without_mark(data, encoding)
+            decoder = codecs.getincrementaldecoder(encoding)()
+        try:
+            text = decoder.decode(data, final=not data)
+        except UnicodeDecodeError as error:
+            raise _refusal(opened.name, error.object, encoding, error.start, before) from error
+        encoded = data if encoding == "utf-8" else text.encode(encoding)
+        if (control := control_character(text, encoded, encoding)) is not None:
+            raise _refusal(opened.name, text.encode(encoding), encoding, len(text[:control].encode(encoding)), before)
+        before.add(text)
+        yield text
+
+
+def split_lines(pieces: Iterator[str], newline: str = "") -> Iterator[str]:
+    r"""Lines of a text that comes in pieces, each with its end: LF, CRLF or CR; with ``newline`` "\n" LF alone."""
+    rest: list[str] = []  # parts of the last line, which may not be whole
+    for piece in pieces:
+        if rest and rest[-1].endswith("\n"):
+            yield "".join(rest)
+            rest = []
+        if rest and rest[-1].endswith("\r"):  # an LF may follow
+            piece = rest.pop() + piece
+        lines = list(io.StringIO(piece, newline=newline))
+        if len(lines) > 1:
+            yield "".join([*rest, lines[0]])
+            yield from lines[1:-1]
+            rest = []
+        rest += lines[-1:]
+    if rest:
+        yield "".join(rest)
+
+
+class _Place:
+    """Where a piece begins: lines before it, and characters of the line that it goes on with."""
+
+    def __init__(self) -> None:
+        self.lines = self.columns = 0
+
+    def add(self, text: str) -> None:
+        self.lines += text.count("\n")
+        end = text.rfind("\n")
+        self.columns = len(text) - end - 1 if end >= 0 else self.columns + len(text)
+
+
+def _and_end(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces, and an empty one behind the last, at which a decoder refuses half a character."""
+    yield from pieces
+    yield b""
+
+
+def _without_mark(data: bytes | bytearray, encoding: str) -> tuple[bytes | bytearray, str]:
+    for mark, marked_encoding in _MARKS:
+        if data.startswith(mark):
+            return data[len(mark):], marked_encoding
+    return data, byte_order(data, encoding)
+
+
+def _refusal(name: str, data: bytes | bytearray, encoding: str, at: int, start: _Place | None = None) -> DataError:
+    start = start or _Place()
     before = data[:at].decode(encoding, "replace").split("\n")
-    where = f"{name}, line {len(before)}, column {len(before[-1]) + 1}"
+    column = len(before[-1]) + 1 + (start.columns if len(before) == 1 else 0)
+    where = f"{name}, line {start.lines + len(before)}, column {column}"
     return DataError(f"cannot read ({where}): byte 0x{data[at]:02x} is not {encoding}; {advice(data, at, encoding)}")
-
-
-def _read_bytes(source: Source) -> tuple[bytes | bytearray, str]:
-    if isinstance(source, bytes):
-        return source, "text"
-    if not isinstance(source, (str, Path)):
-        return _bounded(source, "standard input"), "standard input"
-    name = str(source)
-    try:
-        with open_regular(source) as file:
-            decompressed = _OPENED.get(name[-3:])
-            if decompressed is None:
-                return _bounded(file, name), name
-            with decompressed(file) as content:
-                return _bounded(content, name, file), name
-    except (lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError) as error:
-        raise DataError(f"cannot read ({source}): {error}; the compressed file is damaged, use another copy") from error
-    except ResourceError:
-        raise
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise DataError(f"cannot read ({source}): {reason}; give the path of a text file") from error
-
-
-def _bounded(content: BinaryIO | io.BufferedIOBase, name: str, compressed: BinaryIO | None = None) -> bytearray:
-    """All bytes of a stream, unless they are too many; ``compressed`` is the file that they come from."""
-    import psutil
-
-    data, available = bytearray(), psutil.virtual_memory().available
-    while piece := content.read(PIECE):
-        data += piece
-        if len(data) > LARGEST:
-            raise DataError(f"cannot read ({name}): it has more than {LARGEST:,} bytes of text; split it into several")
-        if compressed and len(data) > max(UNSUSPECTED, LARGEST_RATIO * compressed.tell()):
-            raise DataError(f"cannot read ({name}): decompressed, it is more than {LARGEST_RATIO} times as large, as "
-                            "no text is; decompress it yourself and look at it")
-        if len(data) * MEMORY_PER_BYTE > available:
-            raise ResourceError(f"cannot read ({name}): after {len(data):,} bytes, {available:,} bytes of memory are "
-                                "not enough for more; split the file, or use a machine with more memory")
-    return data

@@ -48,7 +48,7 @@ def command(texts: Sequence[str], file: str | None, text_column: str | None, enc
     saved = load_model(SHIPPED_CLASSIFIER if model is None else model)
     skipped = 0
     if file:
-        from tinygrad_gpt.data.classification import read_texts
+        from tinygrad_gpt.data.texts import read_texts
 
         texts, skipped = read_texts(opened(file), text_column, encoding=encoding,
                                     skip_malformed=skip_malformed)

@@ -69,7 +69,7 @@ def command(prompts: Sequence[str], file: str | None, text_column: str | None, e
     config = GenerateConfig(**settings)
     saved = load_model(SHIPPED_BASE if model is None else model, by_ids)
     if file:
-        from tinygrad_gpt.data.classification import read_texts
+        from tinygrad_gpt.data.texts import read_texts
 
         prompts, _ = read_texts(opened(file), text_column, encoding=encoding)
     if not config.allow_special:
