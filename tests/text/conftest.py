@@ -2,7 +2,7 @@
 
 import pytest
 
-from tinygrad_gpt.text import Tokenizer
+from tinygrad_gpt.text import Tokenizer, WordPiece
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +35,18 @@ def small_ranks(small):
 @pytest.fixture(scope="session")
 def gpt2_ranks(gpt2):
     return {token: rank for rank, token in enumerate(gpt2.tokens)}
+
+
+@pytest.fixture(scope="session")
+def wordpiece():
+    """A vocabulary of BERT's kind that needs no data: letters, signs, and pieces of a few words."""
+    letters = [*"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789éσςßøı漢字\u0301", *"!?.,'#[]$^—・«¿"]
+    pieces = ["the", "una", "cat", "The", "Café", "cafe", "漢字", "##ffa", "##ble", "##ing", "don", "unk", "sep"]
+    return WordPiece(["[PAD]", *(f"[unused{i}]" for i in range(3)), "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters,
+                      *(f"##{letter}" for letter in letters), *pieces])
+
+
+@pytest.fixture(scope="session")
+def minilm(shared_data):
+    """The vocabulary of all-MiniLM-L6-v2, which is that of uncased BERT."""
+    return WordPiece.from_pretrained(shared_data / "models" / "minilm")

@@ -1,7 +1,7 @@
 """Which ids the tokens of a vocabulary have, and the special tokens it has beside them."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from tinygrad_gpt.errors import CheckpointError
@@ -20,8 +20,12 @@ class Layout:
         special: the id of each special or added token by its text.
         eot_id: of the special token that ends a text.
         end_ids: tokens at which a generated text ends, `eot_id` among them.
-        start_id: of the token that the model expects before each text; None: none.
+        start_id: of the token that the model expects before each text, an encoder's `[CLS]`; None: none.
         prefix_space: whether a text that begins without a space gets one.
+        sep_id: of the token that an encoder expects behind each text, `[SEP]`; None: none.
+        mask_id: of the token that stands for a hidden one, `[MASK]`; None: none.
+        pad_id: of the token that fills up shorter texts, `[PAD]`; None: none.
+        unk_id: of the token that stands for what is not in the vocabulary, `[UNK]`; None: none.
     """
 
     ids: tuple[int, ...]
@@ -30,6 +34,10 @@ class Layout:
     end_ids: tuple[int, ...]
     start_id: int | None = None
     prefix_space: bool = False
+    sep_id: int | None = None
+    mask_id: int | None = None
+    pad_id: int | None = None
+    unk_id: int | None = None
 
     @classmethod
     def usual(cls, n_tokens: int) -> Self:
@@ -44,7 +52,8 @@ class Layout:
     def problem(self) -> str | None:
         """Say why these are no ids of a vocabulary, or None where they are."""
         numbers = [*self.ids, *self.special.values(), self.eot_id, *self.end_ids]
-        numbers += [] if self.start_id is None else [self.start_id]
+        roles = [i for i in (self.start_id, self.sep_id, self.mask_id, self.pad_id, self.unk_id) if i is not None]
+        numbers += roles
         if not all(type(number) is int and 0 <= number < 2**31 for number in numbers):
             return "an id is not a whole number from 0 on"
         if len(set(self.ids)) < len(self.ids):
@@ -56,13 +65,17 @@ class Layout:
             return f"no token has id {next(i for i in range(self.vocab_size) if i not in known)}"
         if self.eot_id not in self.end_ids or not {self.eot_id, self.start_id} <= {*self.special.values(), None}:
             return "the token that begins or ends a text is none of its special tokens"
+        if not set(roles) <= set(self.special.values()):
+            return "the token that separates, hides, fills up or is unknown is none of its special tokens"
         if not known.issuperset(self.end_ids):
             return "it ends at an id that it does not have"
         return None
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` reads."""
-        return asdict(self)
+        """Return what `from_json` reads; what an encoder's vocabulary alone has is left out of others."""
+        content = asdict(self)
+        return {field.name: content[field.name] for field in fields(self)
+                if field.name not in ("sep_id", "mask_id", "pad_id", "unk_id") or content[field.name] is not None}
 
     @classmethod
     def from_json(cls, content: Any) -> Self:

@@ -28,7 +28,9 @@ from tinygrad_gpt.text.tokenizer_json import (
 )
 from tinygrad_gpt.text.vocabulary import from_printable, parse_json, printable, read_bytes, refusal
 
-__all__ = ["has_vocabulary", "ids_that_end", "is_shipped", "read_pretrained", "to_files"]
+__all__ = [
+    "added_in", "content_of", "has_vocabulary", "ids_that_end", "is_shipped", "read_pretrained", "settings", "to_files",
+]
 
 # The names OpenAI and Hugging Face gave the same two files.
 MERGES, IDS = ("vocab.bpe", "merges.txt"), ("encoder.json", "vocab.json")
@@ -40,8 +42,9 @@ def is_shipped(name: str | Path) -> bool:
 
 
 def has_vocabulary(folder: str | Path) -> bool:
-    """Whether a folder has one of the files that `read_pretrained` reads."""
-    return any(path.exists() for path in (Path(folder) / "tokenizer.json", *_pair(Path(folder))))
+    """Whether a folder has one of the files that hold a vocabulary: those of `read_pretrained`, or BERT's vocab.txt."""
+    folder = Path(folder)
+    return any(path.exists() for path in (folder / "tokenizer.json", folder / "vocab.txt", *_pair(folder)))
 
 
 def read_pretrained(folder: str | Path) -> tuple[list[bytes], Layout]:
@@ -126,7 +129,7 @@ def _with_added(contents: Contents, folder: Path) -> Contents:
     """Contents with the tokens of added_tokens.json and of tokenizer_config.json."""
     names, config = folder / "added_tokens.json", folder / "tokenizer_config.json"
     tokens = dict(contents.added)
-    for path, found in ((names, checked_ids(_settings(names), names)), (config, _decoder(config))):
+    for path, found in ((names, checked_ids(settings(names), names)), (config, added_in(config))):
         for text, i in found.items():
             known = tokens.setdefault(text, contents.ids.get(text, i))
             if known != i:
@@ -135,17 +138,25 @@ def _with_added(contents: Contents, folder: Path) -> Contents:
     return replace(contents, added=tokens)
 
 
-def _decoder(path: Path) -> dict[str, int]:
-    """The added tokens in the added_tokens_decoder of a tokenizer_config.json."""
-    entries = _settings(path).get("added_tokens_decoder") or {}
+def added_in(path: Path) -> dict[str, int]:
+    """The added tokens in the added_tokens_decoder of a tokenizer_config.json.
+
+    Raises:
+        CheckpointError: `cannot read the vocabulary (tokenizer_config.json): an added token is not …`.
+    """
+    entries = settings(path).get("added_tokens_decoder") or {}
     if not isinstance(entries, dict):
         raise refusal(path, "added_tokens_decoder is not a map of ids to tokens")
     return added([{**(entry if isinstance(entry, dict) else {}), "id": int(i) if i.isdecimal() and len(i) < 10 else i}
                   for i, entry in entries.items()], path)
 
 
-def _settings(path: Path) -> dict[str, Any]:
-    """What a file of settings says; nothing where it is absent."""
+def settings(path: Path) -> dict[str, Any]:
+    """What a file of settings says; nothing where it is absent.
+
+    Raises:
+        CheckpointError: `cannot read the vocabulary (config.json): it is not a JSON object; …`.
+    """
     if not path.exists():
         return {}
     content = parse_json(read_bytes(path), path)
@@ -163,8 +174,8 @@ def _layout(contents: Contents, tokens: Sequence[bytes], folder: Path) -> Layout
     if words := sorted(text for text in rest if not text.startswith(("<", "["))):
         raise refusal(contents.path, f"no merge makes {len(words)} of its tokens, the first is {words[0]!r:.40}")
     special = {_text(text): contents.ids[text] for text in rest} | dict(contents.added)
-    config = _settings(folder / "tokenizer_config.json")
-    names = {**_settings(folder / "special_tokens_map.json"), **config}
+    config = settings(folder / "tokenizer_config.json")
+    names = {**settings(folder / "special_tokens_map.json"), **config}
     stops = ids_that_end(folder)
     eot_id = _end(special, names, stops)
     if eot_id is None:
@@ -173,7 +184,7 @@ def _layout(contents: Contents, tokens: Sequence[bytes], folder: Path) -> Layout
     known = {*ids, *special.values()}
     start = contents.start
     if config.get("add_bos_token") is True:
-        start = _content(names.get("bos_token", END_OF_TEXT))
+        start = content_of(names.get("bos_token", END_OF_TEXT))
     if start is not None and start not in special:
         raise refusal(folder / "tokenizer_config.json", f"texts begin with {start!r:.40}, which is no token", BY_IDS)
     prefix = config.get("add_prefix_space")
@@ -190,7 +201,7 @@ def _text(token: str) -> str:
         return token
 
 
-def _content(token: Any) -> str | None:
+def content_of(token: Any) -> str | None:
     """The text of a token in a file of settings: itself, or in an object."""
     token = token.get("content") if isinstance(token, dict) else token
     return token if isinstance(token, str) else None
@@ -199,7 +210,7 @@ def _content(token: Any) -> str | None:
 def ids_that_end(folder: Path) -> list[int]:
     """The ids at which generation_config.json or config.json says that generation ends."""
     for name in ("generation_config.json", "config.json"):
-        found = _settings(folder / name).get("eos_token_id")
+        found = settings(folder / name).get("eos_token_id")
         if found is not None:
             return [i for i in (found if isinstance(found, list) else [found]) if type(i) is int]
     return []
@@ -207,7 +218,7 @@ def ids_that_end(folder: Path) -> list[int]:
 
 def _end(special: Mapping[str, int], names: Mapping[str, Any], stops: Sequence[int]) -> int | None:
     """The id of the special token that ends a text: the tokenizer's, the model's, or by its name."""
-    named = _content(names.get("eos_token"))
+    named = content_of(names.get("eos_token"))
     if named is not None and named in special:
         return special[named]
     if stop := [i for i in stops if i in special.values()]:

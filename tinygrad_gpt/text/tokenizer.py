@@ -45,6 +45,8 @@ class Tokenizer:
         special: the id of each special or added token by its text. `encode` makes these only where they are allowed.
         eot_id: the id of the token that ends a text; it is added where texts are joined.
         end_ids: the ids at which a generated text ends, `eot_id` among them.
+        cls_id, sep_id, mask_id, pad_id: the ids of an encoder's `[CLS]`, `[SEP]`, `[MASK]` and `[PAD]`; None where
+            the vocabulary has none.
         vocab_size: the number of ids.
 
     Raises:
@@ -65,6 +67,8 @@ class Tokenizer:
     def _set(self, tokens: Sequence[bytes], layout: Layout) -> None:
         self.tokens, self.layout = tuple(tokens), layout
         self.special, self.eot_id, self.end_ids = dict(layout.special), layout.eot_id, frozenset(layout.end_ids)
+        self.cls_id, self.sep_id, self.mask_id, self.pad_id = (
+            layout.start_id, layout.sep_id, layout.mask_id, layout.pad_id)
         self.vocab_size = layout.vocab_size
 
     @property
@@ -116,11 +120,15 @@ class Tokenizer:
         """
         from tinygrad_gpt.files import write_atomic
 
-        files = to_files(self.tokens, self.layout)
+        files = self._files()
         Path(folder).mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
             write_atomic(Path(folder) / name, data)
         return list(files)
+
+    def _files(self) -> dict[str, bytes]:
+        """The files of `save_pretrained`, by name."""
+        return to_files(self.tokens, self.layout)
 
     @functools.cached_property
     def _encoding(self) -> "tiktoken.Encoding":
@@ -163,6 +171,24 @@ class Tokenizer:
             ids += [self.special[part]] if i % 2 else self._encode_ordinary(part)
         return ids
 
+    def encode_sequence(self, text: str, length: int | None = None,
+                        allowed_special: Literal["all"] | Collection[str] = ()) -> list[int]:
+        """Cut a text into ids as an encoder reads it: `[CLS] text [SEP]`.
+
+        Args:
+            text: any string.
+            length: the most ids, `[CLS]` and `[SEP]` among them; the end of a longer text is cut off. None: any number.
+            allowed_special: as in `encode`.
+
+        Raises:
+            UsageError: `length is 1; …`.
+        """
+        first, last = ([] if i is None else [i] for i in (self.cls_id, self.sep_id))
+        room = None if length is None else length - len(first) - len(last)
+        if room is not None and room < 1:
+            raise UsageError(f"length is {length}; give at least {len(first) + len(last) + 1}, so that text has room")
+        return [*first, *self.encode(text, allowed_special)[:room], *last]
+
     def _chosen(self, tokens: Literal["all"] | Collection[str], name: str) -> set[str]:
         if isinstance(tokens, str) and tokens != "all":
             raise UsageError(f'{name} is {tokens!r:.80}; give "all" or a set of strings')
@@ -201,13 +227,16 @@ class Tokenizer:
         Raises:
             DataError: `token id 50257 (position 3): the vocabulary has ids 0 to 50256; …`.
         """
+        return b"".join(map(self._bytes.__getitem__, self._checked(ids)))
+
+    def _checked(self, ids: Iterable[int]) -> list[int]:
+        """Ids as a list; DataError where one is not of the vocabulary."""
         ids = list(ids)
         for position, i in enumerate(ids):
             if not 0 <= i < self.vocab_size:
                 raise DataError(f"token id {i} (position {position}): the vocabulary has ids 0 to "
-                                f"{self.vocab_size - 1}; "
-                                "decode with the tokenizer that encoded the text")
-        return b"".join(map(self._bytes.__getitem__, ids))
+                                f"{self.vocab_size - 1}; decode with the tokenizer that encoded the text")
+        return ids
 
     def decode(self, ids: Iterable[int]) -> str:
         """Join tokens back into text; bytes that are no valid UTF-8 become U+FFFD.
@@ -242,18 +271,7 @@ class Tokenizer:
         Raises:
             CheckpointError: `cannot use the vocabulary (token_lengths): …` where the arrays do not fit.
         """
-        expected = {"token_bytes": np.uint8, "token_lengths": np.uint32}
-        for name, dtype in (expected | {"layout": np.uint8} if "layout" in arrays else expected).items():
-            array = arrays.get(name)
-            if array is None or array.ndim != 1 or array.dtype != dtype:
-                found = "missing" if array is None else f"{array.dtype} of shape {array.shape}"
-                raise CheckpointError(f"cannot use the vocabulary ({name}): it is {found}, not a row of "
-                                      f"{np.dtype(dtype)}; the checkpoint is damaged or not ours")
-        data, ends = arrays["token_bytes"].tobytes(), np.cumsum(arrays["token_lengths"], dtype=np.int64).tolist()
-        if len(data) != (ends[-1] if ends else 0):
-            raise CheckpointError(f"cannot use the vocabulary (token_lengths): the lengths do not add up to the "
-                                  f"{len(data)} bytes of token_bytes; the checkpoint is damaged or not ours")
-        tokens = [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        tokens = vocabulary.tokens_of(arrays)
         if "layout" not in arrays:
             return cls(tokens)
         try:

@@ -20,7 +20,7 @@ from tinygrad_gpt.text.layout import Layout
 from tinygrad_gpt.text.merges import Merge, merge, merges_of
 from tinygrad_gpt.text.vocabulary import parse_json, printable, read_bytes, refusal
 
-__all__ = ["BY_IDS", "Contents", "added", "checked_ids", "ids_of", "read_tokenizer_json",
+__all__ = ["BY_IDS", "Contents", "added", "checked_ids", "ids_of", "kind", "read_tokenizer_json",
            "to_tokenizer_json"]
 
 BY_IDS = "use the model by ids, with generate --ids"
@@ -80,14 +80,14 @@ def _refuse_others(content: Mapping[str, Any], path: Path) -> None:
         "model.ignore_merges": (bool(model.get("ignore_merges")), False),
         "model.continuing_subword_prefix": (model.get("continuing_subword_prefix") or None, None),
         "model.end_of_word_suffix": (model.get("end_of_word_suffix") or None, None),
-        "normalizer": (_kind(content.get("normalizer")), None), "pre_tokenizer": (words.get("type"), "ByteLevel"),
+        "normalizer": (kind(content.get("normalizer")), None), "pre_tokenizer": (words.get("type"), "ByteLevel"),
         "pre_tokenizer.use_regex": (bool(words.get("use_regex", True)), True)}
     if problems := [f"{name} is {found!r:.40}, and only {only!r} is read"
                     for name, (found, only) in settings.items() if found != only]:
         raise refusal(path, "; ".join(problems), BY_IDS)
 
 
-def _kind(part: Any) -> Any:
+def kind(part: Any) -> Any:
     """The type of a part of a tokenizer; None where it has no such part."""
     return None if part is None else part.get("type") if isinstance(part, dict) else "no object"
 
@@ -98,16 +98,16 @@ def _name(token: Any) -> Any:
 
 def _start(processor: Any, path: Path) -> str | None:
     """The token that a post-processor puts before each text."""
-    if processor is None or _kind(processor) == "ByteLevel":
+    if processor is None or kind(processor) == "ByteLevel":
         return None
-    single = processor.get("single") if _kind(processor) == "TemplateProcessing" else None
+    single = processor.get("single") if kind(processor) == "TemplateProcessing" else None
     if isinstance(single, list) and all(isinstance(item, dict) for item in single):
         names = [next(iter(item), None) for item in single]
         if names == ["Sequence"]:
             return None
         if names == ["SpecialToken", "Sequence"] and isinstance(text := _name(single[0]["SpecialToken"]), str):
             return text
-    raise refusal(path, f"post_processor is {_kind(processor)!r:.40} and puts other than one token before a text",
+    raise refusal(path, f"post_processor is {kind(processor)!r:.40} and puts other than one token before a text",
                   BY_IDS)
 
 

@@ -8,9 +8,11 @@ space is `Ġ` and the token ` the` is `Ġthe`.
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tinygrad_gpt.errors import CheckpointError
 from tinygrad_gpt.text.bpe import single_bytes
@@ -18,7 +20,7 @@ from tinygrad_gpt.text.layout import Layout
 
 __all__ = [
     "digest", "from_printable", "parse_json", "printable", "problem", "read_bytes", "read_content", "read_json",
-    "refusal", "to_json",
+    "refusal", "to_json", "tokens_of",
 ]
 
 FORMAT = "tinygrad_gpt byte-level BPE 1"
@@ -134,6 +136,29 @@ def parse_json(data: bytes, path: str | Path) -> Any:
 def refusal(path: str | Path, why: str, remedy: str = "fetch or save the file again") -> CheckpointError:
     """The error that says why a vocabulary's file cannot be read."""
     return CheckpointError(f"cannot read the vocabulary ({path}): {why}; {remedy}")
+
+
+def tokens_of(arrays: Mapping[str, np.ndarray], settings: str = "layout") -> list[bytes]:
+    """Return the tokens that a checkpoint holds as the arrays `token_bytes` and `token_lengths`.
+
+    Args:
+        settings: the name of a further array, which is JSON.
+
+    Raises:
+        CheckpointError: `cannot use the vocabulary (token_lengths): …` where the arrays do not fit.
+    """
+    expected = {"token_bytes": np.uint8, "token_lengths": np.uint32}
+    for name, dtype in (expected | {settings: np.uint8} if settings in arrays else expected).items():
+        array = arrays.get(name)
+        if array is None or array.ndim != 1 or array.dtype != dtype:
+            found = "missing" if array is None else f"{array.dtype} of shape {array.shape}"
+            raise CheckpointError(f"cannot use the vocabulary ({name}): it is {found}, not a row of "
+                                  f"{np.dtype(dtype)}; the checkpoint is damaged or not ours")
+    data, ends = arrays["token_bytes"].tobytes(), np.cumsum(arrays["token_lengths"], dtype=np.int64).tolist()
+    if len(data) != (ends[-1] if ends else 0):
+        raise CheckpointError(f"cannot use the vocabulary (token_lengths): the lengths do not add up to the "
+                              f"{len(data)} bytes of token_bytes; the checkpoint is damaged or not ours")
+    return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 @functools.cache
