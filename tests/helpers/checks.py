@@ -1,78 +1,29 @@
-"""What the sweep asks of an op. Each check asserts; the mutants of the ops are put through the same ones."""
+"""What the tests ask of an op: the sweep of `study/sweep.py`, and what needs the stand-in for CuPy or other forms."""
 
 import re
-import warnings
 
 import numpy as np
 import strict
 
-from tinygrad_gpt.backend import backend_of, get_backend, is_integer, use_backend
-from tinygrad_gpt.engine import Tensor
-from tinygrad_gpt.engine.guards import saved_arrays
+from tinygrad_gpt.backend import backend_of, get_backend, use_backend
 from tinygrad_gpt.engine.mode import using_ops
-from tinygrad_gpt.study.gradcheck import Draw, check_op, split_sample
+from tinygrad_gpt.study import calls, sweep
+from tinygrad_gpt.study.calls import NOT_DIFFERENTIATED, cast, error, is_differentiated, is_float, samples, to_backend
+from tinygrad_gpt.study.gradcheck import LIMIT
+from tinygrad_gpt.study.sweep import SPECIAL
 
-# Arguments that may be floats and are never differentiated, by design.
-NOT_DIFFERENTIATED = {("cross_entropy", 2): "class_weight is a setting of the loss"}
-LIMIT = 1e-7  # relative error against a central difference
-
-
-def samples(op, seed=0):
-    return [split_sample(sample) for sample in op.samples(Draw(seed))]
-
-
-def is_float(x):
-    return isinstance(x, np.ndarray) and not is_integer(x.dtype)
+__all__ = ["CHECKS", "LIMIT", "NOT_DIFFERENTIATED", "SPECIAL", "Call", "assert_close", "cast", "error", "fields",
+           "forms_agree", "forms_agree_in_small_parts", "forms_of", "is_differentiated", "is_float", "samples",
+           "saves_what_it_says", "to_backend"]
 
 
-def is_differentiated(op, i, x):
-    return is_float(x) and (op.name, i) not in NOT_DIFFERENTIATED
+class Call(calls.Call):
+    """A call that counts how often it waited for the device, in `waits`."""
 
-
-def to_backend(value, backend):
-    """NumPy arrays, also inside tuples and settings, as arrays of the backend."""
-    if isinstance(value, np.ndarray):
-        return backend.from_numpy(value)
-    if isinstance(value, tuple):
-        return tuple(to_backend(v, backend) for v in value)
-    return {k: to_backend(v, backend) for k, v in value.items()} if isinstance(value, dict) else value
-
-
-def cast(value, dtype):
-    return np.asarray(value, dtype) if is_float(value) or isinstance(value, np.floating) else value
-
-
-class Call:
-    """One forward and backward pass of an op: result and gradients on the host, everything else as it was."""
-
-    def __init__(self, op, arguments, settings, seed=1, backend="numpy", cotangent=None, retain_graph=False):
-        self.op, self.backend = op, get_backend(backend)
-        self.arrays = [to_backend(a, self.backend) for a in arguments]
-        settings = to_backend(settings, self.backend)
-        self.leaves = [Tensor(array, requires_grad=True) if is_differentiated(op, i, a) else array
-                       for i, (a, array) in enumerate(zip(arguments, self.arrays, strict=True))]
+    def __init__(self, *args, **named):
         before = strict.synchronisations
-        self.result = op(*self.leaves, **settings)
-        if cotangent is None:
-            cotangent = Draw(seed).normal(*self.result.shape).astype(self.result.dtype)
-        self.cotangent = self.backend.from_numpy(cotangent)
-        self.saved = saved_arrays(self.result.node.pullbacks)
-        self.result.backward(self.cotangent, retain_graph=retain_graph)
+        super().__init__(*args, **named)
         self.waits = strict.synchronisations - before
-        self.grads = [leaf.grad if isinstance(leaf, Tensor) else None for leaf in self.leaves]
-
-    def values(self):
-        """Result and gradients as NumPy arrays."""
-        return [t.numpy() for t in (self.result, *self.grads) if t is not None]
-
-
-def error(a, b):
-    """Largest difference relative to the larger of 1 and the largest value."""
-    a, b = np.asarray(a), np.asarray(b)
-    assert a.shape == b.shape, f"{a.shape} against {b.shape}"
-    if a.dtype.kind == "f" and np.isnan(a).any():  # NaN where NaN is expected is no difference
-        a, b = (np.where(np.isnan(a) & np.isnan(b), 0.0, x) for x in (a, b))
-    return float(np.abs(a - b).max(initial=0) / max(1.0, np.abs(b).max(initial=0)))
 
 
 def assert_close(ours, expected, limit):
@@ -81,121 +32,30 @@ def assert_close(ours, expected, limit):
         assert error(a, b) <= limit
 
 
+def over_samples(checked):
+    """A check of the sweep as a function of an op and a seed."""
+    def check(op, seed):
+        for sample in samples(op, seed):
+            checked(op, sample, seed)
+
+    return check
+
+
 # -- the checks; each takes an op and a seed
 
 
-def derivatives(op, seed):
-    """Directional derivative of each float argument, one at a time."""
-    for check in check_op(op, seed):
-        assert check.passed(LIMIT), check
-
-
-def every_argument(op, seed):
-    """Each float argument has a gradient, of its shape and dtype, when all ask for one."""
+def float32_stays_on_strict(op, seed):
+    """No float64 array on the way: the arrays of the stand-in for CuPy would fail."""
     for arguments, settings in samples(op, seed):
-        call = Call(op, arguments, settings)
-        assert any(g is not None for g in call.grads)
-        for array, leaf, grad in zip(call.arrays, call.leaves, call.grads, strict=True):
-            if isinstance(leaf, Tensor):
-                assert grad is not None
-                assert grad.shape == array.shape
-                assert grad.dtype == array.dtype
-        single = Call(op, [cast(a, np.float32) for a in arguments], settings)  # astype: to another dtype
-        assert all(g.dtype == np.float32 for g in single.grads if g is not None)
-
-
-def joint_derivative(op, seed):
-    """Directional derivative along all float arguments at once: pullbacks that share work, used together."""
-    for arguments, settings in samples(op, seed):
-        call = Call(op, arguments, settings, seed)
-        draw = Draw(seed + 1)
-        directions = [None if g is None else draw.normal(*g.shape) for g in call.grads]
-        terms = np.concatenate([(g.numpy() * d).reshape(-1)
-                                for g, d in zip(call.grads, directions, strict=True) if g is not None])
-
-        def along(t, arguments=arguments, settings=settings, directions=directions):
-            moved = [a if d is None else a + t * d for a, d in zip(arguments, directions, strict=True)]
-            return op(*moved, **settings).numpy()
-
-        numeric = (call.cotangent * (along(1e-6) - along(-1e-6))).sum() / 2e-6
-        assert abs(terms.sum() - numeric) / max(1.0, np.abs(terms).sum()) <= LIMIT
-
-
-def jacobian(op, seed, entries=64):
-    """The whole Jacobian where it is small: rows by backward, columns by central difference."""
-    worst = 0.0
-    for arguments, settings in samples(op, seed):
-        for i, x in enumerate(arguments):
-            size = op(*arguments, **settings).size
-            if not is_differentiated(op, i, x) or x.size * size > entries:
-                continue
-            leaf = Tensor(x, requires_grad=True)
-            y = op(*arguments[:i], leaf, *arguments[i + 1:], **settings)
-            rows = []
-            for unit in np.eye(size):
-                leaf.zero_grad()
-                y.backward(unit.reshape(y.shape), retain_graph=True)
-                rows.append(leaf.grad.numpy().reshape(-1).copy())
-            columns = []
-            for unit in np.eye(x.size):
-                step = 1e-6 * unit.reshape(x.shape)
-                up, down = (op(*arguments[:i], x + t * step, *arguments[i + 1:], **settings).numpy() for t in (1, -1))
-                columns.append((up - down).reshape(-1) / 2e-6)
-            analytic, numeric = np.array(rows), np.array(columns).T
-            worst = max(worst, error(analytic, numeric))
-    assert worst <= LIMIT
-    return worst
-
-
-def float32_stays(op, seed):
-    """float32 in, float32 out, and no float64 array on the way (the strict arrays would fail)."""
-    for arguments, settings in samples(op, seed):
-        if "dtype" in settings:
-            settings = {**settings, "dtype": "float32"}
-        arguments = [cast(a, np.float32) for a in arguments]
-        for backend in ("numpy", "strict"):
-            use_backend(backend)
-            try:
-                with strict.pure_float32():
-                    call = Call(op, arguments, settings, backend=backend)
-            finally:
-                use_backend("numpy")
-            assert call.result.dtype == np.float32
-            assert all(g.dtype == np.float32 for g in call.grads if g is not None)
-
-
-def nothing_is_written(op, seed):
-    """Inputs, settings, saved arrays and the cotangent are read-only, and what they were."""
-    for arguments, settings in samples(op, seed):
-        arrays = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
-        for a in arrays:
-            if isinstance(a, np.ndarray):
-                a.flags.writeable = False
-        call = Call(op, arrays, settings, retain_graph=True)
-        first = [g.numpy().copy() for g in call.grads if g is not None]
-        y = call.result.numpy().copy()
-        for leaf in call.leaves:
-            if isinstance(leaf, Tensor):
-                leaf.zero_grad()
-        for array in (*call.saved.values(), call.cotangent):
-            if isinstance(array, np.ndarray):
-                array.flags.writeable = False
-        call.result.backward(call.cotangent)
-        again = [leaf.grad.numpy() for leaf in call.leaves if isinstance(leaf, Tensor)]
-        assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
-        assert np.array_equal(y, call.result.numpy())
-        assert all(np.array_equal(a, b) for a, b in zip(arrays, arguments, strict=True) if isinstance(a, np.ndarray))
-
-
-def nothing_is_shared(op, seed):
-    """Gradients share memory with nothing: not with each other, the arguments, the result, the cotangent, the saved."""
-    for arguments, settings in samples(op, seed):
-        call = Call(op, arguments, settings)
-        grads = [g.numpy() for g in call.grads if g is not None]
-        others = [a for a in (*call.arrays, *call.saved.values(), call.cotangent, call.result.numpy())
-                  if isinstance(a, np.ndarray)]
-        for i, g in enumerate(grads):
-            assert not any(np.shares_memory(g, other) for other in [*grads[:i], *others])
+        settings = {**settings, "dtype": "float32"} if "dtype" in settings else settings
+        use_backend("strict")
+        try:
+            with strict.pure_float32():
+                call = Call(op, [cast(a, np.float32) for a in arguments], settings, backend="strict")
+        finally:
+            use_backend("numpy")
+        assert call.result.dtype == np.float32
+        assert all(g.dtype == np.float32 for g in call.grads if g is not None)
 
 
 def forms_of(op, backend="numpy"):
@@ -262,56 +122,5 @@ def fields(op):
     return {name: " ".join(text.split()) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 
-def extremes(op, arguments, kind, r):
-    """Arguments filled with ±1e4, or with one number, inside the domain of the op."""
-    size = {"large": 1e4, "small": 1e-4, "constant": 3.0, "equal": 1e4}[kind]
-    constant = kind in ("constant", "equal") or op.name in ("log", "log1p", "sqrt")
-    return [np.asarray(size * np.where(constant, 1.0, r.choice([-1.0, 1.0], a.shape)))
-            if is_differentiated(op, i, a) else a for i, a in enumerate(arguments)]
-
-
-SPECIAL = {  # (arguments, settings, gradients for a cotangent of ones): what PyTorch takes where no derivative is
-    "abs": [(([-2.0, 0.0, 3.0],), {}, [[-1.0, 0.0, 1.0]])],
-    "relu": [(([-2.0, 0.0, 3.0],), {}, [[0.0, 0.0, 1.0]])],
-    "maximum": [(([1.0, 2.0, 3.0], [2.0, 2.0, 2.0]), {}, [[0.0, 0.5, 1.0], [1.0, 0.5, 0.0]])],
-    "max": [(([2.0, 1.0, 2.0, 2.0],), {}, [[1 / 3, 0.0, 1 / 3, 1 / 3]]),
-            (([[2.0, 2.0], [1.0, 3.0]],), {"axis": 1}, [[[0.5, 0.5], [0.0, 1.0]]])],
-    "norm": [(([[0.0, 0.0], [3.0, 4.0]],), {"axis": 1}, [[[0.0, 0.0], [0.6, 0.8]]])],
-    "pow": [(([0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 2.0, 3.0]), {}, [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]),
-            (([-2.0, 2.0], 0.0), {}, [[0.0, 0.0]]), (([-2.0, 2.0], 3.0), {}, [[12.0, 12.0]])],
-    "cross_entropy": [(([[1.0, 2.0], [3.0, 1.0]], np.array([-100, -100])), {}, [[[0.0, 0.0], [0.0, 0.0]]])],
-}
-
-
-def special_points(op, seed):
-    """Where there is no derivative, or the formula needs care: the values that PyTorch gives."""
-    for arguments, settings, expected in SPECIAL.get(op.name, ()):
-        arrays = [np.array(a) if isinstance(a, list) else a for a in arguments]
-        for scale in (1.0, 10.0):
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                warnings.filterwarnings("ignore", "op 'cross_entropy': all 2 targets are ignored")
-                cotangent = scale * np.ones(op(*arrays, **settings).shape)
-                call = Call(op, arrays, settings, cotangent=cotangent)
-            assert_close(call.values()[1:], [scale * np.array(e) for e in expected], 1e-15)
-
-
-OVERFLOWS = {"exp": "e^10000 has no float32", "expm1": "e^10000 has no float32", "pow": "10000^10000 has no float32"}
-
-
-def stable(op, seed):
-    """±1e4, constant rows: finite results and gradients, no warning; equal values lose no digits."""
-    for kind in ("constant",) if op.name in OVERFLOWS else ("large", "small", "constant", "equal"):
-        for arguments, settings in samples(op, seed):
-            arguments = extremes(op, arguments, kind, np.random.default_rng(seed))
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                single = Call(op, [cast(a, np.float32) for a in arguments], settings)
-                double = Call(op, arguments, settings)
-            assert all(np.isfinite(v).all() for v in single.values()), kind
-            if kind in ("constant", "equal"):
-                assert error(single.result.numpy(), double.result.numpy()) <= 1e-5
-
-
-CHECKS = {f.__name__: f for f in (every_argument, derivatives, joint_derivative, jacobian, float32_stays,
-                                  nothing_is_written, nothing_is_shared, stable, special_points, same_on_strict)}
+CHECKS = {**{name: over_samples(checked) for name, checked in sweep.CHECKS.items()},
+          **{f.__name__: f for f in (float32_stays_on_strict, same_on_strict)}}

@@ -22,6 +22,14 @@ def fails(x):
 @op(samples=lambda r: [(r.normal(3, 4),)])
 def wrong_cube(xp, x):
     return x * x * x, [lambda g: g * 2 * x * x]
+
+@op(samples=lambda r: [(r.normal(4, 2), r.integers(4, 3))])
+def rows_of(xp, table, ids):
+    def grad_table(g):
+        grad = np.zeros(table.shape, table.dtype)
+        np.add.at(grad, ids, g)
+        return grad
+    return table[ids], (grad_table, None)
 """
 
 
@@ -31,6 +39,7 @@ def file(tmp_path):
     path.write_text(FILE)
     yield str(path)
     OPS.pop("wrong_cube", None)
+    OPS.pop("rows_of", None)
 
 
 def test_a_function(file):
@@ -47,6 +56,13 @@ def test_shapes_that_are_not_given_are_two_by_three(file):
 def test_an_op_is_checked_on_its_sample(file):
     check = check_own_function(f"{file}:wrong_cube")
     assert len(check.wrong) == 12
+    assert "2 of 10 checks of the sweep fail\n  derivatives, sample 0: the gradient of 'x' along a" in str(check)
+
+
+def test_an_op_of_integers_is_put_through_the_sweep(file):
+    check = check_own_function(f"{file}:rows_of")
+    assert check
+    assert str(check) == "all 10 checks of the sweep pass"
 
 
 @pytest.mark.parametrize(("name", "shapes", "error", "said"), [

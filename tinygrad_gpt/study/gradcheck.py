@@ -12,7 +12,8 @@ from tinygrad_gpt.engine import OPS, Op, Tensor, using_ops
 from tinygrad_gpt.engine.mode import current_mode
 from tinygrad_gpt.terminal import aligned
 
-__all__ = ["LIMIT", "Check", "Draw", "check_forms", "check_op", "check_table", "split_sample", "summary"]
+__all__ = ["LIMIT", "Check", "Draw", "check_forms", "check_op", "check_sample", "check_table",
+           "split_sample", "summary"]
 
 LIMIT = 1e-7  # of the relative error: rounding alone makes some 1e-10, a wrong factor 1e-2 and more
 
@@ -90,21 +91,26 @@ def check_op(op: Op | str, seed: int = 0, step: float = 1e-6) -> Iterator[Check]
     op = OPS[op] if isinstance(op, str) else op
     draw = Draw(seed)
     for number, sample in enumerate(op.samples(draw)):
-        arguments, settings = (_placed(part) for part in split_sample(sample))
-        cotangent = draw.normal(*op(*arguments, **settings).shape)
-        for i, x in enumerate(arguments):
-            if not hasattr(x, "dtype") or is_integer(x.dtype):
-                continue
-            leaf = Tensor(x, requires_grad=True)
-            y = op(*arguments[:i], leaf, *arguments[i + 1:], **settings)
-            if not y.requires_grad:  # the op does not differentiate this argument
-                continue
-            y.backward(_placed(cotangent))
-            direction = draw.normal(*x.shape)
-            after, before = (op(*arguments[:i], x + t * _placed(direction), *arguments[i + 1:], **settings).numpy()
-                             for t in (step, -step))
-            grad = 0.0 if leaf.grad is None else leaf.grad.numpy()
-            yield _compare(op, number, i, grad * direction, cotangent * ((after - before) / (2 * step)))
+        yield from check_sample(op, split_sample(sample), draw, number, step)
+
+
+def check_sample(op: Op, sample: tuple, draw: Draw, number: int = 0, step: float = 1e-6) -> Iterator[Check]:
+    """`check_op` for one sample: its arguments and settings, and its number."""
+    arguments, settings = (_placed(part) for part in sample)
+    cotangent = draw.normal(*op(*arguments, **settings).shape)
+    for i, x in enumerate(arguments):
+        if not hasattr(x, "dtype") or is_integer(x.dtype):
+            continue
+        leaf = Tensor(x, requires_grad=True)
+        y = op(*arguments[:i], leaf, *arguments[i + 1:], **settings)
+        if not y.requires_grad:  # the op does not differentiate this argument
+            continue
+        y.backward(_placed(cotangent))
+        direction = draw.normal(*x.shape)
+        after, before = (op(*arguments[:i], x + t * _placed(direction), *arguments[i + 1:], **settings).numpy()
+                         for t in (step, -step))
+        grad = 0.0 if leaf.grad is None else leaf.grad.numpy()
+        yield _compare(op, number, i, grad * direction, cotangent * ((after - before) / (2 * step)))
 
 
 def check_forms(op: Op | str, seed: int = 0, forms: Sequence[str] = ()) -> Iterator[Check]:

@@ -4,22 +4,45 @@ import difflib
 import importlib.util
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tinygrad_gpt.engine import Op
 from tinygrad_gpt.errors import TapeError, UsageError
+from tinygrad_gpt.study.calls import is_float, samples
 from tinygrad_gpt.study.entries import EntryCheck, gradcheck
-from tinygrad_gpt.study.gradcheck import Draw, split_sample
+from tinygrad_gpt.study.gradcheck import LIMIT
+from tinygrad_gpt.study.sweep import CHECKS, Finding, check
 
-__all__ = ["check_own_function"]
+__all__ = ["OpCheck", "check_own_function"]
 
 LARGEST = 10_000  # entries; each takes two calls
 
 
+@dataclass(frozen=True)
+class OpCheck(EntryCheck):
+    """What is wrong with an op: the entries of its gradients on its first sample, and the findings of the sweep.
+
+    Args:
+        findings: from `sweep.check`; the entries are empty if not all arguments are floats.
+    """
+
+    findings: tuple[Finding, ...]
+
+    def __bool__(self):
+        return super().__bool__() and not self.findings
+
+    def __str__(self):
+        entries = [super().__str__(), ""] if self.entries else []
+        verdict = f"{len(self.findings)} of {len(CHECKS)} checks of the sweep fail" if self.findings else \
+            f"all {len(CHECKS)} checks of the sweep pass"
+        return "\n".join([*entries, verdict, *(f"  {finding}" for finding in self.findings)])
+
+
 def check_own_function(place: str, shapes: Sequence[tuple[int, ...]] = (), seed: int = 0) -> EntryCheck:
-    """Run a Python file and check a function in it, or an op that it registers on the first of its samples.
+    """Run a Python file and check a function in it, or an op that it registers, which is put through the sweep.
 
     Args:
         place: "FILE:NAME". The file is run as any Python program is.
@@ -33,13 +56,16 @@ def check_own_function(place: str, shapes: Sequence[tuple[int, ...]] = (), seed:
     path, name = place.rsplit(":", 1)
     function = _function(Path(path), name)
     if isinstance(function, Op):
-        arguments, settings = split_sample(next(iter(function.samples(Draw(seed)))))
-        floats = [a for a in arguments if getattr(getattr(a, "dtype", None), "kind", "") == "f"]
-        if len(floats) != len(arguments):
-            raise UsageError(f"cannot check ({place}): its samples have arguments that are no floats; give a function "
-                             "of floats that calls it")
-        return gradcheck(lambda *tensors: function(*tensors, **settings), *floats)
+        return _checked_op(function, seed)
     return gradcheck(_reporting(function, place), *_arguments(function, place, shapes, seed))
+
+
+def _checked_op(op: Op, seed: int) -> OpCheck:
+    arguments, settings = samples(op, seed)[0]
+    if not all(map(is_float, arguments)):
+        return OpCheck((), LIMIT, tuple(check(op, seed)))
+    entries = gradcheck(lambda *tensors: op(*tensors, **settings), *arguments)
+    return OpCheck(entries.entries, entries.limit, tuple(check(op, seed)))
 
 
 def _function(path: Path, name: str) -> Callable:

@@ -4,6 +4,7 @@ import pytest
 
 from tinygrad_gpt.cli import main
 from tinygrad_gpt.cli.commands import derivatives
+from tinygrad_gpt.study.blackboard import blackboard
 from tinygrad_gpt.study.derivatives import page
 
 
@@ -23,7 +24,7 @@ def test_a_changed_page_is_stale(tmp_path, capsys):
     assert main(["derivatives", "--check", "--output", str(path)]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == (f"error: stale page ({path}): the docstrings of the ops say something else; "
+    assert captured.err == (f"error: stale page ({path}): the ops say something else; "
                             "run `python cli.py derivatives`\n")
     assert path.read_bytes() == before
 
@@ -33,13 +34,17 @@ def test_a_missing_page_is_an_expected_failure(tmp_path, capsys):
     assert "file not found" in capsys.readouterr().err
 
 
-def test_by_default_the_page_is_that_of_the_checkout(capsys, monkeypatch, tmp_path):
+def test_by_default_the_pages_are_those_of_the_checkout(capsys, monkeypatch, tmp_path):
     (tmp_path / "docs").mkdir()
     monkeypatch.setattr(derivatives, "__file__", str(tmp_path / "tinygrad_gpt" / "cli" / "commands" / "derivatives.py"))
     monkeypatch.chdir(tmp_path)
     assert main(["derivatives"]) == 0
-    assert capsys.readouterr().out == "wrote docs/derivatives.md\n"
+    assert capsys.readouterr().out == "wrote docs/derivatives.md\nwrote docs/gradients.md\n"
     assert (tmp_path / "docs" / "derivatives.md").read_text(encoding="utf-8") == page()
+    assert (tmp_path / "docs" / "gradients.md").read_text(encoding="utf-8") == blackboard()
+    (tmp_path / "docs" / "gradients.md").write_text("old", encoding="utf-8")
+    assert main(["derivatives", "--check"]) == 1
+    assert "error: stale page (docs/gradients.md): " in capsys.readouterr().err
 
 
 def test_without_a_checkout_a_file_must_be_named(capsys, monkeypatch, tmp_path):

@@ -26,8 +26,8 @@ def command(names: tuple[str, ...], model: str | None, text: str | None, label: 
     """Compare gradients with central differences.
 
     Checks the named ops, or all, in each of their forms, or in that of --ops; or every op of a real step of a model on
-    a text (--text); or a function NAME of Tensors in a Python FILE, entry by entry. Exits with 1 if a relative error
-    is above the limit.
+    a text (--text); or a function NAME of Tensors in a Python FILE, entry by entry, and an op in one also by the
+    sweep, with each fault in words. Exits with 1 if a relative error is above the limit.
     """
     of_file = [name for name in names if ":" in name]
     if shapes and not of_file:
@@ -88,12 +88,14 @@ def _check_step(step, seed: int, as_json: bool) -> bool:
 
 
 def _check_function(place: str, shapes: Sequence[str], seed: int, as_json: bool) -> bool:
-    from tinygrad_gpt.study.own_function import check_own_function
+    from tinygrad_gpt.study.own_function import OpCheck, check_own_function
 
     check = check_own_function(place, [_shape(text) for text in shapes], seed)
     if as_json:
         for entry in check.entries:
             print_json({**_finite(asdict(entry)), "passed": entry.error <= check.limit})
+        for finding in check.findings if isinstance(check, OpCheck) else ():
+            print_json({**asdict(finding), "passed": False})
     else:
         echo(str(check))
     return bool(check)
