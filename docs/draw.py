@@ -16,7 +16,8 @@ sys.path.insert(0, str(REPOSITORY))
 
 INK, MUTED, PAPER, EDGE = "#1f2328", "#59636e", "#ffffff", "#d1d9e0"
 VALUE, GRADIENT = "#0b62c4", "#c4320a"
-LEVELS = ("#dbe9fb", "#d7f0ee", "#ddf3dd", "#eef3d2", "#fbf3cf", "#fde8cf", "#fbdcd6", "#f6d9e8", "#e8dcf5", "#e3e5e8")
+LEVELS = ("#dbe9fb", "#d7f0ee", "#ddf3dd", "#eef3d2", "#fbf3cf", "#fde8cf", "#fbdcd6", "#f6d9e8", "#e8dcf5", "#e3e5e8",
+          "#f3ece2")
 
 
 def text(x: float, y: float, words: str, size: int = 13, colour: str = INK, **more: str) -> str:

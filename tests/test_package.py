@@ -55,7 +55,7 @@ def wheel(tmp_path_factory):
 def test_the_wheel_holds_the_package_and_the_weights(wheel):
     names = set(wheel.namelist())
     package = REPOSITORY / "tinygrad_gpt"
-    kinds = (".py", ".cu", ".cuh", ".xz", ".html")
+    kinds = (".py", ".cu", ".cuh", ".xz", ".html", ".css", ".js")
     expected = {str(p.relative_to(REPOSITORY)) for p in package.rglob("*") if p.suffix in kinds}
     expected |= {f"tinygrad_gpt/_weights/{p.name}" for p in (REPOSITORY / "weights").iterdir()}
     assert {n for n in names if ".dist-info/" not in n} == expected

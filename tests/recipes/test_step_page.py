@@ -1,9 +1,8 @@
 """The page of a step in real Chromium: it opens from disk without a word on the console or to the network."""
 
-import json
-import shutil
-
+import chromium
 import pytest
+from chromium import headless
 
 from tinygrad_gpt.cli import main
 from tinygrad_gpt.engine import using_ops
@@ -27,32 +26,12 @@ def pages(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    chromium, driver = (shutil.which(name) for name in ("chromium", "chromedriver"))
-    if not chromium or not driver:
-        pytest.skip("Chromium and its driver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield opened
-    opened.quit()
+    with headless() as browser:
+        yield browser
 
 
 def opened(browser, file, width=1280, fragment=""):
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
-        "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600})
-    browser.get("about:blank")
-    browser.get_log("performance")
-    browser.get(f"file://{file}{fragment}")
-    return browser
-
-
-def requests(browser):
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    return chromium.opened(browser, f"file://{file}{fragment}", width)
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -60,7 +39,7 @@ def requests(browser):
 def test_it_opens_quietly_and_fits(pages, browser, name, width):
     opened(browser, pages / f"{name}.html", width)
     assert browser.get_log("browser") == []
-    assert [url for url in requests(browser) if not url.startswith("file://")] == []
+    assert [url for url in chromium.requested(browser) if not url.startswith("file://")] == []
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert browser.execute_script("return document.querySelectorAll('.row').length") == browser.execute_script(
         "return steps.length")

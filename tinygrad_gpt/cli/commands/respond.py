@@ -90,17 +90,14 @@ def load(model: str | None, style: str | None) -> "tuple[SavedModel, Style]":
 
 def spoken(pieces: "Iterable[Piece]") -> "Completion":
     """Print a response as it comes, without the white space around it; returns the whole."""
-    held, completion = "", None
-    started = False
+    from tinygrad_gpt.recipes.instructions.respond import trimmed
+
+    completion, started = None, False
     try:
-        for piece in pieces:
+        for piece in trimmed(pieces):
             completion = piece.completion
-            text = held + piece.text
-            text = text if started else text.lstrip()
-            shown = text.rstrip()
-            held = text[len(shown):]
-            if shown:
-                echo(shown, end="")
+            if piece.text:
+                echo(piece.text, end="")
                 started = True
     finally:
         if started or sys.exc_info()[0] is None:  # a message about an interruption gets a line of its own

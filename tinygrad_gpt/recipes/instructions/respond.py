@@ -1,6 +1,6 @@
 """Let a model respond to instructions, alone or in a conversation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from tinygrad_gpt.data.instructions import Instruction
@@ -8,7 +8,7 @@ from tinygrad_gpt.data.prompt_styles import Style
 from tinygrad_gpt.recipes.generate import Completion, GenerateConfig, Piece, generate, stream
 from tinygrad_gpt.runs.saved_model import SavedModel
 
-__all__ = ["conversation_prompt", "respond", "responses", "settled_style", "style_name"]
+__all__ = ["conversation_prompt", "respond", "responses", "settled_style", "style_name", "trimmed"]
 
 
 def style_name(saved: SavedModel) -> str | None:
@@ -42,6 +42,18 @@ def conversation_prompt(saved: SavedModel, style: Style, requests: Sequence[str]
 def respond(saved: SavedModel, prompt: str, style: Style, config: GenerateConfig) -> Iterator[Piece]:
     """The response to one prompt, piece by piece; the style says where it ends."""
     return stream(saved, [prompt], _ended(style, config))
+
+
+def trimmed(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """The pieces of one response without the white space around it."""
+    held, started = "", False
+    for piece in pieces:
+        text = held + piece.text
+        text = text if started else text.lstrip()
+        shown = text.rstrip()
+        held = text[len(shown):]
+        started = started or bool(shown)
+        yield replace(piece, text=shown)
 
 
 def responses(saved: SavedModel, entries: Sequence[Instruction], style: Style, config: GenerateConfig,

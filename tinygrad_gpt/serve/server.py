@@ -1,0 +1,102 @@
+"""A listening address, and the server that answers there until it is told to stop."""
+
+import contextlib
+import errno
+import ipaddress
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+
+from tinygrad_gpt.errors import TinygradError, UsageError
+from tinygrad_gpt.serve.app import Limits, make_app
+from tinygrad_gpt.serve.models import Models
+from tinygrad_gpt.serve.worker import Worker
+
+__all__ = ["Listener", "Server", "listening"]
+
+CONNECTIONS = 512  # beyond which uvicorn itself answers 503
+REMEDIES = {errno.EADDRINUSE: "stop the program that uses it, or give another --port",
+            errno.EACCES: "give a --port above 1023"}
+GRACE = 1  # seconds for answers that are under way when the server is told to stop
+
+
+class Listener:
+    """An address that is taken, but does not answer yet.
+
+    Args:
+        host: a name or an address.
+        connection: the socket.
+
+    Attributes:
+        url: of its page.
+        is_local: whether only programs on this machine reach it.
+    """
+
+    def __init__(self, host: str, connection: socket.socket):
+        self.host, self.connection = host, connection
+        address, port = connection.getsockname()[:2]
+        self.is_local = ipaddress.ip_address(address.partition("%")[0]).is_loopback
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+@contextlib.contextmanager
+def listening(host: str, port: int) -> Iterator[Listener]:
+    """Take an address.
+
+    Args:
+        host: a name or an address of this machine.
+        port: 0: any that is free.
+
+    Raises:
+        UsageError: "cannot serve (nowhere:8000): …": the name is not known.
+        TinygradError: "cannot serve (127.0.0.1:8000): address already in use; …", or it may not be used.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM,
+                                                                flags=socket.AI_PASSIVE)[0]
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no name of a host"
+        raise UsageError(f"cannot serve ({host}:{port}): {why}; give an address of this machine") from None
+    with socket.socket(family, kind, protocol) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            connection.bind(address)
+        except OSError as error:
+            raise TinygradError(f"cannot serve ({host}:{port}): {(error.strerror or str(error)).lower()}; "
+                                f"{REMEDIES.get(error.errno or 0, 'give an address of this machine')}") from None
+        yield Listener(host, connection)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server with the application in it.
+
+    Args:
+        listener: where it answers.
+        models: what it serves.
+        limits: of a request.
+        ready: called when it answers.
+    """
+
+    def __init__(self, listener: Listener, models: Models, limits: Limits, ready: Callable[[], None]):
+        self.listener, self.ready, self.worker = listener, ready, Worker()
+        app = make_app(models, self.worker, limits, names=(listener.host,))
+        super().__init__(uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", http="h11", ws="none", server_header=False,
+            date_header=False, limit_concurrency=CONNECTIONS, backlog=CONNECTIONS, timeout_graceful_shutdown=GRACE))
+
+    def answer(self) -> None:
+        """Answer requests until `should_exit` is set, or a signal arrives, which is raised behind the last answer."""
+        try:
+            self.run([self.listener.connection])
+        finally:
+            self.worker.close()
+            self.worker.join(0.5)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.worker.close()  # first, so that no answer waits for a text to be finished
+        await super().shutdown(sockets)
