@@ -5,6 +5,9 @@ from tinygrad_gpt.text.layout import END_OF_TEXT, Layout
 
 FIRST = Layout((2, 3, 4), {"<s>": 0, "</s>": 1}, eot_id=1, end_ids=(1, 3), start_id=0, prefix_space=True)
 
+ENCODERS = Layout((2, 3), {"<s>": 0, "</s>": 1, "<mask>": 4, "<pad>": 5, "<unk>": 6}, eot_id=1, end_ids=(1,),
+                  start_id=0, sep_id=1, mask_id=4, pad_id=5, unk_id=6, lstrip=("<mask>",))
+
 
 def test_gpt2s_has_the_end_of_text_last():
     layout = Layout.usual(3)
@@ -13,11 +16,18 @@ def test_gpt2s_has_the_end_of_text_last():
 
 
 def test_there_and_back():
-    for layout in (FIRST, Layout.usual(0), Layout.usual(5)):
+    for layout in (FIRST, ENCODERS, Layout.usual(0), Layout.usual(5)):
         assert Layout.from_json(layout.to_json()) == layout
 
 
+def test_what_encoders_have_is_left_out_of_others():
+    assert FIRST.to_json().keys() == {"ids", "special", "eot_id", "end_ids", "start_id", "prefix_space"}
+    assert ENCODERS.to_json()["mask_id"] == 4
+
+
 @pytest.mark.parametrize(("change", "why"), [
+    ({"sep_id": 2}, "separates, hides, fills up or is unknown"), ({"pad_id": 9}, "separates, hides, fills up"),
+    ({"mask_id": "1"}, "not a whole number"), ({"lstrip": ["<x>"]}, "takes white space"), ({"lstrip": 7}, "its layout"),
     ({"ids": [2, 3, 3]}, "two tokens have one id"), ({"ids": [2, 3, 5]}, "no token has id 4"),
     ({"ids": [2, 3, 2**31 - 1]}, "no token has id 4"), ({"ids": [2, 3, -1]}, "not a whole number"),
     ({"ids": [2, 3, True]}, "not a whole number"), ({"ids": [2, 3, 4.0]}, "not a whole number"),

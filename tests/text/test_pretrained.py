@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from tinygrad_gpt.errors import CheckpointError
-from tinygrad_gpt.text import END_OF_TEXT, Tokenizer
+from tinygrad_gpt.text import END_OF_TEXT, Tokenizer, tokenizer_from_arrays
 from tinygrad_gpt.text.layout import Layout
 from tinygrad_gpt.text.pretrained import has_vocabulary
 
@@ -226,6 +226,54 @@ class TestBoth:
         assert "merges.txt has other merges; remove the wrong file" in refused(folder)
 
 
+ROBERTA = ["<s>", "<pad>", "</s>", "<unk>"]
+
+
+class TestRoberta:
+    """RoBERTa's vocabulary: GPT-2's tokens in another order, and `<s>` and `</s>` around each text."""
+
+    @pytest.fixture
+    def folder(self, folder, ids):
+        """vocab.json, merges.txt and config.json, as roberta-base was published first."""
+        tokens = [*ROBERTA, *random.Random(0).sample(list(ids), len(ids)), "madeupword0000", "madeupword0001", "<mask>"]
+        write(folder / "vocab.json", {token: i for i, token in enumerate(tokens)})
+        write(folder / "config.json", {"model_type": "roberta", "eos_token_id": 2})
+        return folder
+
+    def test_roles(self, folder):
+        tokenizer = Tokenizer.from_pretrained(folder)
+        assert (tokenizer.cls_id, tokenizer.pad_id, tokenizer.sep_id, tokenizer.layout.unk_id) == (0, 1, 2, 3)
+        assert (tokenizer.mask_id, tokenizer.eot_id, tokenizer.vocab_size) == (306, 2, 307)
+        ids = tokenizer.encode("the cat")
+        assert tokenizer.encode_sequence("the cat") == [0, *ids, 2]
+        assert tokenizer.encode_sequence("the cat", 3) == [0, ids[0], 2]
+        assert tokenizer.encode("the<mask>", "all") == [*tokenizer.encode("the"), 306]
+        assert 306 not in tokenizer.encode("the<mask>")
+
+    def test_there_and_back(self, folder, tmp_path):
+        tokenizer = Tokenizer.from_pretrained(folder)
+        tokenizer.save_pretrained(tmp_path / "new")
+        (tmp_path / "new" / "vocab.json").unlink()
+        (tmp_path / "new" / "merges.txt").unlink()
+        assert Tokenizer.from_pretrained(tmp_path / "new") == tokenizer
+        assert tokenizer_from_arrays(tokenizer.to_arrays()) == tokenizer
+
+    @pytest.mark.parametrize(("name", "content", "mask_strips"), [
+        ("special_tokens_map.json", {"mask_token": {"content": "<mask>", "lstrip": True}}, True),
+        ("tokenizer_config.json", {"mask_token": {"content": "<mask>", "lstrip": False}}, False),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"306": {"content": "<mask>", "lstrip": True}}}, True),
+    ])
+    def test_white_space_before_the_mask(self, folder, name, content, mask_strips):
+        write(folder / name, content)
+        assert Tokenizer.from_pretrained(folder).layout.lstrip == (("<mask>",) if mask_strips else ())
+
+    def test_other_names(self, folder):
+        write(folder / "tokenizer_config.json", {"tokenizer_class": "RobertaTokenizerFast", "mask_token": "<m>"})
+        assert "it lacks '<m>'" in refused(folder)
+        write(folder / "tokenizer_config.json", {"tokenizer_class": "GPT2Tokenizer"})
+        assert Tokenizer.from_pretrained(folder).sep_id is None
+
+
 @pytest.fixture
 def transformers():
     return pytest.importorskip("transformers", reason="transformers, the oracle, is not installed")
@@ -277,6 +325,36 @@ class TestWithTransformers:
         assert ours.eot_id == 0
         assert ours.encode("the garden") == theirs("the garden")["input_ids"]
         self.agree(ours, theirs)
+
+    @pytest.mark.parametrize("settings", [{}, {"add_prefix_space": True}, {"lstrip": True}])
+    @pytest.mark.parametrize("seed", [0, 1])
+    def test_roberta(self, transformers, tmp_path, seed, settings):
+        draw = random.Random(seed)
+        words = ["".join(draw.choices("abcdeé漢", k=draw.randrange(1, 6))) for _ in range(40)]
+        tokens = Tokenizer.train([" ".join(draw.choices(words, k=500))], 320 + 40 * seed)
+        tokens.save_pretrained(tmp_path)
+        ids = json.loads((tmp_path / "vocab.json").read_bytes())
+        del ids[END_OF_TEXT]
+        order = [*ROBERTA, *draw.sample(list(ids), len(ids)), "<mask>"]
+        write(tmp_path / "vocab.json", {token: i for i, token in enumerate(order)})
+        write(tmp_path / "config.json", {"model_type": "roberta"})
+        mask = transformers.AddedToken("<mask>", lstrip="lstrip" in settings, special=True)
+        theirs = transformers.RobertaTokenizer.from_pretrained(tmp_path, mask_token=mask,
+                                                               add_prefix_space="add_prefix_space" in settings)
+        theirs.save_pretrained(tmp_path / "new")
+        ours = Tokenizer.from_pretrained(tmp_path / "new")
+        if not settings:
+            assert Tokenizer.from_pretrained(tmp_path) == ours
+        ours.save_pretrained(tmp_path / "ours")
+        again = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
+        texts = ["".join(draw.choices([*words, " ", "  ", "\n", "<mask>", "</s>", "<s>", "it's", "9", "\x1c"],
+                                      k=draw.randrange(12))) for _ in range(300)] + TEXTS
+        for text in texts:
+            expected = theirs(text)["input_ids"]
+            assert ours.encode_sequence(text, allowed_special="all") == expected, text
+            assert again(text)["input_ids"] == expected, text
+            assert theirs(text, truncation=True, max_length=7)["input_ids"] == ours.encode_sequence(text, 7, "all")
+        assert (theirs.pad_token_id, theirs.mask_token_id, len(theirs)) == (ours.pad_id, ours.mask_id, ours.vocab_size)
 
     def test_a_vocabulary_of_another_kind(self, transformers, tmp_path):
         from tokenizers import Tokenizer as Theirs

@@ -45,6 +45,17 @@ def test_first_tokens_and_a_space_before_each_text(small, read):
     assert read(json.loads(to_tokenizer_json(small.tokens, layout))) == Tokenizer(small.tokens, layout)
 
 
+def test_a_token_that_takes_the_white_space_before_it(content, read):
+    content["added_tokens"] += [{"id": 300, "content": "<m>", "lstrip": True}]
+    tokenizer = read(content)
+    assert tokenizer.layout.lstrip == ("<m>",)
+    assert tokenizer.encode("the \n <m> cat", {"<m>"}) == [*tokenizer.encode("the"), 300, *tokenizer.encode(" cat")]
+    assert tokenizer.encode("  <m>", "all") == [300]
+    assert tokenizer.decode(tokenizer.encode("the  <m>")) == "the  <m>"
+    assert tokenizer.special_in(["a <m>"]) == {"<m>"}
+    assert read(json.loads(to_tokenizer_json(tokenizer.tokens, tokenizer.layout))) == tokenizer
+
+
 def changed(content, place, value):
     *path, last = place.split(".")
     for name in path:
@@ -62,6 +73,8 @@ def changed(content, place, value):
     ("pre_tokenizer", None, "pre_tokenizer is None"), ("pre_tokenizer", "ByteLevel", "pre_tokenizer is None"),
     ("pre_tokenizer.use_regex", False, "pre_tokenizer.use_regex is False"),
     ("post_processor", {"type": "RobertaProcessing"}, "post_processor is 'RobertaProcessing'"),
+    ("post_processor", {"type": "RobertaProcessing", "cls": ["<s>", 0], "sep": 2}, "is 'RobertaProcessing'"),
+    ("post_processor", {"type": "RobertaProcessing", "cls": ["<s>", 0], "sep": ["</s>", 2]}, "it lacks '<s>'"),
     ("post_processor", "TemplateProcessing", "post_processor is 'no object'"),
     ("post_processor.single", [], "post_processor is 'TemplateProcessing' and puts other than one"),
     ("post_processor.single", [{"Sequence": {}}, {"SpecialToken": {"id": "<|endoftext|>"}}], "puts other than one"),
@@ -73,7 +86,6 @@ def changed(content, place, value):
     ("model.vocab", {"a": True}, "it is not a map"), ("model.vocab", {"a": 2**40}, "it is not a map"),
     ("added_tokens", {"<s>": 300}, "an added token is not one"), ("added_tokens", [7], "an added token is not one"),
     ("added_tokens", [{"id": "300", "content": "<s>"}], "an added token is not one"),
-    ("added_tokens", [{"id": 300, "content": "<m>", "lstrip": True}], "its added token '<m>' has lstrip"),
     ("added_tokens", [{"id": 300, "content": "<m>", "rstrip": True}], "its added token '<m>' has rstrip"),
     ("added_tokens", [{"id": 300, "content": "<m>", "single_word": True}], "its added token '<m>' has single_word"),
     ("added_tokens", [{"id": 300, "content": "<m>"}, {"id": 301, "content": "<m>"}], "'<m>' has two ids"),

@@ -26,6 +26,7 @@ class Layout:
         mask_id: of the token that stands for a hidden one, `[MASK]`; None: none.
         pad_id: of the token that fills up shorter texts, `[PAD]`; None: none.
         unk_id: of the token that stands for what is not in the vocabulary, `[UNK]`; None: none.
+        lstrip: special tokens that take the white space before them, as RoBERTa's `<mask>` does.
     """
 
     ids: tuple[int, ...]
@@ -38,6 +39,7 @@ class Layout:
     mask_id: int | None = None
     pad_id: int | None = None
     unk_id: int | None = None
+    lstrip: tuple[str, ...] = ()
 
     @classmethod
     def usual(cls, n_tokens: int) -> Self:
@@ -67,6 +69,8 @@ class Layout:
             return "the token that begins or ends a text is none of its special tokens"
         if not set(roles) <= set(self.special.values()):
             return "the token that separates, hides, fills up or is unknown is none of its special tokens"
+        if not set(self.lstrip) <= self.special.keys():
+            return "a token that takes white space is none of its special tokens"
         if not known.issuperset(self.end_ids):
             return "it ends at an id that it does not have"
         return None
@@ -75,7 +79,8 @@ class Layout:
         """Return what `from_json` reads; what an encoder's vocabulary alone has is left out of others."""
         content = asdict(self)
         return {field.name: content[field.name] for field in fields(self)
-                if field.name not in ("sep_id", "mask_id", "pad_id", "unk_id") or content[field.name] is not None}
+                if field.name not in ("sep_id", "mask_id", "pad_id", "unk_id", "lstrip")
+                or content[field.name] not in (None, ())}
 
     @classmethod
     def from_json(cls, content: Any) -> Self:
@@ -86,7 +91,7 @@ class Layout:
         """
         try:
             layout = cls(**{**content, "ids": tuple(content["ids"]), "special": dict(content["special"]),
-                            "end_ids": tuple(content["end_ids"])})
+                            "end_ids": tuple(content["end_ids"]), "lstrip": tuple(content.get("lstrip", ()))})
         except (TypeError, KeyError, ValueError):
             raise CheckpointError("its layout is not that of a vocabulary") from None
         if type(layout.prefix_space) is not bool:

@@ -1,4 +1,4 @@
-"""The vocabulary in the folder of a published model: byte-level byte-pair encoding as Hugging Face writes it.
+"""The vocabulary in the folder of a published GPT-2 or RoBERTa: byte-level byte-pair encoding, as Hugging Face has it.
 
     tokenizer.json             all of it, as transformers 5 writes it; or, as GPT-2 was published,
     vocab.json, merges.txt     the ids and the merges (encoder.json and vocab.bpe in OpenAI's names), and
@@ -24,6 +24,7 @@ from tinygrad_gpt.text.tokenizer_json import (
     checked_ids,
     ids_of,
     read_tokenizer_json,
+    stripping,
     to_tokenizer_json,
 )
 from tinygrad_gpt.text.vocabulary import from_printable, parse_json, printable, read_bytes, refusal
@@ -33,6 +34,8 @@ __all__ = [
 ]
 
 # The names OpenAI and Hugging Face gave the same two files.
+# RoBERTa's special tokens by what they are for.
+ROBERTA = {"cls_token": "<s>", "sep_token": "</s>", "mask_token": "<mask>", "pad_token": "<pad>", "unk_token": "<unk>"}
 MERGES, IDS = ("vocab.bpe", "merges.txt"), ("encoder.json", "vocab.json")
 
 
@@ -89,8 +92,13 @@ def to_files(tokens: Sequence[bytes], layout: Layout) -> dict[str, bytes]:
     end = texts[layout.eot_id]
     start = end if layout.start_id is None else texts[layout.start_id]
     config = {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": layout.prefix_space, "bos_token": start,
-              "eos_token": end, "unk_token": end, "add_bos_token": layout.start_id is not None,
-              "extra_special_tokens": [text for text in layout.special if text not in (start, end)]}
+              "eos_token": end, "unk_token": end, "add_bos_token": layout.start_id is not None}
+    if layout.sep_id is not None:
+        ids = (layout.start_id, layout.sep_id, layout.mask_id, layout.pad_id, layout.unk_id)
+        config |= {role: texts[i] for role, i in zip(ROBERTA, ids, strict=True) if i is not None}
+        config |= {"tokenizer_class": "RobertaTokenizer"}
+        del config["add_bos_token"]
+    config["extra_special_tokens"] = [text for text in layout.special if text not in config.values()]
     if len(layout.end_ids) > 1:
         files["generation_config.json"] = json.dumps({"eos_token_id": list(layout.end_ids)}).encode()
     return {**files, "tokenizer.json": to_tokenizer_json(tokens, layout),
@@ -127,15 +135,19 @@ def _read_tokens(folder: Path) -> Contents:
 
 def _with_added(contents: Contents, folder: Path) -> Contents:
     """Contents with the tokens of added_tokens.json and of tokenizer_config.json."""
-    names, config = folder / "added_tokens.json", folder / "tokenizer_config.json"
+    others, config = folder / "added_tokens.json", folder / "tokenizer_config.json"
     tokens = dict(contents.added)
-    for path, found in ((names, checked_ids(settings(names), names)), (config, added_in(config))):
+    for path, found in ((others, checked_ids(settings(others), others)), (config, added_in(config))):
         for text, i in found.items():
             known = tokens.setdefault(text, contents.ids.get(text, i))
             if known != i:
                 raise refusal(path, f"its {text!r:.40} has id {i}, but {contents.path.name} says {known}",
                               "remove the wrong file")
-    return replace(contents, added=tokens)
+    names = {**settings(folder / "special_tokens_map.json"), **settings(config)}
+    roles = [token for token in names.values() if isinstance(token, dict) and isinstance(token.get("content"), str)]
+    decoder = (settings(config).get("added_tokens_decoder") or {}).values()
+    lstrip = {*contents.lstrip, *stripping([*decoder, *roles])}
+    return replace(contents, added=tokens, lstrip=tuple(sorted(lstrip)))
 
 
 def added_in(path: Path) -> dict[str, int]:
@@ -171,7 +183,8 @@ def _layout(contents: Contents, tokens: Sequence[bytes], folder: Path) -> Layout
         raise refusal(contents.path, f"it lacks {len(missing)} tokens that GPT-2's way of cutting needs, the first is "
                                      f"{missing[0]!r:.40}", BY_IDS)
     rest = contents.ids.keys() - set(texts) - contents.added.keys()
-    if words := sorted(text for text in rest if not text.startswith(("<", "["))):
+    # RoBERTa's list of tokens is filled up with madeupword0000 and so on.
+    if words := sorted(text for text in rest if not text.startswith(("<", "[", "madeupword"))):
         raise refusal(contents.path, f"no merge makes {len(words)} of its tokens, the first is {words[0]!r:.40}")
     special = {_text(text): contents.ids[text] for text in rest} | dict(contents.added)
     config = settings(folder / "tokenizer_config.json")
@@ -182,15 +195,31 @@ def _layout(contents: Contents, tokens: Sequence[bytes], folder: Path) -> Layout
         eot_id = special[END_OF_TEXT] = len(contents.ids.keys() | contents.added.keys())  # as transformers adds it
     ids = tuple(contents.ids[text] for text in texts)
     known = {*ids, *special.values()}
-    start = contents.start
+    start, roles = contents.start, _roberta(contents, special, names, folder)
     if config.get("add_bos_token") is True:
         start = content_of(names.get("bos_token", END_OF_TEXT))
     if start is not None and start not in special:
         raise refusal(folder / "tokenizer_config.json", f"texts begin with {start!r:.40}, which is no token", BY_IDS)
     prefix = config.get("add_prefix_space")
-    return Layout(ids, special, eot_id, tuple(sorted({eot_id, *known.intersection(stops)})),
-                  None if start is None else special[start],
-                  contents.prefix_space if not isinstance(prefix, bool) else prefix)
+    layout = Layout(ids, special, eot_id, tuple(sorted({eot_id, *known.intersection(stops)})),
+                    None if start is None else special[start],
+                    contents.prefix_space if not isinstance(prefix, bool) else prefix,
+                    lstrip=tuple(text for text in contents.lstrip if text in special))
+    return replace(layout, **roles)
+
+
+def _roberta(contents: Contents, special: Mapping[str, int], names: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The fields of a `Layout` that RoBERTa's vocabulary has beside GPT-2's; none where it is not RoBERTa's."""
+    whose = names.get("tokenizer_class") or settings(folder / "config.json").get("model_type")
+    if contents.end is None and not (isinstance(whose, str) and whose.lower().startswith("roberta")):
+        return {}
+    texts = {role: content_of(names.get(role)) or usual for role, usual in ROBERTA.items()}
+    if contents.start is not None and contents.end is not None:
+        texts |= {"cls_token": contents.start, "sep_token": contents.end}
+    if missing := [text for text in texts.values() if text not in special]:
+        raise refusal(contents.path, f"it lacks {missing[0]!r:.40}", BY_IDS)
+    fields = ("start_id", "sep_id", "mask_id", "pad_id", "unk_id")
+    return {field: special[text] for field, text in zip(fields, texts.values(), strict=True)}
 
 
 def _text(token: str) -> str:

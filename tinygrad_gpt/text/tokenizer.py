@@ -162,12 +162,12 @@ class Tokenizer:
         allowed = self._chosen(allowed_special, "allowed_special") & self.special.keys()
         disallowed = self._chosen(disallowed_special, "disallowed_special") - allowed
         if disallowed and (found := _any_of(disallowed).search(text)):
-            raise DataError(f"disallowed special token {found[0]!r} (character {found.start() + 1}): the text holds "
+            raise DataError(f"disallowed special token {found[1]!r} (character {found.start(1) + 1}): the text holds "
                             "it; remove it, or pass allowed_special")
         if not allowed:
             return self._encode_ordinary(text)
-        ids = []
-        for i, part in enumerate(_any_of(allowed).split(text)):  # each second part is a special token
+        ids, pattern = [], _any_of(allowed, allowed.intersection(self.layout.lstrip))
+        for i, part in enumerate(pattern.split(text)):  # each second part is a special token
             ids += [self.special[part]] if i % 2 else self._encode_ordinary(part)
         return ids
 
@@ -315,9 +315,15 @@ class Tokenizer:
         return f"Tokenizer(vocab_size={self.vocab_size})"
 
 
-def _any_of(tokens: Iterable[str]) -> re.Pattern[str]:
-    """Match any of the tokens, as one group; the longest where several begin at one place."""
-    return re.compile("(" + "|".join(map(re.escape, sorted(tokens, key=len, reverse=True))) + ")")
+def _any_of(tokens: Iterable[str], lstrip: Iterable[str] = ()) -> re.Pattern[str]:
+    """Match any of the tokens, as one group; the longest where several begin at one place.
+
+    Args:
+        lstrip: those that are matched with all white space before them, which is not in the group.
+    """
+    one, stripping = ("|".join(map(re.escape, sorted(some, key=len, reverse=True))) for some in (tokens, lstrip))
+    space = r"[^\S\x1c-\x1f]"
+    return re.compile(f"(?:(?<!{space}){space}++(?={stripping}))?({one})" if stripping else f"({one})")
 
 
 def _cut_long_white_space(text: str) -> Iterator[str]:

@@ -3,9 +3,10 @@
     model             the ids of the tokens, and the merges as ["a", "b"] or "a b"
     added_tokens      special and added tokens
     pre_tokenizer     how a text is cut into words: GPT-2's way is "ByteLevel"
-    post_processor    what is put before and behind a text
+    post_processor    what is put before and behind a text: nothing or a token before it in GPT-2, `<s>` and `</s>` in
+                      RoBERTa
 
-Whatever would give other ids than GPT-2's byte-level byte-pair encoding does is refused by name.
+Whatever would give other ids than their byte-level byte-pair encoding does is refused by name.
 
 Source: https://huggingface.co/docs/tokenizers.
 """
@@ -20,7 +21,7 @@ from tinygrad_gpt.text.layout import Layout
 from tinygrad_gpt.text.merges import Merge, merge, merges_of
 from tinygrad_gpt.text.vocabulary import parse_json, printable, read_bytes, refusal
 
-__all__ = ["BY_IDS", "Contents", "added", "checked_ids", "ids_of", "kind", "read_tokenizer_json",
+__all__ = ["BY_IDS", "Contents", "added", "checked_ids", "ids_of", "kind", "read_tokenizer_json", "stripping",
            "to_tokenizer_json"]
 
 BY_IDS = "use the model by ids, with generate --ids"
@@ -37,6 +38,8 @@ class Contents:
         added: the id of each special or added token by its text.
         prefix_space: whether a text that begins without a space gets one.
         start: the text of the token that is put before each text.
+        end: the text of the token that is put behind each text.
+        lstrip: added tokens that take the white space before them.
     """
 
     path: Path
@@ -45,6 +48,8 @@ class Contents:
     added: Mapping[str, int]
     prefix_space: bool = False
     start: str | None = None
+    end: str | None = None
+    lstrip: tuple[str, ...] = ()
 
 
 def read_tokenizer_json(path: Path) -> Contents:
@@ -63,12 +68,13 @@ def read_tokenizer_json(path: Path) -> Contents:
     if not isinstance(entries, list):
         raise refusal(path, "model.merges is not a list")
     pairs = [entry.split(" ") if isinstance(entry, str) else entry for entry in entries]
+    start, end = _frame(content.get("post_processor"), path)
     return Contents(
         path, checked_ids(model.get("vocab"), path),
         [merge(f"merge {number}", pair, path) for number, pair in enumerate(pairs, start=1)],
         added(content.get("added_tokens") or [], path),
         prefix_space=bool(content["pre_tokenizer"].get("add_prefix_space", True)),
-        start=_start(content.get("post_processor"), path))
+        start=start, end=end, lstrip=stripping(content.get("added_tokens") or []))
 
 
 def _refuse_others(content: Mapping[str, Any], path: Path) -> None:
@@ -96,19 +102,27 @@ def _name(token: Any) -> Any:
     return token.get("id") if isinstance(token, dict) else None
 
 
-def _start(processor: Any, path: Path) -> str | None:
-    """The token that a post-processor puts before each text."""
+def _frame(processor: Any, path: Path) -> tuple[str | None, str | None]:
+    """The tokens that a post-processor puts before and behind each text."""
     if processor is None or kind(processor) == "ByteLevel":
-        return None
+        return None, None
+    if kind(processor) == "RobertaProcessing":
+        names = [pair[0] for pair in (processor.get("cls"), processor.get("sep")) if isinstance(pair, list) and pair]
+        if len(names) == 2 and all(isinstance(name, str) for name in names):
+            return names[0], names[1]
     single = processor.get("single") if kind(processor) == "TemplateProcessing" else None
     if isinstance(single, list) and all(isinstance(item, dict) for item in single):
-        names = [next(iter(item), None) for item in single]
-        if names == ["Sequence"]:
-            return None
-        if names == ["SpecialToken", "Sequence"] and isinstance(text := _name(single[0]["SpecialToken"]), str):
-            return text
-    raise refusal(path, f"post_processor is {kind(processor)!r:.40} and puts other than one token before a text",
-                  BY_IDS)
+        parts = [next(iter(item), None) for item in single]
+        texts = [_name(item["SpecialToken"]) for item in single if "SpecialToken" in item]
+        if all(isinstance(text, str) for text in texts):
+            if parts == ["Sequence"]:
+                return None, None
+            if parts == ["SpecialToken", "Sequence"]:
+                return texts[0], None
+            if parts == ["SpecialToken", "Sequence", "SpecialToken"]:
+                return texts[0], texts[1]
+    raise refusal(path, f"post_processor is {kind(processor)!r:.40} and puts other than one token before a text, or "
+                        "one before and one behind it", BY_IDS)
 
 
 def checked_ids(ids: Any, path: Path) -> dict[str, int]:
@@ -128,19 +142,24 @@ def added(entries: Any, path: Path) -> dict[str, int]:
     """Return the ids of a list of added tokens, by their texts.
 
     Raises:
-        CheckpointError: `cannot read the vocabulary (tokenizer.json): its added token '<mask>' has lstrip, …`.
+        CheckpointError: `cannot read the vocabulary (tokenizer.json): its added token '<mask>' has rstrip, …`.
     """
     tokens: dict[str, int] = {}
     for entry in entries if isinstance(entries, list) else [None]:
         if not isinstance(entry, dict) or not isinstance(entry.get("content"), str) or type(entry.get("id")) is not int:
             raise refusal(path, "an added token is not one with a content and an id")
         text = entry["content"]
-        for flag in ("lstrip", "rstrip", "single_word"):
+        for flag in ("rstrip", "single_word"):
             if entry.get(flag):
                 raise refusal(path, f"its added token {text!r:.40} has {flag}, which is not known here", BY_IDS)
         if tokens.setdefault(text, entry["id"]) != entry["id"]:
             raise refusal(path, f"its added token {text!r:.40} has two ids")
     return checked_ids(tokens, path)
+
+
+def stripping(entries: Any) -> tuple[str, ...]:
+    """Return the texts of those in a list of added tokens that take the white space before them."""
+    return tuple(sorted({entry["content"] for entry in entries if entry.get("lstrip")}))
 
 
 def to_tokenizer_json(tokens: Sequence[bytes], layout: Layout) -> bytes:
@@ -151,25 +170,34 @@ def to_tokenizer_json(tokens: Sequence[bytes], layout: Layout) -> bytes:
     """
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     texts = {i: text for text, i in layout.special.items()}
+    content = {
+        "version": "1.0", "truncation": None, "padding": None,
+        "added_tokens": [{"id": i, "content": text, **flags, "lstrip": text in layout.lstrip, "special": True}
+                         for i, text in sorted(texts.items())],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": layout.prefix_space, "trim_offsets": True,
+                          "use_regex": True},
+        "post_processor": _post_processor(layout, texts),
+        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+        "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": "",
+                  "end_of_word_suffix": "", "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+                  "vocab": ids_of(tokens, layout), "merges": _pairs(tokens)}}
+    return json.dumps(content, ensure_ascii=False, indent=1).encode() + b"\n"
+
+
+def _post_processor(layout: Layout, texts: Mapping[int, str]) -> dict[str, Any]:
+    """What is put before and behind a text, in tokenizer.json's words."""
+    if layout.start_id is not None and layout.sep_id is not None:
+        return {"type": "RobertaProcessing", "sep": [texts[layout.sep_id], layout.sep_id], "trim_offsets": True,
+                "cls": [texts[layout.start_id], layout.start_id], "add_prefix_space": layout.prefix_space}
     template: list[dict[str, Any]] = [{"Sequence": {"id": "A", "type_id": 0}}]
     used = {}
     if layout.start_id is not None:
         start = texts[layout.start_id]
         template.insert(0, {"SpecialToken": {"id": start, "type_id": 0}})
         used[start] = {"id": start, "ids": [layout.start_id], "tokens": [start]}
-    content = {
-        "version": "1.0", "truncation": None, "padding": None,
-        "added_tokens": [{"id": i, "content": text, **flags, "special": True} for i, text in sorted(texts.items())],
-        "normalizer": None,
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": layout.prefix_space, "trim_offsets": True,
-                          "use_regex": True},
-        "post_processor": {"type": "TemplateProcessing", "single": template, "pair": [
-            *template, {"Sequence": {"id": "B", "type_id": 1}}], "special_tokens": used},
-        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
-        "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": "",
-                  "end_of_word_suffix": "", "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
-                  "vocab": ids_of(tokens, layout), "merges": _pairs(tokens)}}
-    return json.dumps(content, ensure_ascii=False, indent=1).encode() + b"\n"
+    return {"type": "TemplateProcessing", "single": template, "pair": [
+        *template, {"Sequence": {"id": "B", "type_id": 1}}], "special_tokens": used}
 
 
 def ids_of(tokens: Iterable[bytes], layout: Layout) -> dict[str, int]:
