@@ -23,7 +23,7 @@ from tinygrad_gpt.checkpoints.gpt2_files import read_gpt2
 from tinygrad_gpt.errors import CheckpointError, DataError, ResourceError, TinygradError, UsageError
 from tinygrad_gpt.files import part_of, sha256_of
 from tinygrad_gpt.models.gpt2 import GPT2Config
-from tinygrad_gpt.text import Tokenizer
+from tinygrad_gpt.text import Tokenizer, WordPiece
 
 NAMES = ["config.json", "download.json", "merges.txt", "model.safetensors", "vocab.json"]
 FOLDER = "/openai-community/gpt2/resolve/1a"
@@ -42,7 +42,7 @@ def server(listener, tmp_path, monkeypatch):
     listener.plan.clear()
     listener.asked.clear()
     stand_ins.replace_models(monkeypatch)
-    monkeypatch.setattr(module, "HUB", listener.url + "/openai-community/{name}/resolve/{revision}")
+    monkeypatch.setattr(module, "HUB", listener.url + "/{repository}/resolve/{revision}")
     monkeypatch.setattr(transfer, "PIECE", 500)
     monkeypatch.setattr(transfer, "WAITS", (0.0, 0.0))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -69,23 +69,42 @@ def assert_complete(folder, name="gpt2"):
 
 def test_what_is_known_of_the_real_models(monkeypatch):
     monkeypatch.undo()
-    assert list(MODELS) == ["gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"]
-    for model in MODELS.values():
+    assert list(MODELS) == ["gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "minilm"]
+    for name, model in MODELS.items():
         assert re.fullmatch("[0-9a-f]{40}", model.revision)
-        assert re.fullmatch("[0-9a-f]{64}", model.sha256)
-        assert model.n_embd == 64 * model.n_head
-        tied = 50257 * model.n_embd + 1024 * model.n_embd + 2 * model.n_embd
-        weights = tied + model.n_layer * (12 * model.n_embd**2 + 13 * model.n_embd)
-        masks = model.n_layer * 1024 * 1024  # buffers that were published with the weights
-        assert model.size is None or 0 < model.size - 4 * (weights + masks) < 100_000
-    assert len({model.sha256 for model in MODELS.values()}) == 4
+        assert all(re.fullmatch("[0-9a-f]{64}", sha256) for _, sha256, _ in model.files)
+        (weights, _, size), config = model.files[0], model.config
+        assert weights == "model.safetensors"
+        if name == "minilm":
+            continue
+        assert model.repository == f"openai-community/{name}"
+        assert config["n_embd"] == 64 * config["n_head"]
+        tied = 50257 * config["n_embd"] + 1024 * config["n_embd"] + 2 * config["n_embd"]
+        weights = tied + config["n_layer"] * (12 * config["n_embd"]**2 + 13 * config["n_embd"])
+        masks = config["n_layer"] * 1024 * 1024  # buffers that were published with the weights
+        assert size is None or 0 < size - 4 * (weights + masks) < 100_000
+    assert len({model.files[0][1] for model in MODELS.values()}) == 5
 
 
 def test_what_is_known_of_the_real_vocabulary(monkeypatch, shared_data):
     monkeypatch.undo()
-    for (_, sha256, size), name in zip(module.VOCABULARY, ["encoder.json", "vocab.bpe"], strict=True):
+    for (_, sha256, size), name in zip(module.GPT2_VOCABULARY, ["encoder.json", "vocab.bpe"], strict=True):
         path = shared_data / "gpt2" / name
         assert (sha256_of(path), path.stat().st_size) == (sha256, size)
+
+
+def test_minilm_from_a_folder(monkeypatch, shared_data, tmp_path):
+    """The published bytes are those that are expected, and the config.json says of them what the published one does."""
+    monkeypatch.undo()
+    monkeypatch.setenv("TINYGRAD_GPT_CACHE", str(tmp_path))
+    published = shared_data / "models" / "minilm"
+    folder = download("minilm", source=str(published))
+    assert downloaded("minilm") == folder
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.json", "download.json", "model.safetensors", "tokenizer.json", "vocab.txt"]
+    theirs, ours = (json.loads((place / "config.json").read_text()) for place in (published, folder))
+    assert {name: theirs[name] for name in ours} == ours
+    assert WordPiece.from_pretrained(folder) == WordPiece.from_pretrained(published)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gpt2-xl"])

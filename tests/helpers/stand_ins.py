@@ -4,7 +4,7 @@ import hashlib
 import random
 
 from tinygrad_gpt.checkpoints import download
-from tinygrad_gpt.checkpoints.download import Published
+from tinygrad_gpt.checkpoints.download import Published, gpt2_config
 from tinygrad_gpt.checkpoints.gpt2_files import write_gpt2
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 
@@ -13,12 +13,12 @@ FILES = {"model.safetensors": random.Random(1).randbytes(4000), "vocab.json": b'
 
 def replace_models(monkeypatch, files=FILES, shape=(4, 1, 2)):
     """Let gpt2 and gpt2-xl stand for `files`; the length of the second one's weights is unknown."""
-    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    weights, *vocabulary = files
+    known = tuple((name, hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items())
+    (weights, digest, _), *vocabulary = known
     monkeypatch.setattr(download, "MODELS", {
-        "gpt2": Published("1a", digests[weights], len(files[weights]), *shape),
-        "gpt2-xl": Published("2b", digests[weights], None, *shape)})
-    monkeypatch.setattr(download, "VOCABULARY", tuple((name, digests[name], len(files[name])) for name in vocabulary))
+        "gpt2": Published("openai-community/gpt2", "1a", known, gpt2_config(*shape)),
+        "gpt2-xl": Published("openai-community/gpt2-xl", "2b", ((weights, digest, None), *vocabulary),
+                             gpt2_config(*shape))})
 
 
 def narrow_gpt2(folder, shared_data):

@@ -89,7 +89,7 @@ def test_failures_of_the_server(server, capsys, plan, code, text):
 def test_a_wrong_digest(server, capsys, monkeypatch):
     monkeypatch.setitem(server.files, "/gpt2/model.safetensors", bytes(4000))
     line = failure(capsys, ["gpt2", "--from", f"{server.url}/gpt2"], 1)
-    assert f"expected {download.MODELS['gpt2'].sha256[:16]}…; it was removed" in line
+    assert f"expected {download.MODELS['gpt2'].files[0][1][:16]}…; it was removed" in line
     assert not download.cache_folder().exists()
 
 
@@ -149,3 +149,13 @@ def test_no_home(server, capsys, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     assert "no cache folder (HOME)" in failure(capsys, ["gpt2", "--from", f"{server.url}/gpt2"], 1)
+
+
+def test_minilm_is_for_classifiers(server, capsys, shared_data, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setenv("TINYGRAD_GPT_CACHE", str(tmp_path))
+    assert main(["download", "minilm", "--from", str(shared_data / "models" / "minilm")]) == 0
+    out, err = capsys.readouterr()
+    assert out == (f"minilm is in {tmp_path / 'minilm'}\n"
+                   "Use it: tinygrad-gpt finetune classifier --base minilm FILE\n")
+    assert err.splitlines()[0] == "model.safetensors: 90,868,376 bytes"

@@ -1,4 +1,4 @@
-"""`download`: one of OpenAI's models, checked, in a folder of the user's."""
+"""`download`: a published model, checked, in a folder of the user's."""
 
 import contextlib
 import sys
@@ -14,26 +14,28 @@ __all__ = ["command"]
 
 
 @click.command(name="download")
-@click.argument("name", metavar="MODEL", type=click.Choice(["gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"]))
+@click.argument("name", metavar="MODEL", type=click.Choice(["gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "minilm"]))
 @click.option("--from", "source", metavar="URL|DIR",
-              help="The folder that holds model.safetensors, vocab.json and merges.txt, here or on a server.  "
+              help="The folder that holds model.safetensors and the vocabulary, here or on a server.  "
                    "[default: huggingface.co]")
 @click.option("--to", "folder", type=click.Path(path_type=Path), metavar="DIR",
               help="Where the files shall go.  [default: your cache folder, or TINYGRAD_GPT_CACHE]")
 @common_options
 @click.pass_context
 def command(ctx: click.Context, name: str, source: str | None, folder: Path | None) -> None:
-    """Fetch GPT-2 as OpenAI trained it.
+    """Fetch a published model: GPT-2 as OpenAI trained it, or MiniLM.
 
-    MODEL is gpt2 (0.5 GB), gpt2-medium (1.5 GB), gpt2-large (3.2 GB) or gpt2-xl (6.4 GB). Every file is checked
-    against its known sha256. If the download is stopped, the same command goes on where it was.
+    MODEL is gpt2 (0.5 GB), gpt2-medium (1.5 GB), gpt2-large (3.2 GB), gpt2-xl (6.4 GB), or minilm (91 MB), a BERT of
+    six blocks for classifiers. Every file is checked against its known sha256. If the download is stopped, the same
+    command goes on where it was.
     """
     from tinygrad_gpt.checkpoints.download import download
 
     with _progress() as report:
         written = download(name, source=source, folder=folder, report=report)
+    use = "finetune classifier --base {} FILE" if name == "minilm" else "generate --model {} TEXT"
     echo(f"{name} is in {written}\n"
-         f"Use it: {ctx.find_root().info_name} generate --model {name if folder is None else folder} TEXT")
+         f"Use it: {ctx.find_root().info_name} {use.format(name if folder is None else folder)}")
 
 
 @contextlib.contextmanager
