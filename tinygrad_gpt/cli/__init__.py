@@ -27,7 +27,7 @@ COMMANDS = {
     "serve": ("tinygrad_gpt.cli.commands.serve", "Classify, generate and chat in the browser, and by a JSON API."),
     "perplexity": ("tinygrad_gpt.cli.commands.perplexity", "Measure how well a language model predicts a text."),
     "pretrain": ("tinygrad_gpt.cli.commands.pretrain", "Train a language model on plain text."),
-    "download": ("tinygrad_gpt.cli.commands.download", "Fetch GPT-2 as OpenAI trained it."),
+    "download": ("tinygrad_gpt.cli.commands.download", "Fetch a published model: GPT-2 or MiniLM."),
     "export": ("tinygrad_gpt.cli.commands.export", "Write a model as Hugging Face's transformers reads it."),
     "info": ("tinygrad_gpt.cli.commands.info", "Show a model's sizes, parameters, memory and FLOPs."),
     "gradcheck": ("tinygrad_gpt.cli.commands.gradcheck", "Compare gradients with central differences."),

@@ -23,7 +23,7 @@ __all__ = ["command"]
 @common_options
 @click.pass_context
 def command(ctx: click.Context, name: str, source: str | None, folder: Path | None) -> None:
-    """Fetch a published model: GPT-2 as OpenAI trained it, or MiniLM.
+    """Fetch a published model: GPT-2 or MiniLM.
 
     MODEL is gpt2 (0.5 GB), gpt2-medium (1.5 GB), gpt2-large (3.2 GB), gpt2-xl (6.4 GB), or minilm (91 MB), a BERT of
     six blocks for classifiers. Every file is checked against its known sha256. If the download is stopped, the same
