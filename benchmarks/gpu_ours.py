@@ -93,9 +93,9 @@ def shipped(texts, new):
     messages = [" ".join(r.choice(words, size)) for size in r.integers(2, 30, texts)]
     config = GenerateConfig(max_new_tokens=new)
     written = []
-    classify(classifier, messages[:256], batch_size=256)
+    classify(classifier, messages[:256], batch_tokens=2**14)
     generate(storyteller, ["Once"], GenerateConfig(max_new_tokens=2))
-    return {"texts": texts / seconds_of(lambda: classify(classifier, messages, batch_size=256)),
+    return {"texts": texts / seconds_of(lambda: classify(classifier, messages, batch_tokens=2**14)),
             "tokens": 1 / seconds_of(lambda: written.extend(generate(storyteller, ["Once upon a time"], config)))
             * len(written[0].ids)}
 

@@ -6,7 +6,7 @@ import pytest
 
 from tinygrad_gpt.backend import on_backend
 from tinygrad_gpt.cli import progress
-from tinygrad_gpt.cli.progress import PreparationLines, counting_bar
+from tinygrad_gpt.cli.progress import PreparationLines, counting_bar, rate_shown
 from tinygrad_gpt.runs.progress import Preparation
 
 
@@ -47,3 +47,23 @@ def test_a_bar_without_a_stderr_is_silent(monkeypatch):
     with counting_bar("window") as report:
         report(1, 1)
         report(2, 2)
+
+
+def test_the_rate_and_the_time_left(capsys, monkeypatch):
+    now, read = [100.0], [0.2]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with rate_shown(1000, lambda: read[0]) as report:
+        for seconds, done, part in ((104, 1400, 0.3), (110, 2000, 0.4), (112, 2200, 0.5), (120, 3000, None)):
+            now[0], read[0] = seconds, part
+            report(done)
+    assert capsys.readouterr().err.splitlines() == [
+        "2,000 texts, 100 texts/s, 30 s left", "3,000 texts, 100 texts/s"]
+
+
+def test_on_a_terminal_the_rate_is_one_line_that_goes_away(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with rate_shown(0, lambda: 0.5) as report:
+        report(10)
+    err = capsys.readouterr().err
+    assert "10 texts, " in err
+    assert "\n" not in err

@@ -68,7 +68,7 @@ def test_what_cannot_be_read_is_refused_with_its_kind(name, data, why, tmp_path)
 
 
 def test_the_share_of_a_file_that_is_read(tmp_path):
-    (tmp_path / "a.txt").write_bytes(b"x" * 2**22)
+    (tmp_path / "a.txt").write_bytes(b"x" * 2**18)
     with open_bytes(tmp_path / "a.txt") as opened:
         shares = [opened.share() for _ in opened.pieces()]
     assert shares == [0.25, 0.5, 0.75, 1.0]

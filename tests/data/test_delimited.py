@@ -2,7 +2,7 @@
 
 import pytest
 
-from tinygrad_gpt.data import delimited, text_files
+from tinygrad_gpt.data import delimited
 from tinygrad_gpt.data.compressed import open_bytes
 from tinygrad_gpt.data.delimited import StreamedText, plain_rows
 from tinygrad_gpt.data.rows import Table
@@ -23,7 +23,6 @@ FILES = [
 def test_a_file_in_pieces_has_the_rows_of_the_whole(name, content, piece, tmp_path, monkeypatch):
     (tmp_path / name).write_bytes(content.encode())
     whole = read_table(tmp_path / name)
-    monkeypatch.setattr(text_files, "open_bytes", None)
     monkeypatch.setattr("tinygrad_gpt.data.compressed.PIECE", piece)
     monkeypatch.setattr(delimited, "HEAD", 50)
     with open_table(tmp_path / name) as table:
@@ -36,8 +35,8 @@ def test_a_quote_that_is_open_at_the_end_of_the_beginning_decides_nothing(tmp_pa
     monkeypatch.setattr("tinygrad_gpt.data.compressed.PIECE", 10)
     monkeypatch.setattr(delimited, "HEAD", 20)
     (tmp_path / "a.csv").write_text('a;b\nc;d\n"open at\n the cut";e\n')
-    assert [cells for _, cells in read_table(tmp_path / "a.csv").rows] == [
-        ["a", "b"], ["c", "d"], ["open at\n the cut", "e"]]
+    with open_table(tmp_path / "a.csv") as table:
+        assert [cells for _, cells in table.all_rows()] == [["a", "b"], ["c", "d"], ["open at\n the cut", "e"]]
 
 
 @pytest.mark.parametrize(("name", "bad", "why"), [
@@ -51,9 +50,19 @@ def test_a_fault_far_behind_the_beginning_has_its_place(name, bad, why, tmp_path
     monkeypatch.setattr(delimited, "HEAD", 100)
     good = b'{"text": "a"}\n' if name == "a.jsonl" else b"a,b\n"
     (tmp_path / name).write_bytes(good * 1000 + bad)
-    with pytest.raises(DataError) as refused:
-        read_table(tmp_path / name)
+    with pytest.raises(DataError) as refused, open_table(tmp_path / name) as table:
+        assert sum(1 for _ in table.all_rows()) == 0
     assert why in str(refused.value)
+
+
+def test_the_share_of_a_file_that_was_given_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("tinygrad_gpt.data.compressed.PIECE", 100)
+    monkeypatch.setattr(delimited, "HEAD", 400)
+    (tmp_path / "a.tsv").write_text("a\tb\n" * 1000)
+    with open_table(tmp_path / "a.tsv") as table:
+        shares = [table.share() for _ in table.all_rows()]
+    assert shares[::250] == pytest.approx([0.001, 0.251, 0.501, 0.751], abs=0.03)
+    assert shares[-1] == pytest.approx(1.0, abs=0.002)
 
 
 def test_lines_of_plain_text():

@@ -12,7 +12,7 @@ from tinygrad_gpt.cli.show import note
 if TYPE_CHECKING:
     from tinygrad_gpt.runs.progress import Preparation, Progress
 
-__all__ = ["PreparationLines", "counting_bar", "progress_shown"]
+__all__ = ["PreparationLines", "counting_bar", "progress_shown", "rate_shown"]
 
 PATIENCE = 5  # seconds between lines while a run prepares
 
@@ -40,6 +40,38 @@ def counting_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
         def report(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
+
+        yield report
+
+
+@contextlib.contextmanager
+def rate_shown(first: int, share: Callable[[], float | None]) -> Iterator[Callable[[int], None]]:
+    """Give a function to call with how many texts are done: it shows their rate and, where known, the time left.
+
+    A terminal shows it in one line that changes; a file gets a line after 5 seconds, and further ones ever more rarely.
+
+    Args:
+        first: texts that were done before.
+        share: how much of the input is read, from 0 to 1; None where that is not known.
+    """
+    from tqdm import tqdm
+
+    started, begun = time.monotonic(), share() or 0.0
+    spoken = started
+    on_terminal = sys.stderr is not None and sys.stderr.isatty()
+    with tqdm(bar_format="{desc}", file=sys.stderr, leave=False, disable=not on_terminal) as bar:
+
+        def report(done: int) -> None:
+            nonlocal spoken
+            now, read = time.monotonic(), share()
+            text = f"{done:,} texts, {(done - first) / max(now - started, 1e-6):,.0f} texts/s"
+            if read and read > begun:
+                text += f", {_duration((now - started) * (1 - read) / (read - begun))} left"
+            if on_terminal:
+                bar.set_description_str(text)
+            elif now - spoken > max(PATIENCE, (now - started) / 10):
+                spoken = now
+                note(text)
 
         yield report
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinygrad_gpt.cli.failures import stops_wait
+from tinygrad_gpt.cli.failures import Terminated, stops_wait
 from tinygrad_gpt.cli.options import Settings
 from tinygrad_gpt.cli.progress import progress_shown
 
 if TYPE_CHECKING:
     from tinygrad_gpt.runs.progress import Progress
 
-__all__ = ["given_settings", "require", "resumable"]
+__all__ = ["given_settings", "require", "resumable", "stopped_with"]
 
 
 @contextlib.contextmanager
@@ -33,6 +33,16 @@ def resumable(ctx: click.Context, out: Path) -> Iterator[tuple[Callable[["Progre
             stop_here(last=progress.step == progress.total)  # what follows can be broken off: all steps are saved
 
         yield report, stop_here
+
+
+@contextlib.contextmanager
+def stopped_with(message: Callable[[], str]) -> Iterator[None]:
+    """Say more than that a command was stopped, where it is."""
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated) as stop:
+        stop.args = (message(),)
+        raise
 
 
 def _resume_command(ctx: click.Context, out: Path) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 
 from tinygrad_gpt.errors import DataError, UsageError
 
-__all__ = ["length_batches", "pad", "truncate"]
+__all__ = ["length_batches", "pad", "token_batches", "truncate"]
 
 WINDOW = 24  # batches that are sorted together: more wastes less padding, fewer mixes the lengths better
 
@@ -40,6 +40,25 @@ def length_batches(
     batches = [batch for start in range(0, len(order), window)
                for batch in _cut(order[start:start + window], lengths, batch_size)]
     return [batches[i] for i in generator.permutation(len(batches))]
+
+
+def token_batches(lengths: np.ndarray, most: int) -> list[np.ndarray]:
+    """Put every sample into one batch of at most ``most`` tokens, padding included; a longer sample is alone in one.
+
+    Args:
+        lengths: (N,) lengths in tokens.
+        most: tokens of a batch.
+
+    Returns:
+        Arrays of indices into ``lengths``, int64, from the shortest sample to the longest.
+    """
+    order = np.argsort(lengths, kind="stable")
+    batches, start = [], 0
+    for end, length in enumerate(lengths[order], start=1):
+        if (end - start) * length > most and end - start > 1:
+            batches.append(order[start:end - 1])
+            start = end - 1
+    return [*batches, order[start:]] if len(order) else []
 
 
 def _cut(rows: np.ndarray, lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:

@@ -23,7 +23,7 @@ Source = str | Path | bytes | BinaryIO
 LARGEST = 2**30  # bytes of a text that is kept in memory, decompressed
 UNSUSPECTED, LARGEST_RATIO = 2**26, 100  # decompressed bytes, and how many from one byte; English takes 3 to 5
 MEMORY_PER_BYTE = 4  # of a text while it is read: its bytes, its characters, its rows
-PIECE = 2**20  # bytes read at once
+PIECE = 2**16  # bytes read at once
 
 DAMAGED = (lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError, zipfile.BadZipFile)
 SYSTEMS_FILES = ("__MACOSX/", ".DS_Store", "Thumbs.db")  # in archives that file managers make
@@ -95,7 +95,7 @@ class OpenedBytes:
     size: int = 0
 
     def pieces(self, kept: bool = True) -> Iterator[bytes]:
-        """All bytes, in pieces of up to 1 MiB.
+        """All bytes, in pieces of up to 64 KiB.
 
         Args:
             kept: whether they stay in memory, which has room for a limited number.

@@ -13,24 +13,49 @@ from tinygrad_gpt.errors import DataError
 
 __all__ = ["StreamedText", "counted_lines", "delimited_rows", "plain_rows"]
 
-HEAD = 2**24  # characters at the beginning that decide how a file is read, in most files all
+HEAD = 2**20  # characters at the beginning that decide how a file is read that is not kept in memory
 
 
 class StreamedText:
-    """A text that is read once: its lines, and its head, which is whole where the text is not longer."""
+    """A text that is read once: its lines, and its head, which is whole where the text is not longer.
+
+    Args:
+        opened: the file.
+        encoding: as in `text_pieces`.
+        kept: whether all of it will be in memory; then its head is all of it.
+    """
 
     def __init__(self, opened: OpenedBytes, encoding: str, kept: bool):
-        self.pieces, self.head = text_pieces(opened, encoding, kept), ""
-        for piece in self.pieces:
-            self.head += piece
-            if len(self.head) >= HEAD:
+        self.opened, self.given = opened, 0
+        pieces, parts = text_pieces(opened, encoding, kept), []
+        length = 0
+        for piece in pieces:
+            parts.append(piece)
+            length += len(piece)
+            if not kept and length >= HEAD:
                 break
-        following = next(self.pieces, "")
-        self.is_whole = not following
-        self.pieces = itertools.chain([self.head, following], self.pieces)
+        self.head, following = "".join(parts), next(pieces, "")
+        self.is_whole, self.taken = not following, length + len(following)
+        self.pieces = self._counted(itertools.chain(parts, [following], pieces))
 
     def lines(self, newline: str = "") -> Iterator[str]:
-        return split_lines(self.pieces, newline)
+        """Lines, each with its end; as in `split_lines`."""
+        for line in split_lines(self.pieces, newline):
+            self.given += len(line)
+            yield line
+
+    def share(self) -> float | None:
+        """How much of the file was given out as lines, from 0 to 1; None where that is not known."""
+        read = self.opened.share()
+        return read * self.given / self.taken if read and self.given else None
+
+    def _counted(self, pieces: Iterator[str]) -> Iterator[str]:
+        known = self.taken
+        for piece in pieces:
+            known -= len(piece)
+            self.taken -= min(0, known)
+            known = max(0, known)
+            yield piece
 
 
 def plain_rows(lines: Iterator[str], table: Table) -> Iterator[Row]:

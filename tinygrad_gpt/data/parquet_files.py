@@ -1,7 +1,9 @@
-"""Rows of Parquet files, read by pyarrow one batch after the other."""
+"""Rows of Parquet files, read and written by pyarrow one batch after the other."""
 
 import contextlib
-from collections.abc import Iterator
+import io
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,9 @@ from tinygrad_gpt.data.rows import Row, Table
 from tinygrad_gpt.errors import DataError
 from tinygrad_gpt.files import open_regular
 
-__all__ = ["open_parquet"]
+__all__ = ["check_parquet", "open_parquet", "parquet_pieces"]
 
-ROWS = 1024  # of a batch
+ROWS, GROUP = 1024, 2**16  # rows of a batch that is read, of a group that is written
 
 
 @contextlib.contextmanager
@@ -24,11 +26,7 @@ def open_parquet(path: str | Path, table: Table) -> Iterator[None]:
         DataError: "cannot read (a.parquet): …": pyarrow is not installed; the file is damaged, encrypted or of another
             kind; it grows more than a hundredfold when it is decompressed.
     """
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError:
-        raise DataError(f"cannot read ({path}): pyarrow is not installed; pip install '.[files]', or save the table "
-                        "as .csv") from None
+    parquet = check_parquet(f"cannot read ({path})")
     with open_regular(path) as opened:
         with _explained(path):
             file = parquet.ParquetFile(opened)
@@ -40,6 +38,60 @@ def open_parquet(path: str | Path, table: Table) -> Iterator[None]:
         table.share = lambda: table.counts.lines / (file.metadata.num_rows or 1)
         table.rest = _rows(file, table)
         yield
+
+
+def check_parquet(what: str) -> Any:
+    """The module that reads and writes Parquet.
+
+    Raises:
+        DataError: "cannot read (a.parquet): pyarrow is not installed; …", beginning with ``what``.
+    """
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise DataError(f"{what}: pyarrow is not installed; pip install '.[files]', or use .csv") from None
+    return parquet
+
+
+def parquet_pieces(rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> Iterator[bytes]:
+    """The bytes of a Parquet file, in pieces.
+
+    Args:
+        rows: values by column.
+        columns: names; the first two hold strings, the others numbers.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    types = [pyarrow.string()] * 2 + [pyarrow.float32()] * (len(columns) - 2)
+    schema, written, rows = pyarrow.schema(list(zip(columns, types, strict=True))), _Pieces(), iter(rows)
+    with parquet.ParquetWriter(written, schema) as writer:
+        while batch := list(itertools.islice(rows, GROUP)):
+            writer.write_table(pyarrow.Table.from_pylist(batch, schema))
+            yield written.taken()
+    yield written.taken()
+
+
+class _Pieces(io.RawIOBase):
+    """A file that is only written, and from which what was written is taken."""
+
+    def __init__(self) -> None:
+        self.data, self.position = bytearray(), 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.position
+
+    def write(self, data: Any) -> int:
+        self.data += data
+        self.position += len(memoryview(data).cast("B"))
+        return len(memoryview(data).cast("B"))
+
+    def taken(self) -> bytes:
+        data, self.data = bytes(self.data), bytearray()
+        return data
 
 
 @contextlib.contextmanager

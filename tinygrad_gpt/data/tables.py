@@ -60,7 +60,8 @@ def open_table(
     CSV is read with quotes as in RFC 4180, and so is TSV if a quote in it is doubled and all rows agree, or if that is
     asked for; other TSV is read without. Where the first line has no comma (no tab in TSV), the one of comma,
     semicolon, tab and bar with which all rows are of one length separates the cells; a first line ``sep=;`` decides.
-    "All rows" are those of the first 16 million characters. Blank lines between rows are ignored and counted.
+    "All rows" are those of the first million characters, unless all are kept. Blank lines between
+    rows are ignored and counted.
 
     Args:
         path: a file; its extension says which format (see `table_format`).
@@ -82,8 +83,9 @@ def open_table(
                 stack.enter_context((open_workbook if kind == "xlsx" else open_parquet)(path, table))
         else:
             opened = stack.enter_context(open_bytes(path))
-            table = Table(opened.name, skip_malformed, share=opened.share)
-            table.rest = _text_rows(StreamedText(opened, encoding, kept), table, kind, quotes)
+            text = StreamedText(opened, encoding, kept)
+            table = Table(opened.name, skip_malformed, share=text.share)
+            table.rest = _text_rows(text, table, kind, quotes)
         table.rest = table.rest if kind == "plain" else _of_one_length(table.rest, table)
         if kind != "parquet":  # there the columns to read can still be chosen
             table.rows += itertools.islice(table.rest, 1)

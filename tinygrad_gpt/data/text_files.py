@@ -51,7 +51,7 @@ def read_text(source: Source, encoding: str = "utf-8") -> tuple[str, str]:
 
 
 def text_pieces(opened: OpenedBytes, encoding: str = "utf-8", kept: bool = True) -> Iterator[str]:
-    """The same text in pieces of about a million characters.
+    """The same text in pieces of up to 65,536 characters.
 
     Args:
         opened: a file.

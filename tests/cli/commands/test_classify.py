@@ -1,8 +1,10 @@
 """`classify`: what it prints and writes."""
 
 import csv
+import importlib
 import io
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -135,6 +137,136 @@ def test_what_was_written_can_be_evaluated(model, tmp_path, capsys):
     assert main(["classify", "--model", model, "--output", str(data), *(text for text, _ in tiny.texts(30))]) == 0
     assert main(["evaluate", "--model", model, "--data", str(data), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["report"]["accuracy"] == 1.0
+
+
+def test_rows_without_text_keep_their_place_and_are_counted(model, tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("id,text\n1,ski\n2,\n3,  \n4,bug loop\n")
+    args = ["classify", "--model", model, "--file", str(tmp_path / "a.csv")]
+    assert main([*args, "--json"]) == 0
+    out, err = capsys.readouterr()
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["text"] for row in rows] == ["ski", "", "", "bug loop"]
+    assert (rows[1]["label"], rows[1]["probability"], rows[1]["probabilities"]) == ("", None, {})
+    assert err == "2 of 4 rows without text, the first in line 3; their labels are empty\n"
+    assert main([*args, "--output", str(tmp_path / "b.csv")]) == 0
+    assert [bool(row["label"]) for row in read_csv((tmp_path / "b.csv").read_text())] == [True, False, False, True]
+    capsys.readouterr()
+    assert main([*args, "--skip-malformed"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2
+    assert err == "2 malformed rows skipped\n"
+
+
+def test_excel_and_parquet_in_and_out(model, tmp_path, capsys):
+    openpyxl = pytest.importorskip("openpyxl", reason="the extra `files` is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra `files` is not installed")
+    book = openpyxl.Workbook()
+    for row in [("n", "message"), (1, "bug loop"), (2, None), (3, "ski")]:
+        book.active.append(row)
+    book.save(tmp_path / "a.xlsx")
+    args = ["classify", "--model", model, "--file"]
+    assert main([*args, str(tmp_path / "a.xlsx"), "--output", str(tmp_path / "b.parquet")]) == 0
+    assert parquet.read_table(tmp_path / "b.parquet")["text"].to_pylist() == ["bug loop", "", "ski"]
+    assert main([*args, str(tmp_path / "b.parquet"), "--json"]) == 0
+    assert [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()] == ["bug loop", "", "ski"]
+
+
+def run(args, **options):
+    return subprocess.run([sys.executable, "cli.py", "classify", *args], cwd=REPOSITORY, capture_output=True,
+                          text=True, timeout=120, **options)
+
+
+def test_a_killed_run_is_resumed(model, tmp_path):
+    data, output = tmp_path / "a.txt", tmp_path / "b.csv"
+    data.write_text("".join(f"ski bug {i}\n" for i in range(12_000)))
+    args = ["--model", model, "--file", str(data), "--output", str(output)]
+    code = f"""
+import os, sys
+from tinygrad_gpt import files
+from tinygrad_gpt.cli import main
+write, count = files.system.write, 0
+
+def killed(*args):
+    global count
+    count += 1
+    return write(*args) if count < 3 else os.kill(os.getpid(), {int(signal.SIGKILL)})
+
+files.system.write = killed
+main(["classify", *{args!r}])"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    part = tmp_path / "b.csv.part"
+    assert len(read_csv(part.read_text())) == 8192
+    part.write_bytes(part.read_bytes()[:-7])
+    refused = run(args)
+    assert (refused.returncode, output.exists()) == (2, False)
+    assert refused.stderr == (f"error: cannot write ({output}): a stopped run left b.csv.part; go on with --resume, "
+                              "or remove it\n")
+    resumed = run([*args, "--resume"])
+    assert (resumed.returncode, resumed.stdout, resumed.stderr) == (0, "", f"12,000 answers written to {output}\n")
+    assert [row["text"] for row in read_csv(output.read_text())] == data.read_text().splitlines()
+    again = run([*args, "--resume"])
+    assert (again.returncode, again.stderr) == (0, f"{output} is complete; there is nothing to resume\n")
+
+
+def test_a_run_that_is_interrupted_says_what_it_keeps(model, tmp_path, monkeypatch, capsys):
+    module = importlib.import_module("tinygrad_gpt.recipes.classification.answer_files")
+    windows = module.classify_windows
+
+    def interrupted(saved, texts):
+        for number, window in enumerate(windows(saved, texts)):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield window
+
+    monkeypatch.setattr("tinygrad_gpt.recipes.classification.classify.WINDOW", 5)
+    monkeypatch.setattr("tinygrad_gpt.recipes.classification.classify.classify_windows", interrupted)
+    (tmp_path / "a.txt").write_text("ski\n" * 20)
+    args = ["classify", "--model", model, "--file", str(tmp_path / "a.txt"), "--output", str(tmp_path / "b.jsonl")]
+    assert main(args) == 130
+    assert capsys.readouterr().err == (
+        "error: interrupted (SIGINT): 10 answers are kept; add --resume to the same command to go on\n")
+    monkeypatch.undo()
+    assert main([*args, "--resume"]) == 0
+    assert len((tmp_path / "b.jsonl").read_text().splitlines()) == 20
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells the peak of a process")
+@pytest.mark.parametrize("ending", ["csv.gz", "jsonl"])
+def test_memory_does_not_grow_with_the_rows(ending, tmp_path):
+    """Two files of which one is ten times as long; the model is a stand-in, for the rows are what takes memory."""
+    code = """
+import gzip, json, re, sys
+from types import SimpleNamespace
+from tinygrad_gpt.cli.commands import classify as command
+from tinygrad_gpt.recipes.classification import classify as recipe
+from tinygrad_gpt.runs import saved_model
+
+def answers(saved, texts, batch_tokens):
+    return [recipe.Prediction(text, "a", 0.5, {"a": 0.5}, 3, False) for text in texts]
+
+recipe._answers = answers
+saved_model.load_model = lambda path: SimpleNamespace(
+    classifier=None, labels=("a",), tokenizer=SimpleNamespace(special_in=lambda texts: set()))
+rows, path, output = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+write = gzip.open if path.endswith("gz") else open
+with write(path, "wt") as file:
+    file.write("text\\n" if "csv" in path else "")
+    for i in range(rows):
+        file.write(json.dumps({"text": f"row {i}"}) + "\\n" if "json" in path else f"row {i} of many\\n")
+command.command(["--file", path, "--output", output], standalone_mode=False)
+print(re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read())[1])
+"""
+    peaks = []
+    for rows in (30_000, 300_000):
+        files = [str(tmp_path / f"a.{ending}"), str(tmp_path / f"{rows}.csv")]
+        done = subprocess.run([sys.executable, "-c", code, str(rows), *files], cwd=REPOSITORY, capture_output=True,
+                              text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        peaks.append(int(done.stdout.split()[-1]) / 1024)
+        with (tmp_path / f"{rows}.csv").open() as file:
+            assert sum(1 for _ in file) == rows + 1
+    assert peaks[1] < peaks[0] + 10, peaks  # MiB; the rows themselves would take more than 30
 
 
 # -- start-up: what `classify` and `--help` may import from outside the standard library

@@ -23,7 +23,7 @@ def test_answers_do_not_depend_on_the_other_texts():
     saved = tiny.classifier()
     together = classify(saved, TEXTS)
     for batch in (TEXTS[::-1], TEXTS[5:9] + TEXTS[-1:]):
-        by_text = {answer.text: answer for answer in classify(saved, batch, batch_size=3)}
+        by_text = {answer.text: answer for answer in classify(saved, batch, batch_tokens=30)}
         for answer in together:
             if answer.text in by_text:
                 assert by_text[answer.text].probabilities == pytest.approx(answer.probabilities, abs=1e-5)

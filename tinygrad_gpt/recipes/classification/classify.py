@@ -1,19 +1,23 @@
 """Classify texts with a saved model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tinygrad_gpt import ops
-from tinygrad_gpt.data.batches import length_batches, truncate
+from tinygrad_gpt.data.batches import token_batches, truncate
 from tinygrad_gpt.engine import no_grad
 from tinygrad_gpt.errors import DataError, NonFiniteError
 from tinygrad_gpt.recipes.classification.inputs import Texts
 from tinygrad_gpt.runs.saved_model import SavedModel
 from tinygrad_gpt.text import Tokenizer
 
-__all__ = ["Prediction", "classify", "encode_texts", "predict"]
+__all__ = ["Prediction", "classify", "classify_windows", "encode_texts", "predict", "refuse_empty"]
+
+
+BATCH_TOKENS = 1024  # computed together: their activations stay in the cache of a core
+WINDOW, WINDOW_CHARACTERS = 4096, 2**22  # texts, or characters, that are read before the first of them is answered
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Prediction:
 
     Args:
         text: as given.
-        label, probability: the likeliest class.
+        label, probability: the likeliest class; "" and None for a row without text.
         probabilities: of every class.
         tokens: how many tokens the text has.
         truncated: whether it was longer than the model's context, so that its end was not read.
@@ -30,31 +34,87 @@ class Prediction:
 
     text: str
     label: str
-    probability: float
+    probability: float | None
     probabilities: dict[str, float]
     tokens: int
     truncated: bool
 
+    def cells(self) -> tuple[str, str, float | None]:
+        """A row of a table of answers."""
+        return self.text, self.label, self.probability
 
-def classify(saved: SavedModel, texts: Sequence[str], batch_size: int = 32) -> list[Prediction]:
+
+def classify(saved: SavedModel, texts: Sequence[str], batch_tokens: int = BATCH_TOKENS) -> list[Prediction]:
     """Label each text; apart from rounding, an answer does not depend on the other texts.
+
+    Args:
+        saved: a classifier.
+        texts: none of them empty.
+        batch_tokens: as in `predict`.
 
     Raises:
         UsageError: "the model is a language model, not a classifier; …".
         DataError: "empty text (text 2): there is nothing to classify; …".
     """
-    model = saved.classifier
+    _ = saved.classifier  # refuses a language model
+    refuse_empty(texts)
+    return [answer for window in classify_windows(saved, texts, batch_tokens) for answer in window]
+
+
+def refuse_empty(texts: Sequence[str]) -> None:
+    """Refuse texts of which one is empty.
+
+    Raises:
+        DataError: "empty text (text 2): there is nothing to classify; …".
+    """
     for number, text in enumerate(texts, start=1):
         if not text.strip():
             raise DataError(f"empty text (text {number}): there is nothing to classify; give a text with words")
+
+
+def classify_windows(saved: SavedModel, texts: Iterable[str],
+                     batch_tokens: int = BATCH_TOKENS) -> Iterator[list[Prediction]]:
+    """Answer texts that are read while they are answered, in their order, in memory that does not grow with them.
+
+    Texts of about the same length within a window of 4,096 are computed together, and one that is there twice once.
+
+    Args:
+        saved: a classifier.
+        texts: any number of them; an empty one stands for a row without text.
+        batch_tokens: as in `predict`.
+
+    Yields:
+        The answers of a window.
+    """
+    for window in _windows(texts):
+        different = list(dict.fromkeys(text for text in window if text.strip()))
+        answers = dict(zip(different, _answers(saved, different, batch_tokens), strict=True))
+        yield [answers.get(text) or Prediction(text, "", None, {}, 0, False) for text in window]
+
+
+def _windows(texts: Iterable[str]) -> Iterator[list[str]]:
+    window: list[str] = []
+    characters = 0
+    for text in texts:
+        window.append(text)
+        characters += len(text)
+        if len(window) >= WINDOW or characters >= WINDOW_CHARACTERS:
+            yield window
+            window, characters = [], 0
+    if window:
+        yield window
+
+
+def _answers(saved: SavedModel, texts: Sequence[str], batch_tokens: int) -> list[Prediction]:
+    model = saved.classifier
     tokens, _ = encode_texts(saved.tokenizer, texts, None, model.reading.start)
     read = [model.reading.trimmed(ids) for ids in truncate(tokens, model.context)[0]]
-    probabilities = predict(Texts(model, read), batch_size=batch_size)
+    probabilities = predict(Texts(model, read), batch_tokens=batch_tokens)
     return [
-        Prediction(text, saved.labels[int(row.argmax())], float(row.max()),
-                   {label: float(p) for label, p in zip(saved.labels, row, strict=True)},
+        Prediction(text, saved.labels[best], row[best], dict(zip(saved.labels, row, strict=True)),
                    tokens=len(ids) - model.reading.start, truncated=len(ids) > model.context)
-        for text, ids, row in zip(texts, tokens, probabilities, strict=True)
+        for text, ids, row, best in zip(texts, tokens, probabilities.tolist(), probabilities.argmax(axis=1).tolist(),
+                                        strict=True)
     ]
 
 
@@ -73,22 +133,26 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], context: int | None
     return truncate(tokens, context) if context else (tokens, 0)
 
 
-def predict(inputs: Texts, rows: np.ndarray | None = None, batch_size: int = 32) -> np.ndarray:
+def predict(inputs: Texts, rows: np.ndarray | None = None,
+            batch_tokens: int = BATCH_TOKENS) -> np.ndarray:
     """Probabilities (N, K) float32 of the classes; texts of about the same length are computed together.
 
     Args:
         inputs: the model and the texts.
         rows: which of them, N; None: all.
+        batch_tokens: the most tokens that are computed together, padding included.
 
     Raises:
         NonFiniteError: "probabilities are not numbers (text 7): …".
     """
     rows = np.arange(len(inputs.lengths)) if rows is None else rows
-    model = inputs.model
+    model, lengths = inputs.model, inputs.lengths[rows]
+    if model.reading.filled:
+        lengths = np.full_like(lengths, model.context)
     result = np.empty((len(rows), model.score.weight.shape[1]), np.float32)
     model.eval()
     with no_grad():
-        for places in length_batches(inputs.lengths[rows], batch_size, seed=0, epoch=0, shuffle=False):
+        for places in token_batches(lengths, batch_tokens):
             result[places] = ops.softmax(inputs.logits(rows[places])).numpy()
     if not np.isfinite(result).all():
         first = int(np.flatnonzero(~np.isfinite(result).all(axis=1))[0])
