@@ -21,11 +21,12 @@ __all__ = ["GPTClassifier"]
 
 @dataclass(eq=False)
 class GPTClassifier:
-    """A GPT-2 that is finetuned to classify texts, for `cross_val_score`, `GridSearchCV` and pipelines.
+    """A GPT-2 or an encoder that is finetuned to classify texts, for `cross_val_score`, `GridSearchCV` and pipelines.
 
     Args:
         base, train, rank, alpha, read, context, epochs, batch_size, accumulate, lr, schedule, weight_decay, max_norm,
             dropout, lm_weight, class_weights, seed: as in `FinetuneConfig`.
+            Of read, lr, dropout and lm_weight, None means what suits the base.
         vocab_size, n_ctx, n_embd, n_layer, n_head: the same, of the new model that ``base="random"`` means.
         backend: "numpy", "cupy" or "auto"; None: the default of the thread that calls, which is NumPy at first.
 
@@ -115,7 +116,7 @@ class GPTClassifier:
             raise UsageError("GPTClassifier is not fitted; call fit or load first")
         model, texts = self.saved_.classifier, _texts(X)
         tokens, _ = encode_texts(self.saved_.tokenizer, texts, None, model.reading.start)
-        return predict(Texts(model, truncate(tokens, model.context)[0]))
+        return predict(Texts(model, truncate(tokens, model.context, model.specials // 2)[0]))
 
     def predict(self, X: Iterable[str]) -> np.ndarray:
         """The likeliest class (N) of each text; raises as `predict_proba`."""

@@ -24,7 +24,8 @@ from tinygrad_gpt.checkpoints.safetensors_files import read_header, read_index, 
 from tinygrad_gpt.errors import CheckpointError
 from tinygrad_gpt.files import write_atomic
 
-__all__ = ["read_class_head", "read_gpt2", "weights_file", "write_gpt2"]
+__all__ = ["read_class_head", "read_config", "read_gpt2", "read_places", "weights_file",
+           "write_gpt2"]
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "tf_model.h5")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".npz")
@@ -85,8 +86,8 @@ def read_class_head(path: str | Path) -> ClassHead | None:
 
 def _read(file: Path) -> tuple[dict[str, StoredTensor], dict[str, Any] | None]:
     with explained(file):
-        stored = plain_names(_read_places(file))
-    return stored, _read_config(file.parent / "config.json")
+        stored = plain_names(read_places(file))
+    return stored, read_config(file.parent / "config.json")
 
 
 def _has_classes(stored: Mapping[str, StoredTensor]) -> bool:
@@ -117,8 +118,12 @@ def weights_file(path: str | Path) -> Path:
                               f"{WHERE}")
 
 
-def _read_places(file: Path) -> dict[str, StoredTensor]:
-    """What a file holds, by its first bytes."""
+def read_places(file: Path) -> dict[str, StoredTensor]:
+    """The tensors that a file of weights holds, whose kind its first bytes tell.
+
+    Raises:
+        CheckpointError: a reason without the file's name.
+    """
     start = first_bytes(file)
     if start.startswith(HDF5_SIGNATURE):
         return read_keras(file)
@@ -129,13 +134,18 @@ def _read_places(file: Path) -> dict[str, StoredTensor]:
     return read_index(file)
 
 
-def _read_config(path: Path) -> dict[str, Any] | None:
+def read_config(path: Path) -> dict[str, Any] | None:
+    """The content of a config.json; None where there is none.
+
+    Raises:
+        CheckpointError: `cannot load (gpt2/config.json): it is not a JSON object; …`.
+    """
     if not path.is_file():
         return None
     with explained(path):
         content = parse_json(read_small(path))
         if not isinstance(content, dict):
-            raise CheckpointError("it is not a JSON object; give the config.json of a GPT-2")
+            raise CheckpointError("it is not a JSON object; give the config.json of a model")
         return content
 
 

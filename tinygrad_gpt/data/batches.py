@@ -85,10 +85,12 @@ def pad(token_lists: Sequence[Sequence[int]], pad_id: int, width: int = 0) -> tu
     return ids, lengths
 
 
-def truncate(token_lists: Sequence[list[int]], n_ctx: int) -> tuple[list[list[int]], int]:
-    """Keep the first `n_ctx` tokens of every list; the end of longer ones is lost.
+def truncate(token_lists: Sequence[list[int]], n_ctx: int, tail: int = 0) -> tuple[list[list[int]], int]:
+    """Keep `n_ctx` tokens of every list: the first ones, and the last ``tail``; what is between them is lost.
 
     Returns:
         The lists, and how many of them were cut.
     """
-    return [tokens[:n_ctx] for tokens in token_lists], sum(len(tokens) > n_ctx for tokens in token_lists)
+    kept = [tokens if len(tokens) <= n_ctx else tokens[:n_ctx - tail] + tokens[len(tokens) - tail:]
+            for tokens in token_lists]
+    return kept, sum(len(tokens) > n_ctx for tokens in token_lists)

@@ -1,10 +1,10 @@
-"""GPT-2 with a head that classifies."""
+"""Transformers with a head that classifies: what they share, and GPT-2."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from tinygrad_gpt.nn import Block, Conv1D, Module
 from tinygrad_gpt.nn.precision_casts import to_compute, to_float32
 from tinygrad_gpt.nn.recompute import recomputed
 
-__all__ = ["READS", "GPT2Classifier", "Reading", "block_over"]
+__all__ = ["READS", "GPT2Classifier", "Reading", "TextClassifier", "block_over", "take_row"]
 
 READS = ("last-real", "last", "first", "mean")
 
@@ -82,7 +82,65 @@ class Reading:
         return backend_of(lengths).xp.arange(width) <= self.position(lengths, width)[:, None]
 
 
-class GPT2Classifier(Module):
+class TextClassifier(Module):
+    """A transformer with a head that scores classes; `forward` is `embed`, `blocks` and `scores`.
+
+    Attributes:
+        transformer: the model below the head.
+        reading: how texts are read.
+        score: the head, (C, n_classes).
+        specials: how many tokens are put around each text.
+    """
+
+    transformer: Any
+    reading: Reading
+    score: Conv1D
+    specials: int
+
+    @property
+    def context(self) -> int:
+        """Tokens that are read, those around the text included."""
+        return self.reading.context or self.transformer.config.n_ctx
+
+    @property
+    def longest_text(self) -> int:
+        """The longest text that is read to its end, in tokens."""
+        return self.context - self.specials
+
+    def forward(self, ids, lengths) -> Tensor:
+        """ids (B, T) padded on the right, lengths (B) ≥ 1 -> logits (B, n_classes)."""
+        return self.scores(self.blocks(self.embed(ids), lengths), lengths)
+
+    def embed(self, ids) -> Tensor:
+        """ids (B, T) -> what goes into the first block, (B, T, C)."""
+        raise NotImplementedError
+
+    def embed_words(self, x: Tensor) -> Tensor:
+        """As `embed`, from the embeddings of the tokens, (B, T, C)."""
+        raise NotImplementedError
+
+    def blocks(self, x: Tensor, lengths, start: int = 0, stop: int | None = None) -> Tensor:
+        """Blocks ``start`` to ``stop`` − 1: (B, T, C) -> (B, T, C); after the last block only what is read, (B, 1, C).
+        """
+        raise NotImplementedError
+
+    def scores(self, x: Tensor, lengths) -> Tensor:
+        """What `blocks` gives -> logits (B, n_classes)."""
+        raise NotImplementedError
+
+    def pooled(self, x: Tensor, lengths) -> Tensor:
+        """x (B, T, C) at every position -> what is read of it, (B, C)."""
+        lengths = raw(lengths)
+        if self.reading.read != "mean":
+            return take_row(x, self.reading.position(lengths, x.shape[1]))
+        counted = self.reading.counted(lengths, x.shape[1])
+        if counted is None:
+            return x.mean(axis=1)
+        share = counted.astype(x.dtype) / lengths[:, None].astype(x.dtype)  # (B, T)
+        return ops.matmul(share[:, None], x)[:, 0]
+
+
+class GPT2Classifier(TextClassifier):
     """A GPT-2 whose language head is replaced by one that scores classes.
 
     Of the last block only the position that is read is computed. `forward` is `embed`, `blocks` and `scores`; to
@@ -98,6 +156,7 @@ class GPT2Classifier(Module):
     def __init__(self, transformer: GPT2, n_classes: int, seed: int | None = 0, reading: Reading | None = None):
         self.transformer = transformer
         self.reading = reading or Reading()
+        self.specials = int(self.reading.start)
         if self.context > transformer.config.n_ctx:
             raise UsageError(f"context is {self.context}, but the model reads {transformer.config.n_ctx} tokens")
         generator = None if seed is None else np.random.default_rng((seed, n_classes))
@@ -155,20 +214,6 @@ class GPT2Classifier(Module):
         config = {**self.transformer.config.to_dict(), "n_ctx": self.context}
         write_gpt2(folder, config, tensors, eot_id, ClassHead(weight, tuple(labels), reading.pad_id))
 
-    @property
-    def context(self) -> int:
-        """Tokens that are read, the start token included."""
-        return self.reading.context or self.transformer.config.n_ctx
-
-    @property
-    def longest_text(self) -> int:
-        """The longest text that is read to its end, in tokens."""
-        return self.context - self.reading.start
-
-    def forward(self, ids, lengths) -> Tensor:
-        """ids (B, T) padded on the right, lengths (B) ≥ 1 -> logits (B, n_classes)."""
-        return self.scores(self.blocks(self.embed(ids), lengths), lengths)
-
     def embed(self, ids) -> Tensor:
         """ids (B, T) -> what goes into the first block, (B, T, C).
 
@@ -179,7 +224,10 @@ class GPT2Classifier(Module):
         if len(ids.shape) != 2 or length > n_ctx:
             raise ShapeError(f"GPT2Classifier: {length} tokens (ids are {ids.shape}), but the model's context is "
                              f"{n_ctx}; give ids of shape (B, T), truncated to that")
-        return self.transformer.drop(self.transformer.wte(ids) + self.transformer.wpe.weight[:length])
+        return self.embed_words(self.transformer.wte(ids))
+
+    def embed_words(self, x: Tensor) -> Tensor:
+        return self.transformer.drop(x + self.transformer.wpe.weight[:x.shape[1]])
 
     def blocks(self, x: Tensor, lengths, start: int = 0, stop: int | None = None) -> Tensor:
         """Blocks ``start`` to ``stop`` − 1: (B, T, C) -> (B, T, C); after the last block only what is read, (B, 1, C).
@@ -190,7 +238,7 @@ class GPT2Classifier(Module):
             return self.whole_blocks(x, lengths, start, stop)
         x = self.whole_blocks(x, lengths, start, n_layer - 1)
         lengths, width = raw(lengths), x.shape[1]
-        row = _take(x, self.reading.position(lengths, width))[:, None]  # (B, 1, C)
+        row = take_row(x, self.reading.position(lengths, width))[:, None]  # (B, 1, C)
         block, visible = self.transformer.h[-1], self.reading.visible(lengths, width)
         return (block_over if block.attn.attn_dropout.active else block_at)(block, row, x, visible)
 
@@ -207,17 +255,6 @@ class GPT2Classifier(Module):
         """What `blocks` gives -> logits (B, n_classes)."""
         x = self.transformer.ln_f(x)
         return to_float32(self.score(self.pooled(x, lengths) if self.reading.read == "mean" else x[:, 0]))
-
-    def pooled(self, x: Tensor, lengths) -> Tensor:
-        """x (B, T, C) at every position -> what is read of it, (B, C)."""
-        lengths = raw(lengths)
-        if self.reading.read != "mean":
-            return _take(x, self.reading.position(lengths, x.shape[1]))
-        counted = self.reading.counted(lengths, x.shape[1])
-        if counted is None:
-            return x.mean(axis=1)
-        share = counted.astype(x.dtype) / lengths[:, None].astype(x.dtype)  # (B, T)
-        return ops.matmul(share[:, None], x)[:, 0]
 
 
 def block_over(block: Block, rows: Tensor, x: Tensor, visible) -> Tensor:
@@ -278,6 +315,6 @@ def _by_head(x: Tensor, n_head: int) -> Tensor:
     return _heads(x[None], n_head)[0]
 
 
-def _take(x: Tensor, position) -> Tensor:
-    """x (B, T, C), position (B) -> (B, C)."""
+def take_row(x: Tensor, position) -> Tensor:
+    """One position of each text: x (B, T, C), position (B) -> (B, C)."""
     return x[backend_of(x.data).xp.arange(x.shape[0]), position]

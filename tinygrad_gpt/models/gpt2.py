@@ -111,6 +111,16 @@ class GPT2(Module):
         """
         write_gpt2(folder, self.config.to_dict(), self.arrays())
 
+    @property
+    def embeddings(self) -> list[Module]:
+        """What comes before the first block."""
+        return [self.wte, self.wpe]
+
+    @property
+    def ends(self) -> list[Module]:
+        """What comes behind the last block, without the head."""
+        return [self.ln_f]
+
     def hidden(self, ids, cache: KVCache | None = None, lengths: np.ndarray | None = None) -> Tensor:
         """ids (B, T) -> the residual stream behind the last block, before ln_f, (B, T, C); see `forward`.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tinygrad_gpt.checkpoints.gpt2_files import write_gpt2
 from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.models.gpt2 import GPT2
 from tinygrad_gpt.runs.folder import holds_model, holds_run
 from tinygrad_gpt.runs.saved_model import SavedModel
@@ -34,6 +35,8 @@ def export(saved: SavedModel, folder: Path) -> list[str]:
     if holds_run(folder) or holds_model(folder):
         raise UsageError(f"cannot export ({folder}): a run or a model is already there; choose another folder")
     model, tokenizer = saved.model, saved.tokenizer
+    if not isinstance(model, GPT2 | GPT2Classifier):
+        raise UsageError("cannot export an encoder: only GPT-2 has a place in these files")
     if isinstance(model, GPT2):
         write_gpt2(folder, model.config.to_dict(), model.arrays(), tokenizer.eot_id)
     else:

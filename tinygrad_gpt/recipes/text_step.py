@@ -110,6 +110,8 @@ def _next_tokens(model: GPT2, ids: np.ndarray, decode: Callable[[int], str]) -> 
 
 def _label_step(saved: SavedModel, text: str, label: str | None) -> TextStep:
     model, tokenizer = saved.classifier, saved.tokenizer
+    if not isinstance(model, GPT2Classifier):
+        raise UsageError("cannot show a step of an encoder: only that of a GPT-2; give a model made of one")
     model.freeze(False).eval()
     if label is not None and label not in saved.labels:
         raise UsageError(f"label ({label}): not one of {', '.join(saved.labels)}")

@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
 
 from tinygrad_gpt.book import SPLITS
+from tinygrad_gpt.checkpoints.bert_config import bert_shapes
 from tinygrad_gpt.checkpoints.gpt2_config import shapes_of
 from tinygrad_gpt.data.prompt_styles import STYLES
 from tinygrad_gpt.errors import CheckpointError, UsageError, listed
+from tinygrad_gpt.models.bert import BertConfig
 from tinygrad_gpt.models.classifier import Reading
 from tinygrad_gpt.models.gpt2 import GPT2Config
 
-__all__ = ["Metadata", "check_provenance", "read_metadata"]
+__all__ = ["ENCODERS", "Metadata", "check_provenance", "kind_of", "read_metadata"]
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+DECODERS, ENCODERS = ("gpt2", "classifier"), ("bert", "bert-classifier")  # without and with labels
 KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text", type(None): "null"}
 ORIGIN: dict[str, Callable[[Any], bool]] = {  # the settings of a run that are read again, and what they may be
     "split": lambda value: isinstance(value, str) and value in SPLITS,
@@ -40,7 +43,7 @@ class Metadata:
         provenance: how the model was made.
     """
 
-    config: GPT2Config
+    config: GPT2Config | BertConfig
     labels: tuple[str, ...]
     reading: Reading | None
     provenance: dict[str, Any]
@@ -57,14 +60,15 @@ def read_metadata(metadata: Mapping[str, Any], shapes: Shapes) -> Metadata:
         CheckpointError: a reason without the file's name: "config.n_layer is 'x', expected a whole number"; "3 of the
             tensors do not fit: missing …".
     """
-    config: GPT2Config = _record(GPT2Config, metadata.get("config"), "config")
+    sizes = BertConfig if metadata.get("kind") in ENCODERS else GPT2Config
+    config: GPT2Config | BertConfig = _record(sizes, metadata.get("config"), "config")
     if not 0 <= config.dropout < 1 or not 0 < config.layer_norm_epsilon < 1:
         raise CheckpointError(f"config.dropout is {config.dropout!r} and config.layer_norm_epsilon "
                               f"{config.layer_norm_epsilon!r}, expected numbers between 0 and 1")
     labels = metadata.get("labels")
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise CheckpointError(f"labels is {reprlib.repr(labels)}, expected a list of texts")
-    if metadata.get("kind") != (kind := "classifier" if labels else "gpt2"):
+    if metadata.get("kind") != (kind := kind_of(config, bool(labels))):
         raise CheckpointError(f"kind is {reprlib.repr(metadata.get('kind'))}, expected {kind!r} of a model with "
                               f"{len(labels)} labels")
     _check_shapes(config, len(labels), shapes)
@@ -75,6 +79,11 @@ def read_metadata(metadata: Mapping[str, Any], shapes: Shapes) -> Metadata:
             raise CheckpointError(f"reading.context is {reading.context} and reading.pad_id {reading.pad_id}, but the "
                                   f"model has {config.n_ctx} positions and {config.vocab_size} tokens")
     return Metadata(config, tuple(labels), reading, check_provenance(metadata.get("provenance"), len(labels)))
+
+
+def kind_of(config: GPT2Config | BertConfig, has_labels: bool) -> str:
+    """What a checkpoint calls such a model."""
+    return (ENCODERS if isinstance(config, BertConfig) else DECODERS)[has_labels]
 
 
 def check_provenance(provenance: Any, n_labels: int) -> dict[str, Any]:
@@ -126,12 +135,12 @@ def _is(value: Any, kind: type) -> bool:
     return type(value) is kind
 
 
-def _check_shapes(config: GPT2Config, n_labels: int, shapes: Shapes) -> None:
+def _check_shapes(config: GPT2Config | BertConfig, n_labels: int, shapes: Shapes) -> None:
     """Compare the weights that a config has with those that are there."""
     if config.n_layer > len(shapes):  # before a list is made of what a hostile file says
         raise CheckpointError(f"config.n_layer is {config.n_layer}, but there are {len(shapes)} tensors in all")
-    expected = shapes_of(config.to_dict())
-    if not config.tied_head:
+    expected = (bert_shapes if isinstance(config, BertConfig) else shapes_of)(config.to_dict())
+    if isinstance(config, GPT2Config) and not config.tied_head:
         expected["lm_head.weight"] = expected["lm_head.weight"][::-1]  # (in, out) here
     if n_labels:
         expected = {f"transformer.{name}": shape for name, shape in expected.items()} | {

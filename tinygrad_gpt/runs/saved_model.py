@@ -1,6 +1,6 @@
 """A model in files: weights, vocabulary, configuration and where they come from.
 
-In one native checkpoint, which is what this package writes, or as others publish a GPT-2.
+In one native checkpoint, which is what this package writes, or as others publish a GPT-2 or an encoder.
 """
 
 import contextlib
@@ -13,19 +13,22 @@ import numpy as np
 
 from tinygrad_gpt import __version__
 from tinygrad_gpt.checkpoints import native
+from tinygrad_gpt.checkpoints.bert_files import is_bert
 from tinygrad_gpt.checkpoints.download import MODELS, downloaded
 from tinygrad_gpt.checkpoints.gpt2_files import read_class_head, weights_file
 from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.files import sha256_of
-from tinygrad_gpt.models.classifier import GPT2Classifier
+from tinygrad_gpt.models.bert import Bert, BertConfig
+from tinygrad_gpt.models.bert_classifier import BertClassifier
+from tinygrad_gpt.models.classifier import GPT2Classifier, TextClassifier
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
-from tinygrad_gpt.runs.metadata import check_provenance, read_metadata
-from tinygrad_gpt.text import Tokenizer, tokenizer_from_arrays
+from tinygrad_gpt.runs.metadata import ENCODERS, Metadata, check_provenance, kind_of, read_metadata
+from tinygrad_gpt.text import Tokenizer, read_tokenizer, tokenizer_from_arrays
 from tinygrad_gpt.text.numbers import Numbers
 from tinygrad_gpt.text.pretrained import has_vocabulary, ids_that_end
 
 __all__ = [
-    "SHIPPED_BASE", "SHIPPED_CLASSIFIER", "SavedModel", "load_model", "model_file", "origin",
+    "SHIPPED_BASE", "SHIPPED_CLASSIFIER", "SavedModel", "is_encoder", "load_model", "model_file", "origin",
     "packed", "provenance_of", "save_model", "unpacked", "weights_folder",
 ]
 
@@ -39,35 +42,46 @@ class SavedModel:
     """What a checkpoint restores.
 
     Args:
-        model: a GPT2, or a GPT2Classifier if there are labels.
+        model: a GPT2 or Bert, or a classifier made of one if there are labels.
         tokenizer: its vocabulary.
         labels: names of the classes in the order of the scores; empty for a language model.
         provenance: how the model was made: command, data, figures.
     """
 
-    model: GPT2 | GPT2Classifier
+    model: GPT2 | Bert | TextClassifier
     tokenizer: Tokenizer
     labels: tuple[str, ...]
     provenance: dict
 
     @property
+    def base(self) -> GPT2 | Bert:
+        """The transformer, with or without a classifier around it."""
+        return self.model.transformer if isinstance(self.model, TextClassifier) else self.model
+
+    @property
     def transformer(self) -> GPT2:
-        """The language model, with or without a classifier around it."""
-        return self.model.transformer if isinstance(self.model, GPT2Classifier) else self.model
+        """The same, if it is a language model.
+
+        Raises:
+            UsageError: "the model is an encoder, which predicts no next token; give a GPT-2".
+        """
+        if not isinstance(self.base, GPT2):
+            raise UsageError("the model is an encoder, which predicts no next token; give a GPT-2")
+        return self.base
 
     @property
     def n_ctx(self) -> int:
         """The longest sequence it reads, in tokens."""
-        return self.transformer.config.n_ctx
+        return self.base.config.n_ctx
 
     @property
-    def classifier(self) -> GPT2Classifier:
+    def classifier(self) -> TextClassifier:
         """The classifier.
 
         Raises:
             UsageError: "the model is a language model, not a classifier; finetune it first".
         """
-        if not isinstance(self.model, GPT2Classifier):
+        if not isinstance(self.model, TextClassifier):
             raise UsageError("the model is a language model, not a classifier; finetune it first")
         return self.model
 
@@ -120,6 +134,19 @@ def model_file(path: str | Path) -> Path:
     return weights_file(folder)
 
 
+def is_encoder(path: str | Path) -> bool:
+    """Whether a model is an encoder, as its files say; False where there is no model, which `load_model` reports.
+
+    Args:
+        path: as in `model_file`.
+    """
+    try:
+        file = model_file(path)
+        return native.load_metadata(file).get("kind") in ENCODERS if native.is_native(file) else is_bert(file)
+    except (CheckpointError, OSError):
+        return False
+
+
 def save_model(path: str | Path, saved: SavedModel, dtype: type = np.float32) -> None:
     """Write a model as a native checkpoint; ``dtype`` float16 halves the file."""
     native.save(path, *packed(saved, dtype))
@@ -132,8 +159,8 @@ def packed(saved: SavedModel, dtype: type = np.float32) -> tuple[dict[str, np.nd
     vocabulary = {_VOCABULARY + name: array for name, array in saved.tokenizer.to_arrays().items()}
     reading = {"reading": asdict(saved.classifier.reading)} if saved.labels else {}
     return weights | vocabulary, {
-        "kind": "classifier" if saved.labels else "gpt2",
-        "config": saved.transformer.config.to_dict(),
+        "kind": kind_of(saved.base.config, bool(saved.labels)),
+        "config": saved.base.config.to_dict(),
         "labels": list(saved.labels),
         "provenance": saved.provenance,
         **reading,
@@ -152,7 +179,7 @@ def load_model(path: str | Path, by_ids: bool = False) -> SavedModel:
     """
     file = model_file(path)
     if by_ids and not native.is_native(file):
-        model = GPT2.from_pretrained(file)
+        model = (Bert if is_bert(file) else GPT2).from_pretrained(file)
         return SavedModel(model, Numbers(model.config.vocab_size, ids_that_end(file.parent)), (),
                           {"recipe": "published", "file": file.name})
     if by_ids:
@@ -165,6 +192,8 @@ def load_model(path: str | Path, by_ids: bool = False) -> SavedModel:
 
 
 def _load_published(file: Path) -> SavedModel:
+    if is_bert(file):
+        return _load_encoder(file)
     base, head = GPT2.from_pretrained(file), read_class_head(file)
     if not has_vocabulary(file.parent):
         raise CheckpointError(f"cannot load model ({file}): it comes without its vocabulary of "
@@ -177,6 +206,12 @@ def _load_published(file: Path) -> SavedModel:
         return SavedModel(base, tokenizer, (), notes)
     start = tokenizer.layout.start_id is not None
     return SavedModel(GPT2Classifier.from_head(base, head, tokenizer.eot_id, start), tokenizer, head.labels, notes)
+
+
+def _load_encoder(file: Path) -> SavedModel:
+    encoder, tokenizer = Bert.from_pretrained(file), read_tokenizer(file.parent)
+    _check_vocabulary(file, tokenizer, encoder.config)
+    return SavedModel(encoder, tokenizer, (), {"recipe": "published", "file": file.name})
 
 
 def unpacked(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any], path: str | Path) -> SavedModel:
@@ -195,10 +230,18 @@ def unpacked(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any], pat
                   if name.startswith(_VOCABULARY)}
     tokenizer = tokenizer_from_arrays(vocabulary)
     _check_vocabulary(path, tokenizer, read.config)
-    base = GPT2(read.config, seed=None)
-    model = GPT2Classifier(base, len(read.labels), seed=None, reading=read.reading) if read.labels else base
+    model = _without_weights(read)
     model.adopt_state_dict(weights)
     return SavedModel(model.eval(), tokenizer, read.labels, read.provenance)
+
+
+def _without_weights(read: Metadata) -> GPT2 | Bert | TextClassifier:
+    """The model that a checkpoint describes, with zeros for its weights."""
+    if isinstance(read.config, BertConfig):
+        encoder = Bert(read.config, seed=None)
+        return BertClassifier(encoder, len(read.labels), None, read.reading) if read.labels else encoder
+    gpt2 = GPT2(read.config, seed=None)
+    return GPT2Classifier(gpt2, len(read.labels), None, read.reading) if read.labels else gpt2
 
 
 def provenance_of(file: Path) -> dict[str, Any]:
@@ -223,7 +266,7 @@ def _explained(path: str | Path) -> Iterator[None]:
                               "wrote") from error
 
 
-def _check_vocabulary(path: str | Path, tokenizer: Tokenizer, config: GPT2Config) -> None:
+def _check_vocabulary(path: str | Path, tokenizer: Tokenizer, config: GPT2Config | BertConfig) -> None:
     if tokenizer.vocab_size > config.vocab_size:
         raise CheckpointError(f"cannot load model ({path}): its vocabulary has {tokenizer.vocab_size} tokens but the "
                               f"model {config.vocab_size}; it was put together wrongly")

@@ -48,7 +48,8 @@ data, start, model, reading, training, folder = map(section, (
            "figures: of SMSSpamCollection's 300 test texts 37 or 36 are in the training part as well.")
 @data("--split-seed", type=NonNegativeInt(), default=123, help="Seed of the split by text.")
 @start("--base", default="storyteller", metavar="MODEL",
-       help="A checkpoint, a folder, a shipped model, gpt2 once downloaded, or 'random' for a new one.")
+       help="A GPT-2 or an encoder such as BERT: a checkpoint, a folder, a shipped model, one that was downloaded, or "
+            "'random' for a new GPT-2.")
 @start("--vocabulary", metavar="PATH",
        help="Vocabulary of a new model; gpt2 ships.  [default: one made of the training texts]")
 @start("--vocab-size", type=PositiveInt(1_000_000), default=2048, help="Tokens of the vocabulary to make.")
@@ -64,8 +65,9 @@ data, start, model, reading, training, folder = map(section, (
 @model("--alpha", type=PositiveFloat(), default=16.0, help="LoRA's updates are multiplied by alpha / rank.")
 @model("--targets", default="q,k,v,attn.c_proj,mlp.c_fc,mlp.c_proj", metavar="LAYERS",
        help="Layers that LoRA adapts; add 'score' for the head.")
-@reading("--read", type=click.Choice(["last-real", "last", "first", "mean"]), default="last-real",
-         help="The position that the scores come from; 'last' may be padding.")
+@reading("--read", type=click.Choice(["last-real", "last", "first", "mean"]), default=None,
+         help="The position that the scores come from; 'last' may be padding.  [default: last-real; mean with an "
+              "encoder]")
 @reading("--context", default="model", metavar="longest|model|N",
          help="Tokens of a text that are read: as the longest training text has, as the model takes, or N.")
 @reading("--padding", type=click.Choice(["none", "dynamic", "fixed"]), default="dynamic",
@@ -78,15 +80,18 @@ data, start, model, reading, training, folder = map(section, (
 @training("--accumulate", type=PositiveInt(4096), default=1, help="Batches in an optimiser step.")
 @training("--order", type=click.Choice(["length", "book"]), default="length",
           help="length: texts of about the same length in a batch; book: the batches of the book's data loader.")
-@training("--lr", type=PositiveFloat(1.0), default=5e-4, help="Highest learning rate.")
+@training("--lr", type=PositiveFloat(1.0), default=None,
+          help="Highest learning rate.  [default: 0.0005; 0.0001 with an encoder]")
 @training("--schedule", type=click.Choice(["cosine", "constant"]), default="cosine",
           help="Course of the learning rate; the cosine has a warm-up.")
 @training("--weight-decay", type=UnitInterval(), default=0.1, help="Weight decay of AdamW.")
 @training("--decay", type=click.Choice(["matrices", "all"]), default="matrices",
           help="What decays; all: biases and norms too, as in the book.")
 @training("--max-norm", type=PositiveFloat(), default=1.0, help="Gradients are clipped to it.")
-@training("--dropout", type=UnitInterval(), default=0.2, help="Dropout while training.")
-@training("--lm-weight", type=UnitInterval(), default=1.0, help="Weight of the language-model loss on the texts.")
+@training("--dropout", type=UnitInterval(), default=None,
+          help="Dropout while training.  [default: 0.2; 0.1 with an encoder]")
+@training("--lm-weight", type=UnitInterval(), default=None,
+          help="Weight of the language-model loss on the texts.  [default: 1; 0 with an encoder, which has none]")
 @training("--class-weights", type=click.Choice(["none", "balanced"]), default="none",
           help="balanced: classes count alike, however many texts they have.")
 @precision_option(training)

@@ -21,7 +21,7 @@ def command(model: str, as_json: bool) -> None:
     from tinygrad_gpt.runs.saved_model import load_model
 
     saved = load_model(model)
-    summary, base = saved.model.summary(), saved.transformer
+    summary, base = saved.model.summary(), saved.base
     config, flops = base.config.to_dict(), base.flops_per_token()
     if as_json:
         print_json({"model": type(saved.model).__name__, "labels": list(saved.labels), "config": config,

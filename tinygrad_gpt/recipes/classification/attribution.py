@@ -16,7 +16,8 @@ import numpy as np
 from tinygrad_gpt import ops
 from tinygrad_gpt.backend import backend_of, default_backend
 from tinygrad_gpt.engine import Tensor, no_grad
-from tinygrad_gpt.models.classifier import GPT2Classifier
+from tinygrad_gpt.models.classifier import TextClassifier
+from tinygrad_gpt.recipes.classification.classify import encode_texts
 from tinygrad_gpt.runs.saved_model import SavedModel
 from tinygrad_gpt.text import Tokenizer
 
@@ -86,9 +87,9 @@ def attribute(saved: SavedModel, text: str, label: str) -> Attribution:
         UsageError: as `SavedModel.classifier`.
     """
     model, target = saved.classifier, saved.labels.index(label)
-    ids, start = _read(saved, text)
+    ids, start, end = _read(saved, text)
     embedded = model.transformer.wte.weight.numpy()[ids].astype(np.float32)  # (T, C)
-    neutral = _neutral(model, embedded, start)
+    neutral = _neutral(model, embedded, start, end)
     score, slope = _score_and_slope(model, embedded[None], ids, target)
     first_order = (slope[0] * (embedded - neutral)).sum(axis=1)
     base = _score(model, neutral[None], ids, target)
@@ -96,7 +97,7 @@ def attribute(saved: SavedModel, text: str, label: str) -> Attribution:
         integrated = _integrated(model, embedded, neutral, ids, target, points)
         if abs(integrated.sum() - (score[0] - base)) <= TOLERANCE / 2:
             break
-    pieces = _pieces(saved.tokenizer, ids[start:].tolist())
+    pieces = _pieces(saved.tokenizer, ids[start:end].tolist())
     ends = np.cumsum([start, *(count for _, count in pieces)])
     parts = tuple(Part(piece, float(first_order[a:b].sum()), float(integrated[a:b].sum()))
                   for (piece, _), a, b in zip(pieces, ends[:-1], ends[1:], strict=True))
@@ -106,26 +107,27 @@ def attribute(saved: SavedModel, text: str, label: str) -> Attribution:
 def left_out_scores(saved: SavedModel, text: str, label: str) -> np.ndarray:
     """By how much the score of a label falls when one token is left out, for each token of the text, (T)."""
     model, target = saved.classifier, saved.labels.index(label)
-    ids, start = _read(saved, text)
+    ids, start, end = _read(saved, text)
     table = model.transformer.wte.weight.numpy()
     whole = _score(model, table[ids][None].astype(np.float32), ids, target)
-    shorter = np.array([np.delete(ids, i) for i in range(start, len(ids))])
+    shorter = np.array([np.delete(ids, i) for i in range(start, end)])
     if shorter.shape[1] == 0:  # a single token: nothing is left to read
         return np.zeros(len(shorter))
     return whole - _score_rows(model, table[shorter].astype(np.float32), shorter[0], target)
 
 
-def _read(saved: SavedModel, text: str) -> tuple[np.ndarray, int]:
-    """The ids that are read of a text, and how many of them are not the text's own."""
-    start = int(saved.classifier.reading.start)
-    ids = [*[saved.tokenizer.eot_id] * start, *saved.tokenizer.encode(text)]
-    return np.array(ids[:saved.classifier.context]), start
+def _read(saved: SavedModel, text: str) -> tuple[np.ndarray, int, int]:
+    """The ids that are read of a text, and where the text's own begin and end among them."""
+    model = saved.classifier
+    (ids,), _ = encode_texts(saved.tokenizer, [text], model.context, model.reading.start)
+    start = int(model.reading.start)
+    return np.array(ids), start, len(ids) - (model.specials - start)
 
 
-def _neutral(model: GPT2Classifier, embedded: np.ndarray, start: int) -> np.ndarray:
-    """The embeddings of a neutral text: the mean of all tokens at each position, behind the same start token."""
+def _neutral(model: TextClassifier, embedded: np.ndarray, start: int, end: int) -> np.ndarray:
+    """The embeddings of a neutral text: the mean of all tokens at each position, between the same special tokens."""
     neutral = np.broadcast_to(model.transformer.wte.weight.numpy().mean(axis=0, dtype=np.float32), embedded.shape)
-    return np.concatenate([embedded[:start], neutral[start:]])
+    return np.concatenate([embedded[:start], neutral[start:end], embedded[end:]])
 
 
 def _integrated(model, embedded, neutral, ids, target, points) -> np.ndarray:
@@ -158,7 +160,7 @@ def _score_rows(model, embedded, ids, target) -> np.ndarray:
                                          target).numpy() for i in range(0, len(embedded), ROWS)])
 
 
-def _log_odds(model: GPT2Classifier, embedded: Tensor, ids: np.ndarray, target: int) -> Tensor:
+def _log_odds(model: TextClassifier, embedded: Tensor, ids: np.ndarray, target: int) -> Tensor:
     """Embeddings (N, T, C) of texts as long as ``ids`` (T) -> z − log Σ exp(z of the others), (N)."""
     count, length, _ = embedded.shape
     transformer = model.transformer
@@ -167,9 +169,8 @@ def _log_odds(model: GPT2Classifier, embedded: Tensor, ids: np.ndarray, target: 
         shape = (count, model.context - length, len(filler))
         fillers = backend_of(filler).xp.broadcast_to(filler, shape).astype(embedded.dtype)
         embedded = ops.concat(embedded, fillers, axis=1)
-    x = embedded + transformer.wpe.weight[:embedded.shape[1]].detach()
     lengths = default_backend().from_numpy(np.full(count, length))
-    z = model.scores(model.blocks(x, lengths), lengths)  # (N, K)
+    z = model.scores(model.blocks(model.embed_words(embedded), lengths), lengths)  # (N, K)
     others = np.delete(np.arange(z.shape[1]), target)
     return z[:, target] - z[:, others].logsumexp(axis=1)
 

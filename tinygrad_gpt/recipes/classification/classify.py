@@ -108,11 +108,11 @@ def _windows(texts: Iterable[str]) -> Iterator[list[str]]:
 def _answers(saved: SavedModel, texts: Sequence[str], batch_tokens: int) -> list[Prediction]:
     model = saved.classifier
     tokens, _ = encode_texts(saved.tokenizer, texts, None, model.reading.start)
-    read = [model.reading.trimmed(ids) for ids in truncate(tokens, model.context)[0]]
+    read = [model.reading.trimmed(ids) for ids in truncate(tokens, model.context, model.specials // 2)[0]]
     probabilities = predict(Texts(model, read), batch_tokens=batch_tokens)
     return [
         Prediction(text, saved.labels[best], row[best], dict(zip(saved.labels, row, strict=True)),
-                   tokens=len(ids) - model.reading.start, truncated=len(ids) > model.context)
+                   tokens=len(ids) - model.specials, truncated=len(ids) > model.context)
         for text, ids, row, best in zip(texts, tokens, probabilities.tolist(), probabilities.argmax(axis=1).tolist(),
                                         strict=True)
     ]
@@ -124,13 +124,14 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], context: int | None
 
     Args:
         context: the most ids of a text; None: all.
-        start: put the token first with which every document began in pretraining: the end of text, or the vocabulary's
-            own.
+        start: put the token first with which every document began in pretraining, the end of text or the vocabulary's
+            own, and an encoder's [SEP] last; truncated texts keep them.
     """
-    begin = tokenizer.layout.start_id
+    begin, end = tokenizer.layout.start_id, tokenizer.sep_id
     first = [tokenizer.eot_id if begin is None else begin] if start else []
-    tokens = [[*first, *tokenizer.encode(text)] for text in texts]
-    return truncate(tokens, context) if context else (tokens, 0)
+    last = [end] if start and end is not None else []
+    tokens = [[*first, *tokenizer.encode(text), *last] for text in texts]
+    return truncate(tokens, context, len(last)) if context else (tokens, 0)
 
 
 def predict(inputs: Texts, rows: np.ndarray | None = None,

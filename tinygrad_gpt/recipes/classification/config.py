@@ -1,15 +1,22 @@
 """What a finetuning run depends on."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from tinygrad_gpt.backend.precision import POLICIES
 from tinygrad_gpt.book import SPLITS
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.models.classifier import READS
 from tinygrad_gpt.models.lora import BLOCK_LAYERS
-from tinygrad_gpt.runs.saved_model import SHIPPED_BASE
+from tinygrad_gpt.runs.saved_model import SHIPPED_BASE, is_encoder
 
-__all__ = ["CHOICES", "TRAINED", "FinetuneConfig"]
+__all__ = ["BY_BASE", "CHOICES", "TRAINED", "FinetuneConfig"]
+
+BY_BASE: dict[str, dict[str, Any]] = {  # what is chosen for a base where a setting is None
+    "gpt2": {"read": "last-real", "lr": 5e-4, "dropout": 0.2, "lm_weight": 1.0},
+    "encoder": {"read": "mean", "lr": 1e-4, "dropout": 0.1, "lm_weight": 0.0},
+}
+SUITED: Any = None
 
 TRAINED = {"head": 0, "last-block": 1, "last-two-blocks": 2, "all": None}  # how many blocks; the head always
 CHOICES = {
@@ -23,13 +30,15 @@ CHOICES = {
 class FinetuneConfig:
     """Everything a run depends on.
 
+    Of `read`, `lr`, `dropout` and `lm_weight`, None means what suits the base, see `BY_BASE`.
+
     Args:
         data, text_column, label_column, encoding, skip_malformed: the labelled texts, as in `read_labelled`.
         test: texts to judge on, in a file of their own that is read alike; 90 % of the others are trained on, 10 %
             validate, as in `split_for_test`. None: a part of ``data``.
         split: "by-text" shares no text between the parts; "book" and "book-experiments" are those of the book.
         split_seed: of the division by text, without a test file into 70 % training, 10 % validation, 20 % test texts.
-        base: any model that `load_model` takes, or "random" for a new one.
+        base: any model that `load_model` takes, a GPT-2 or an encoder, or "random" for a new one.
         vocabulary, vocab_size, n_ctx, n_embd, n_layer, n_head: of a new model: a vocabulary as in `load_vocabulary`, or
             the tokens of one to train on the training texts, and sizes.
         init: "gpt2" or "book", the initial values of the head, of a new model, and of LoRA's A.
@@ -37,8 +46,8 @@ class FinetuneConfig:
         rank, alpha, targets: of LoRA, as in `apply_lora`, the targets with commas between. With "score" among them the
             head is adapted as well; else it is trained as a whole.
         read: where the scores come from, as in `Reading`.
-        no_causal_mask: let tokens see those after them.
-        no_start: leave out the end-of-text token with which texts begin.
+        no_causal_mask: let tokens see those after them, as an encoder's always do.
+        no_start: leave out the tokens around each text: the end-of-text token before it, or an encoder's two.
         context: tokens of a text that are read: "longest" (as many as the longest training text has), "model" (as many
             as the model takes), or a number.
         padding: "dynamic" (to the longest text of a batch), "none" (a text a batch), or "fixed" (to the context, with
@@ -81,7 +90,7 @@ class FinetuneConfig:
     rank: int = 16
     alpha: float = 16.0
     targets: str = ",".join(BLOCK_LAYERS)
-    read: str = "last-real"
+    read: str = SUITED
     no_causal_mask: bool = False
     no_start: bool = False
     context: str = "model"
@@ -90,20 +99,24 @@ class FinetuneConfig:
     batch_size: int = 16
     accumulate: int = 1
     order: str = "length"
-    lr: float = 5e-4
+    lr: float = SUITED
     schedule: str = "cosine"
     weight_decay: float = 0.1
     decay: str = "matrices"
     max_norm: float = 1.0
-    dropout: float = 0.2
+    dropout: float = SUITED
     precision: str = "float32"
-    lm_weight: float = 1.0
+    lm_weight: float = SUITED
     class_weights: str = "none"
     seed: int = 123
     save_every: int = 100
     float16: bool = False
 
     def __post_init__(self):
+        if missing := [name for name in BY_BASE["gpt2"] if getattr(self, name) is None]:
+            kind = "encoder" if self.base != "random" and is_encoder(self.base) else "gpt2"
+            for name in missing:
+                object.__setattr__(self, name, BY_BASE[kind][name])
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}")

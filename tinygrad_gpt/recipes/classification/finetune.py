@@ -17,7 +17,8 @@ from tinygrad_gpt.data.classification import LabelledTexts, Split, read_labelled
 from tinygrad_gpt.figures.classification import Report, judge
 from tinygrad_gpt.figures.pictures import draw_confusion
 from tinygrad_gpt.files import run_lock, sha256_of, write_atomic
-from tinygrad_gpt.models.classifier import GPT2Classifier
+from tinygrad_gpt.models.classifier import TextClassifier
+from tinygrad_gpt.models.gpt2 import GPT2Config
 from tinygrad_gpt.models.lora import merge_lora
 from tinygrad_gpt.recipes.classification.baselines import bag_of_words
 from tinygrad_gpt.recipes.classification.classify import predict
@@ -224,7 +225,7 @@ def _read(config: FinetuneConfig) -> tuple[LabelledTexts, Split]:
 
 
 def train_on_texts(texts: Sequence[str], labels: np.ndarray, config: FinetuneConfig,
-                   report: Callable[[Progress], None] = nothing) -> tuple[GPT2Classifier, Tokenizer]:
+                   report: Callable[[Progress], None] = nothing) -> tuple[TextClassifier, Tokenizer]:
     """Train on all of some texts; nothing is read but the base, nothing is written.
 
     Args:
@@ -253,14 +254,17 @@ def train_on_texts(texts: Sequence[str], labels: np.ndarray, config: FinetuneCon
     return model.eval(), tokenizer
 
 
-def memory_needed(model: GPT2Classifier, tokens: Sequence[list[int]], config: FinetuneConfig, split: Split) -> int:
+def memory_needed(model: TextClassifier, tokens: Sequence[list[int]], config: FinetuneConfig, split: Split) -> int:
     """Bytes of the weights, of a step on the longest texts, and of what the frozen blocks make of all texts.
 
     Args:
         tokens: ids of all texts.
         split: their parts.
     """
-    sizes, trained = model.transformer.config, sum(parameter.size for parameter in model.trainable())
+    config_of = model.transformer.config
+    sizes = GPT2Config(config_of.vocab_size, config_of.n_ctx, config_of.n_embd, config_of.n_layer, config_of.n_head,
+                       config_of.dropout)  # an encoder takes about as much: its blocks have the same matrices
+    trained = sum(parameter.size for parameter in model.trainable())
     longest = model.context if model.reading.filled else max(len(tokens[row]) for row in split.train)
     kept = memory_kept(model, tokens, split.rows) if default_backend().on_host else 0
     plan = Plan(blocks=TRAINED.get(config.train, sizes.n_layer), trained=trained,

@@ -12,7 +12,7 @@ from tinygrad_gpt.data.batches import length_batches, pad
 from tinygrad_gpt.engine import no_grad
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import ResourceError
-from tinygrad_gpt.models.classifier import GPT2Classifier
+from tinygrad_gpt.models.classifier import TextClassifier
 
 __all__ = ["IN_MEMORY", "FrozenPrefix", "Texts", "frozen_blocks", "inputs_of", "memory_kept"]
 
@@ -28,7 +28,7 @@ class Texts:
         token_lists: ids of each text, at most the model's context.
     """
 
-    def __init__(self, model: GPT2Classifier, token_lists: Sequence[list[int]]):
+    def __init__(self, model: TextClassifier, token_lists: Sequence[list[int]]):
         self.model, self.token_lists = model, token_lists
         self.lengths = np.array([len(tokens) for tokens in token_lists], np.int64)
         self.start = 0  # the block that `batch` goes into
@@ -67,7 +67,7 @@ class FrozenPrefix(Texts):
         rows: the texts that will be asked for; there is no place for others.
     """
 
-    def __init__(self, model: GPT2Classifier, token_lists: Sequence[list[int]], rows: np.ndarray, start: int,
+    def __init__(self, model: TextClassifier, token_lists: Sequence[list[int]], rows: np.ndarray, start: int,
                  in_memory: int = IN_MEMORY):
         super().__init__(model, token_lists)
         self.start = start
@@ -115,7 +115,7 @@ class FrozenPrefix(Texts):
         return self.values[self.ends[i - 1] if i else 0:self.ends[i]]
 
 
-def _kept_positions(model: GPT2Classifier, token_lists: Sequence[list[int]], rows: np.ndarray,
+def _kept_positions(model: TextClassifier, token_lists: Sequence[list[int]], rows: np.ndarray,
                     start: int) -> tuple[np.ndarray, np.ndarray]:
     """For each text the first one that is the same, and at how many positions its activations are kept."""
     first: dict[tuple[int, ...], int] = {}
@@ -142,7 +142,7 @@ def _storage(shape: tuple[int, int], dtype: np.dtype, in_memory: int) -> np.ndar
         return np.memmap(file, dtype, "w+", shape=shape)
 
 
-def inputs_of(model: GPT2Classifier, token_lists: Sequence[list[int]], rows: np.ndarray) -> Texts:
+def inputs_of(model: TextClassifier, token_lists: Sequence[list[int]], rows: np.ndarray) -> Texts:
     """What to feed a classifier with of which some blocks are trained: nothing is computed twice.
 
     Args:
@@ -152,7 +152,7 @@ def inputs_of(model: GPT2Classifier, token_lists: Sequence[list[int]], rows: np.
     return FrozenPrefix(model, token_lists, rows, start, IN_MEMORY) if start else Texts(model, token_lists)
 
 
-def memory_kept(model: GPT2Classifier, token_lists: Sequence[list[int]], rows: np.ndarray) -> int:
+def memory_kept(model: TextClassifier, token_lists: Sequence[list[int]], rows: np.ndarray) -> int:
     """Bytes of memory that what `inputs_of` gives keeps of some texts; what it keeps in a file is not among them."""
     if not (start := frozen_blocks(model)):
         return 0
@@ -161,9 +161,9 @@ def memory_kept(model: GPT2Classifier, token_lists: Sequence[list[int]], rows: n
     return size if size <= IN_MEMORY else 0
 
 
-def frozen_blocks(model: GPT2Classifier) -> int:
+def frozen_blocks(model: TextClassifier) -> int:
     """How many blocks from the first on, with the embeddings before them, are not trained."""
     transformer = model.transformer
-    parts = [transformer.wte, transformer.wpe, *transformer.h]
-    trained = [i for i, part in enumerate(parts) if part.trainable()]
-    return max(0, trained[0] - 2) if trained else len(transformer.h)
+    if any(part.trainable() for part in transformer.embeddings):
+        return 0
+    return next((i for i, block in enumerate(transformer.h) if block.trainable()), len(transformer.h))

@@ -8,8 +8,11 @@ import numpy as np
 from tinygrad_gpt.book.initial_values import new_model
 from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.data.batches import truncate
+from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.files import sha256_of
-from tinygrad_gpt.models.classifier import GPT2Classifier, Reading
+from tinygrad_gpt.models.bert import Bert
+from tinygrad_gpt.models.bert_classifier import BertClassifier
+from tinygrad_gpt.models.classifier import GPT2Classifier, Reading, TextClassifier
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.models.lora import apply_lora, uniform_by_inputs
 from tinygrad_gpt.random import TorchStream
@@ -22,21 +25,35 @@ from tinygrad_gpt.text import Tokenizer
 __all__ = ["base_has_seen_test", "load_base", "set_trained", "with_head"]
 
 
-def load_base(config: FinetuneConfig, train_texts: list[str]) -> tuple[GPT2, Tokenizer]:
-    """The language model to start from, with the run's dropout, and its vocabulary.
+def load_base(config: FinetuneConfig, train_texts: list[str]) -> tuple[GPT2 | Bert, Tokenizer]:
+    """The transformer to start from, with the run's dropout, and its vocabulary.
 
     Weights of a mapped file are not copied. What is trained, is in place: the system then gives the process a page of
     its own, and the file stays as it is.
     """
     if config.base != "random":
         loaded = load_model(config.base)
-        base = GPT2(replace(loaded.transformer.config, dropout=config.dropout), seed=None)
-        base.adopt_state_dict(loaded.transformer.arrays())
-        return base, loaded.tokenizer
+        return _with_dropout(loaded.base, config), loaded.tokenizer
     tokenizer = load_vocabulary(config.vocabulary) if config.vocabulary else Tokenizer.train(train_texts,
                                                                                              config.vocab_size)
     sizes = GPT2Config(tokenizer.vocab_size, config.n_ctx, config.n_embd, config.n_layer, config.n_head, config.dropout)
     return new_model(sizes, config.init, config.seed), tokenizer
+
+
+def _with_dropout(base: GPT2 | Bert, config: FinetuneConfig) -> GPT2 | Bert:
+    """The same weights in a model with the run's dropout; of an encoder without the pooler that would not be used."""
+    if isinstance(base, GPT2):
+        gpt2 = GPT2(replace(base.config, dropout=config.dropout), seed=None)
+        gpt2.adopt_state_dict(base.arrays())
+        return gpt2
+    if config.lm_weight:
+        raise UsageError(f"lm_weight is {config.lm_weight}, but an encoder predicts no next token; set it to 0, or "
+                         "leave it out")
+    pooler = base.config.pooler if config.read == "first" else "none"
+    bert = Bert(replace(base.config, dropout=config.dropout, pooler=pooler), seed=None)
+    arrays = base.arrays()
+    bert.adopt_state_dict({name: arrays[name] for name in bert.arrays()})
+    return bert
 
 
 def base_has_seen_test(config: FinetuneConfig) -> bool:
@@ -57,8 +74,8 @@ def base_has_seen_test(config: FinetuneConfig) -> bool:
     return division(origin.get("config", {})) != division(asdict(config))
 
 
-def with_head(base: GPT2, tokenizer: Tokenizer, texts: list[str], train: np.ndarray, n_classes: int,
-              config: FinetuneConfig) -> tuple[GPT2Classifier, list[list[int]], int]:
+def with_head(base: GPT2 | Bert, tokenizer: Tokenizer, texts: list[str], train: np.ndarray, n_classes: int,
+              config: FinetuneConfig) -> tuple[TextClassifier, list[list[int]], int]:
     """The classifier, ready to be trained, the ids of all texts, and how many of them lost their end.
 
     Args:
@@ -69,14 +86,16 @@ def with_head(base: GPT2, tokenizer: Tokenizer, texts: list[str], train: np.ndar
     contexts = {"model": base.config.n_ctx,
                 "longest": min(base.config.n_ctx, max(len(tokens[row]) for row in train))}
     context = contexts.get(config.context) or int(config.context)
-    reading = Reading(config.read, not config.no_causal_mask, context, filled=config.padding == "fixed",
-                      pad_id=tokenizer.eot_id, start=start)
-    model = GPT2Classifier(base, n_classes, config.seed, reading)
+    is_causal = isinstance(base, GPT2) and not config.no_causal_mask
+    reading = Reading(config.read, is_causal, context, filled=config.padding == "fixed",
+                      pad_id=tokenizer.eot_id if tokenizer.pad_id is None else tokenizer.pad_id, start=start)
+    model = GPT2Classifier(base, n_classes, config.seed, reading) if isinstance(base, GPT2) \
+        else BertClassifier(base, n_classes, config.seed, reading)
     _initialise(model, config)
-    return model, *truncate(tokens, context)
+    return model, *truncate(tokens, context, model.specials // 2)
 
 
-def _initialise(model: GPT2Classifier, config: FinetuneConfig) -> None:
+def _initialise(model: TextClassifier, config: FinetuneConfig) -> None:
     """The head's values and those of LoRA, by the rules of the run, and what is trained."""
     draw = uniform_by_inputs(config.seed)
     width, n_classes = model.score.weight.shape
@@ -97,13 +116,12 @@ def _initialise(model: GPT2Classifier, config: FinetuneConfig) -> None:
         set_trained(model, config.train)
 
 
-def set_trained(model: GPT2Classifier, train: str) -> None:
-    """Freeze all but the head, the final norm and the last blocks; see `TRAINED`."""
+def set_trained(model: TextClassifier, train: str) -> None:
+    """Freeze all but the head, what is between it and the blocks, and the last blocks; see `TRAINED`."""
     blocks = TRAINED[train]
     model.freeze(blocks is not None)
     if blocks is not None:
         model.score.freeze(False)
         if blocks:
-            model.transformer.ln_f.freeze(False)
-            for block in model.transformer.h[-blocks:]:
-                block.freeze(False)
+            for part in (*model.transformer.ends, *model.transformer.h[-blocks:]):
+                part.freeze(False)

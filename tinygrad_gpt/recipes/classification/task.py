@@ -20,6 +20,7 @@ from tinygrad_gpt.data.classification import Split
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.figures.classification import Report, judge
 from tinygrad_gpt.figures.pictures import Curve, draw_curves
+from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.nn.precision_casts import to_float32
 from tinygrad_gpt.optim import AdamW, warmup_cosine
 from tinygrad_gpt.recipes.classification.classify import predict
@@ -159,6 +160,7 @@ def classification_loss(inputs: Texts, labels, class_weights, lm_weight: float, 
         class_weights = inputs.on_device(class_weights.astype(str(model.score.weight.dtype)))
     if not lm_weight:
         return ops.cross_entropy(inputs.logits(rows), targets, class_weights) * weight
+    assert isinstance(model, GPT2Classifier)  # an encoder has no next tokens: `load_base` refuses the weight
     x, lengths = inputs.batch(rows)
     h = model.transformer.ln_f(model.whole_blocks(x, lengths, inputs.start))  # (B, T, C): every position is needed
     following = inputs.on_device(next_tokens(*inputs.ids(rows)))

@@ -1,0 +1,61 @@
+"""An encoder with a head that classifies."""
+
+import numpy as np
+
+from tinygrad_gpt.engine.operators import raw
+from tinygrad_gpt.engine.tensor import Tensor
+from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.models.bert import Bert
+from tinygrad_gpt.models.classifier import Reading, TextClassifier, take_row
+from tinygrad_gpt.nn import Conv1D
+from tinygrad_gpt.nn.precision_casts import to_float32
+
+__all__ = ["BertClassifier"]
+
+
+class BertClassifier(TextClassifier):
+    """A `Bert` whose hidden states are read at one position or averaged, and scored.
+
+    What is read goes through the encoder's pooler, where it has one. Of the last block only the position that is read
+    is computed.
+
+    Args:
+        transformer: the encoder to build on; it keeps its weights.
+        n_classes: number of scores.
+        seed: of the head's initial values; None as in `Bert`.
+        reading: how texts are read, without a causal mask; None: the mean of all tokens.
+    """
+
+    def __init__(self, transformer: Bert, n_classes: int, seed: int | None = 0, reading: Reading | None = None):
+        self.transformer = transformer
+        self.reading = reading or Reading("mean", causal=False)
+        self.specials = 2 * self.reading.start
+        if self.reading.causal:
+            raise UsageError("an encoder's tokens see the whole text; give a reading without the causal mask")
+        if not self.specials < self.context <= transformer.config.n_ctx:
+            raise UsageError(f"context is {self.context}, but the model reads {transformer.config.n_ctx} tokens, "
+                             f"{self.specials} of which are not the text's")
+        generator = None if seed is None else np.random.default_rng((seed, n_classes))
+        self.score = Conv1D(transformer.config.n_embd, n_classes, generator)
+
+    def embed(self, ids) -> Tensor:
+        return self.transformer.embed(ids)
+
+    def embed_words(self, x: Tensor) -> Tensor:
+        return self.transformer.embed_words(x)
+
+    def blocks(self, x: Tensor, lengths, start: int = 0, stop: int | None = None) -> Tensor:
+        n_layer, reading, lengths = len(self.transformer.h), self.reading, raw(lengths)
+        stop = n_layer if stop is None else stop
+        visible = reading.counted(lengths, x.shape[1])
+        narrow = stop == n_layer > start and reading.read != "mean"
+        for block in self.transformer.h[start:stop - narrow]:
+            x = block(x, visible)
+        if not narrow:
+            return x
+        row = take_row(x, reading.position(lengths, x.shape[1]))[:, None]  # (B, 1, C)
+        return self.transformer.h[-1].over(row, x, visible)
+
+    def scores(self, x: Tensor, lengths) -> Tensor:
+        read = self.pooled(x, lengths) if self.reading.read == "mean" else x[:, 0]
+        return to_float32(self.score(self.transformer.drop(self.transformer.pool(read))))
