@@ -21,6 +21,7 @@ import gpu_sides
 import inference
 import load
 import scaling
+import serve_load
 import threads
 import train_step
 import tricks
@@ -356,3 +357,12 @@ def test_the_forms_are_measured_side_by_side():
     assert {len(row) for row in rows} == {len(forms.HEADER)}
     kept = {row[0]: [float(cell) for cell in row[-3:]] for row in rows}  # MiB: composed, plain, fast
     assert kept["gradients of nanoGPT's CPU configuration"][2] < kept["gradients of nanoGPT's CPU configuration"][1]
+
+
+def test_the_server_is_loaded_by_many_clients():
+    pytest.importorskip("uvicorn", reason="the extra 'serve' is not installed")
+    figures = serve_load.measure(64, threads=1)
+    assert [(each.clients, each.requests, each.lost) for each in figures] == [
+        (64, 64, 0), (1, 64, 0), (8, 64, 0), (64, 64, 0)]
+    assert all(len(each.waits) == each.requests and min(each.waits) > 0 and each.mib > 1 for each in figures)
+    assert {len(each.cells()) for each in figures} == {9}
