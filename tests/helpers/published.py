@@ -1,4 +1,4 @@
-"""Published GPT-2 models, as other programs write them, small enough for a test."""
+"""Published models, as other programs write them, small enough for a test."""
 
 import json
 import struct
@@ -6,6 +6,12 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+
+from tinygrad_gpt.checkpoints.bert_names import published_names
+from tinygrad_gpt.checkpoints.masked_head import HEAD
+from tinygrad_gpt.models.bert import Bert, BertConfig
+from tinygrad_gpt.models.masked_lm import MaskedLM
+from tinygrad_gpt.text import WordPiece
 
 BLOCK = {"ln_1.weight": (1,), "ln_1.bias": (1,), "attn.c_attn.weight": (1, 3), "attn.c_attn.bias": (3,),
          "attn.c_proj.weight": (1, 1), "attn.c_proj.bias": (1,), "ln_2.weight": (1,), "ln_2.bias": (1,),
@@ -76,3 +82,28 @@ def keras_file(path: Path, tensors: dict[str, np.ndarray]) -> Path:
 def bfloat16(array: np.ndarray) -> np.ndarray:
     """The upper halves of float32 values."""
     return (np.ascontiguousarray(array).view(np.uint32) >> 16).astype(np.uint16)
+
+
+def masked_lm(folder: Path, tokenizer: WordPiece, has_head: bool = True, seed: int = 0) -> MaskedLM:
+    """A BertForMaskedLM of two narrow blocks and its vocabulary in a folder, or the BertModel alone; the model."""
+    config = BertConfig(tokenizer.vocab_size, n_ctx=24, n_embd=12, n_layer=2, n_head=2, n_inner=20, pooler="none")
+    model = MaskedLM(Bert(config, seed), seed).eval()
+    for parameter in model.parameters():  # so that answers differ from place to place
+        parameter.data += np.random.default_rng(parameter.size).normal(0, 0.3, parameter.shape).astype(np.float32)
+    tensors = {}
+    for name, array in model.arrays().items():
+        if name.startswith("transformer."):
+            embedding, name = name.split(".")[1] in ("wte", "wpe", "wtt"), name.removeprefix("transformer.")
+            parts = published_names(name, "bert")
+            theirs = {f"bert.{part}": own for part, own in zip(parts, np.split(array, len(parts), -1), strict=True)}
+            tensors |= {part: own if embedding else own.T for part, own in theirs.items()}
+        elif has_head:
+            layer, _, kind = name.removeprefix("masked_head.").rpartition(".")
+            tensors[f"{HEAD['bert'][layer]}.{kind}" if layer else HEAD["bert"]["bias"][0]] = array.T
+    folder.mkdir(parents=True, exist_ok=True)
+    safetensors_file(folder / "model.safetensors", tensors)
+    (folder / "config.json").write_text(json.dumps({
+        "model_type": "bert", "vocab_size": config.vocab_size, "hidden_size": 12, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "intermediate_size": 20, "max_position_embeddings": 24, "pad_token_id": 0}))
+    tokenizer.save_pretrained(folder)
+    return model

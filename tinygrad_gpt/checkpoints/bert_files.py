@@ -16,7 +16,7 @@ from tinygrad_gpt.checkpoints.hdf5_guard import explained
 from tinygrad_gpt.checkpoints.mapped_tensor import StoredTensor
 from tinygrad_gpt.errors import CheckpointError, listed
 
-__all__ = ["is_bert", "read_bert"]
+__all__ = ["is_bert", "plain_tensors", "read_bert"]
 
 
 def is_bert(path: str | Path) -> bool:
@@ -49,7 +49,7 @@ def read_bert(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     with explained(file):
         if content is None:
             raise CheckpointError("no config.json is beside it; give the folder of a published encoder")
-        stored = _plain(read_places(file))
+        stored = plain_tensors(file)
         config = bert_config(content)
         config["pooler"] = "tanh" if "pooler.dense.weight" in stored else "none"
         if config["n_layer"] > len(stored):
@@ -61,10 +61,14 @@ def read_bert(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         return config, {name: _load(stored, name, config["family"], offset) for name in expected}
 
 
-def _plain(places: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """The tensors by their plain names, without buffers."""
+def plain_tensors(file: Path) -> dict[str, StoredTensor]:
+    """The tensors of a file of weights by their plain names, heads among them, without buffers.
+
+    Raises:
+        CheckpointError: a reason without the file's name: "it holds pooler.dense.bias both with and …".
+    """
     stored: dict[str, StoredTensor] = {}
-    for name, tensor in places.items():
+    for name, tensor in read_places(file).items():
         plain = plain_name(name)
         if plain in stored:
             raise CheckpointError(f"it holds {plain} both with and without a prefix, or under two names; use another "

@@ -24,6 +24,7 @@ COMMANDS = {
     "respond": ("tinygrad_gpt.cli.commands.respond", "Answer an instruction."),
     "chat": ("tinygrad_gpt.cli.commands.chat", "Talk with a model, a line at a time."),
     "generate": ("tinygrad_gpt.cli.commands.generate", "Continue a text."),
+    "fill": ("tinygrad_gpt.cli.commands.fill", "Say which words may stand at [MASK] in a text."),
     "serve": ("tinygrad_gpt.cli.commands.serve", "Classify, generate and chat in the browser, and by a JSON API."),
     "perplexity": ("tinygrad_gpt.cli.commands.perplexity", "Measure how well a language model predicts a text."),
     "pretrain": ("tinygrad_gpt.cli.commands.pretrain", "Train a language model on plain text."),
