@@ -8,6 +8,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "weights" / "README.md",
+         REPOSITORY / "course" / "README.md",
          *sorted((REPOSITORY / "docs").rglob("*.md"))]
 
 
@@ -60,6 +61,7 @@ def test_a_broken_link_is_found(tmp_path):
 def test_files_named_in_prose_exist():
     """`tinygrad_gpt/…`, `tests/…` and `benchmarks/…` in backticks name files."""
     for page in PAGES:
-        for name in re.findall(r"`((?:tinygrad_gpt|tests|benchmarks|docs|weights)/[\w./-]+)(?::\w+)?`", prose(page)):
+        folders = "tinygrad_gpt|tests|benchmarks|course|docs|weights"
+        for name in re.findall(rf"`((?:{folders})/[\w./-]+)(?::\w+)?`", prose(page)):
             if page.name != "extending.md" or "greet" not in name:
                 assert (REPOSITORY / name).exists(), f"{page.name}: {name}"

@@ -1,0 +1,52 @@
+"""Every lesson runs as plain Python, prints what it quotes, and states no other numbers."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from lessons import COURSE, LESSONS, cells, decimals, quoted
+
+README = (COURSE / "README.md").read_text(encoding="utf-8")
+ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+
+
+@each_lesson
+def test_a_lesson_prints_what_it_quotes(path):
+    ran = subprocess.run([sys.executable, "-W", "error", str(path)], env=os.environ | ONE_THREAD, cwd=COURSE.parent,
+                         capture_output=True, encoding="utf-8", check=False)
+    assert (ran.stderr, ran.returncode) == ("", 0)
+    assert ran.stdout.rstrip() == quoted(path.read_text(encoding="utf-8")).rstrip() != ""
+
+
+@each_lesson
+def test_a_lesson_states_no_number_that_is_not_in_its_code(path):
+    parts = cells(path.read_text(encoding="utf-8"))
+    code = "\n".join(text for kind, text in parts if kind == "code")
+    stated = set().union(*(decimals(text) for kind, text in parts if kind == "markdown"))
+    assert sorted(number for number in stated if number not in code) == []
+
+
+@each_lesson
+def test_a_lesson_is_short_and_begins_with_its_title(path):
+    source = path.read_text(encoding="utf-8")
+    (kind, first), *_ = cells(source)
+    assert kind == "markdown"
+    assert re.match(r"# \S", first)
+    assert source.startswith("# %% [markdown]\n")
+    assert len(source.splitlines()) <= 200
+
+
+def test_the_readme_lists_every_lesson():
+    assert sorted(re.findall(r"\]\((\d\d_\w+\.py)\)", README)) == [path.name for path in LESSONS]
+
+
+def test_what_is_quoted_and_what_is_stated():
+    text, code = "# # A title, 1.5\n#\n# Section 2.2, `3.5`.\n\n", "print(1)\n\n# prints:\n#   1\n#\n#    2\n"
+    source = f"# %% [markdown]\n{text}# %%\n{code}"
+    assert cells(source)[0] == ("markdown", "# A title, 1.5\n\nSection 2.2, `3.5`.\n\n")
+    assert quoted(source) == "1\n\n 2\n"
+    assert decimals(cells(source)[0][1]) == {"1.5"}
