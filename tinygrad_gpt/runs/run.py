@@ -47,9 +47,16 @@ class Task:
         """The learning rate of a step, counted from 0."""
         raise NotImplementedError
 
+    def set_rates(self, optimizer: AdamW, step: int) -> None:
+        """Give every group of parameters its learning rate for a step; here all have the same."""
+        optimizer.lr = self.rate(step)
+
     def losses(self, step: int) -> Sequence[Callable[[], Tensor]]:
         """The micro-batches of a step: functions that run the model and return a loss ()."""
         raise NotImplementedError
+
+    def updated(self, done: int) -> None:
+        """Called after the update of a step, before the model is judged."""
 
     def tokens(self, done: int) -> int:
         """Tokens that were computed in the first ``done`` steps."""
@@ -107,9 +114,10 @@ def steps(task: Task, optimizer: AdamW, loss_scale: LossScale | None,
         step = optimizer.steps
         losses = task.losses(step)
         seed_dropout(task.model.train(), task.config.seed, step)
-        optimizer.lr = task.rate(step)
+        task.set_rates(optimizer, step)
         loss, norm = train_step(losses, optimizer, task.config.max_norm, f"step {step + 1}", task.model, loss_scale)
         done = optimizer.steps
+        task.updated(done)
         progress = Progress(done, task.total, loss, norm, optimizer.lr, task.tokens(done), time.monotonic() - started)
         try:
             scores = task.scores(done)

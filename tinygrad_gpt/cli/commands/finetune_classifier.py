@@ -84,6 +84,12 @@ data, start, model, reading, training, folder = map(section, (
           help="Highest learning rate.  [default: 0.0005; 0.0001 with an encoder]")
 @training("--schedule", type=click.Choice(["cosine", "constant"]), default="cosine",
           help="Course of the learning rate; the cosine has a warm-up.")
+@training("--layer-decay", type=PositiveFloat(1.0), default=1.0,
+          help="The rate of each layer is this times that of the layer above it.")
+@training("--unfreeze", type=UnitInterval(), default=0.0,
+          help="Share of the run in which layers begin to be trained, one after another from the top.")
+@training("--average", type=NonNegativeInt(10_000), default=0, metavar="N",
+          help="Average the weights over the steps of the last N epochs.")
 @training("--weight-decay", type=UnitInterval(), default=0.1, help="Weight decay of AdamW.")
 @training("--decay", type=click.Choice(["matrices", "all"]), default="matrices",
           help="What decays; all: biases and norms too, as in the book.")

@@ -57,6 +57,9 @@ class FinetuneConfig:
         order: texts of about the same "length" share a batch, or the order of the "book"'s data loader.
         lr, schedule: AdamW's peak rate, and its course: "cosine" (a tenth of the run is warm-up, then down to 0) or
             "constant".
+        layer_decay: the rate of each layer is this times that of the layer above it.
+        unfreeze: share of the run in which the layers below the head begin to be trained, one after another.
+        average: epochs at the end of the run over whose steps the weights are averaged; 0: those of the last step.
         weight_decay, max_norm: AdamW's decay, and the global norm to which gradients are clipped.
         decay: what decays: "matrices", or "all", biases and norms too, as in the book.
         dropout: of the model while it is finetuned.
@@ -101,6 +104,9 @@ class FinetuneConfig:
     order: str = "length"
     lr: float = SUITED
     schedule: str = "cosine"
+    layer_decay: float = 1.0
+    unfreeze: float = 0.0
+    average: int = 0
     weight_decay: float = 0.1
     decay: str = "matrices"
     max_norm: float = 1.0
@@ -127,6 +133,10 @@ class FinetuneConfig:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; give a whole number from 1 on")
         if not 0 < self.lr < float("inf"):
             raise UsageError(f"lr is {self.lr!r}; give a number above 0")
+        if not 0 < self.layer_decay <= 1:
+            raise UsageError(f"layer_decay is {self.layer_decay!r}; give a factor above 0, at most 1")
+        if not 0 <= self.average <= self.epochs:
+            raise UsageError(f"average is {self.average!r}; give a number of the {self.epochs} epochs")
         if self.context not in ("longest", "model") and not (self.context.isascii() and self.context.isdecimal()
                                                              and int(self.context) > 0):
             raise UsageError(f"context is {self.context!r}; choose longest, model, or a number of tokens")

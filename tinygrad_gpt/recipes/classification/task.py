@@ -26,6 +26,8 @@ from tinygrad_gpt.optim import AdamW, warmup_cosine
 from tinygrad_gpt.recipes.classification.classify import predict
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
 from tinygrad_gpt.recipes.classification.inputs import Texts
+from tinygrad_gpt.recipes.classification.layer_rates import LayerRates
+from tinygrad_gpt.recipes.classification.weight_average import WeightAverage
 from tinygrad_gpt.runs.progress import Preparation, Progress
 from tinygrad_gpt.runs.run import Task, part_of
 from tinygrad_gpt.train import relative_counts
@@ -53,6 +55,9 @@ class ClassificationTask(Task):
         self.steps = [batches for epoch in _epochs(inputs.lengths[split.train], config)
                       for batches in _steps(epoch, config.accumulate)]
         self.total = len(self.steps)
+        self.layer_rates = LayerRates(self.model, config.layer_decay, config.unfreeze)
+        self.average = WeightAverage(self.model.trainable())
+        self.averaged_from = self.total * (config.epochs - config.average) // config.epochs  # the first such step
         self.class_weights = balanced(labels[split.train]) if config.class_weights == "balanced" else None
         places = np.linspace(0, len(split.train) - 1, min(len(split.train), len(split.validation))).round()
         self.judged = split.train[places.astype(np.int64)]  # as many training texts as validation texts
@@ -61,13 +66,27 @@ class ClassificationTask(Task):
         self.seen = np.cumsum([computed[split.train[np.concatenate(batches)]].sum() for batches in self.steps])
 
     def optimizer(self) -> AdamW:
-        return AdamW(self.model.trainable(), self.config.lr, weight_decay=self.config.weight_decay,
+        even = self.config.layer_decay == 1 and not self.config.unfreeze
+        return AdamW(self.model.trainable() if even else self.layer_rates.groups(), self.config.lr, weight_decay=self.config.weight_decay,
                      decayed_axes=2 if self.config.decay == "matrices" else 0)
 
     def rate(self, step: int) -> float:
         if self.config.schedule == "constant":
             return self.config.lr
         return warmup_cosine(step, self.total, peak=self.config.lr, warmup=self.total // 10)
+
+    def set_rates(self, optimizer: AdamW, step: int) -> None:
+        optimizer.lr = self.rate(step)
+        if len(optimizer.param_groups) > 1:
+            for group, share in zip(optimizer.param_groups, self.layer_rates.shares(step / self.total), strict=True):
+                group["lr"] *= share
+
+    def updated(self, done: int) -> None:
+        """Average the weights of the last epochs; with the last step the model gets their mean."""
+        if done > self.averaged_from:
+            self.average.add()
+        if self.config.average and done == self.total:
+            self.average.adopt()
 
     def losses(self, step: int) -> list[Callable[[], Tensor]]:
         self.prepare_texts()  # not when the task is made: this is most of the time of a run of the last block
@@ -123,11 +142,13 @@ class ClassificationTask(Task):
         }, x="step", top=("texts seen", len(self.split.train) * self.config.epochs / self.total))
 
     def state(self) -> dict[str, np.ndarray]:
-        return {f"model.{name}": parameter.numpy() for name, parameter in self.model.named_parameters()
-                if parameter.requires_grad}
+        weights = {f"model.{name}": parameter.numpy() for name, parameter in self.model.named_parameters()
+                   if parameter.requires_grad}
+        return weights | {f"average.{name}": array for name, array in self.average.state().items()}
 
     def restore(self, tensors: dict[str, np.ndarray]) -> None:
         self.model.adopt_state_dict(self.model.arrays() | part_of(tensors, "model."))
+        self.average.restore(part_of(tensors, "average."))
 
 
 def _epochs(lengths, config) -> list[list[np.ndarray]]:
