@@ -67,5 +67,5 @@ def test_a_layer_that_has_not_thawed_stays_as_it_was(config, tmp_path):
 
 
 def test_rates_that_rise_with_depth_are_refused(config):
-    with pytest.raises(UsageError, match="layer_decay is 1.5; give a factor above 0, at most 1"):
+    with pytest.raises(UsageError, match=r"layer_decay is 1\.5; give a factor above 0, at most 1"):
         replace(config, layer_decay=1.5)

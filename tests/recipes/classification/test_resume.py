@@ -134,7 +134,7 @@ def broken(*args, **settings):
     (recipe, "draw_confusion", {"model.h5", "report.json", "curves.png"}),
 ])
 def test_what_fails_behind_the_training_costs_no_model(module, name, there, config, tmp_path, monkeypatch):
-    short = replace(config, epochs=1)
+    short = replace(config, epochs=1, no_calibration=True)  # what is saved first is not calibrated
     finetune_classifier(short, tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(module, name, broken)
@@ -148,7 +148,7 @@ def test_what_fails_behind_the_training_costs_no_model(module, name, there, conf
 
 
 def test_an_evaluation_that_fails_at_the_last_step_costs_no_model(config, tmp_path, monkeypatch):
-    short = replace(config, epochs=1, train="lora", rank=4)
+    short = replace(config, epochs=1, train="lora", rank=4, no_calibration=True)
     finetune_classifier(short, tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(task, "predict", broken)

@@ -27,6 +27,7 @@ IDLE = (
     Idle(("read",), lambda given: given["read"] == "last" and given["padding"] != "fixed",
          "without --padding fixed: the last position is that of the last real token"),
     Idle(("decay",), lambda given: given["weight_decay"] == 0, "at --weight-decay 0"),
+    Idle(("pretrain_lr",), lambda given: not given["pretrain_epochs"], "without --pretrain-epochs"),
     Idle(("lm_weight",), lambda given: given["train"] == "head" and given["lm_weight"] > 0,
          "with --train head: the language model is not trained"),
 )
@@ -59,6 +60,10 @@ data, start, model, reading, training, folder = map(section, (
 @start("--n-head", type=PositiveInt(1000), default=4, help="Attention heads of a new model.")
 @start("--init", type=click.Choice(["gpt2", "book"]), default="gpt2",
        help="Initial values of what is new: as in GPT-2, or those of the book.")
+@start("--pretrain-epochs", type=NonNegativeInt(10_000), default=0, metavar="N",
+       help="Passes in which the base first learns to predict the training texts, without their labels.")
+@start("--pretrain-lr", type=PositiveFloat(1.0), default=5e-4, help="Highest learning rate in them.")
+@start("--unlabelled", metavar="FILE", help="More texts to predict, without labels: one a line, or a table.")
 @model("--train", type=click.Choice(["head", "last-block", "last-two-blocks", "all", "lora"]), default="all",
        help="What is trained besides the head; head: nothing, lora: updates of low rank.")
 @model("--rank", type=PositiveInt(65_536), default=16, help="Rank of LoRA's updates.")
@@ -100,6 +105,8 @@ data, start, model, reading, training, folder = map(section, (
           help="Weight of the language-model loss on the texts.  [default: 1; 0 with an encoder, which has none]")
 @training("--class-weights", type=click.Choice(["none", "balanced"]), default="none",
           help="balanced: classes count alike, however many texts they have.")
+@training("--no-calibration", is_flag=True,
+          help="Do not fit a temperature on the validation texts that makes probabilities as sure as they are right.")
 @precision_option(training)
 @training("--seed", type=NonNegativeInt(), default=123, help="Seed of the head, the order of the texts and dropout.")
 @folder("--out", required=True, type=click.Path(path_type=Path), metavar="DIR",
@@ -141,6 +148,11 @@ def _summary(ctx: click.Context, out: Path, result: "FinetuneResult") -> list[st
              f"{result.trained:,} of {result.saved.model.size:,} numbers trained", ""]
     for title, figures in (("Validation", result.validation), ("Test", result.test)):
         lines += [title, report_text(figures), ""]
+    fitted = result.calibration
+    if fitted.temperature != 1:
+        lines += [f"Scores divided by {fitted.temperature:.3f}: calibration error {fitted.validation_before:.4f} "
+                  f"before, {fitted.validation_after:.4f} after on the validation texts; {fitted.test_before:.4f} and "
+                  f"{fitted.test_after:.4f} on the test texts", ""]
     if result.baseline:
         lines += [f"A bag of words with logistic regression on the same test texts: accuracy "
                   f"{result.baseline.accuracy:.4f}, F1 {result.baseline.f1:.4f}", ""]

@@ -42,6 +42,10 @@ class FinetuneConfig:
         vocabulary, vocab_size, n_ctx, n_embd, n_layer, n_head: of a new model: a vocabulary as in `load_vocabulary`, or
             the tokens of one to train on the training texts, and sizes.
         init: "gpt2" or "book", the initial values of the head, of a new model, and of LoRA's A.
+        pretrain_epochs: passes over the training texts, without their labels, in which the base learns to predict them
+            before it is finetuned; it ends when the loss on the validation texts has not fallen for two of them.
+        pretrain_lr: AdamW's peak rate in them.
+        unlabelled: a file of more such texts, as `read_texts` reads it; those that are among the labelled are left out.
         train: what is trained besides the head: "head" (nothing), "last-block", "last-two-blocks", "all", or "lora".
         rank, alpha, targets: of LoRA, as in `apply_lora`, the targets with commas between. With "score" among them the
             head is adapted as well; else it is trained as a whole.
@@ -68,6 +72,7 @@ class FinetuneConfig:
             (Radford et al. 2018, section 3.2).
         class_weights: "balanced" weighs every class alike, however many texts it has: of N texts of K classes, the
             loss of one of a class of n counts N / (K · n) times.
+        no_calibration: leave out the temperature that is fitted on the validation texts, as in `calibration.py`.
         seed: of the head's initial values, the order of the texts and the dropout masks.
         save_every: steps between states to resume from; 0: none, and a run that was stopped starts again.
         float16: store the weights in half precision.
@@ -89,6 +94,9 @@ class FinetuneConfig:
     n_layer: int = 4
     n_head: int = 4
     init: str = "gpt2"
+    pretrain_epochs: int = 0
+    pretrain_lr: float = 5e-4
+    unlabelled: str | None = None
     train: str = "all"
     rank: int = 16
     alpha: float = 16.0
@@ -114,6 +122,7 @@ class FinetuneConfig:
     precision: str = "float32"
     lm_weight: float = SUITED
     class_weights: str = "none"
+    no_calibration: bool = False
     seed: int = 123
     save_every: int = 100
     float16: bool = False
@@ -133,6 +142,8 @@ class FinetuneConfig:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; give a whole number from 1 on")
         if not 0 < self.lr < float("inf"):
             raise UsageError(f"lr is {self.lr!r}; give a number above 0")
+        if self.unlabelled is not None and not self.pretrain_epochs:
+            raise UsageError("unlabelled texts are read in further pretraining only; set pretrain_epochs, to 5 say")
         if not 0 < self.layer_decay <= 1:
             raise UsageError(f"layer_decay is {self.layer_decay!r}; give a factor above 0, at most 1")
         if not 0 <= self.average <= self.epochs:

@@ -21,8 +21,10 @@ from tinygrad_gpt.models.classifier import TextClassifier
 from tinygrad_gpt.models.gpt2 import GPT2Config
 from tinygrad_gpt.models.lora import merge_lora
 from tinygrad_gpt.recipes.classification.baselines import bag_of_words
+from tinygrad_gpt.recipes.classification.calibration import Calibration, calibrate, judged_before
 from tinygrad_gpt.recipes.classification.classify import predict
 from tinygrad_gpt.recipes.classification.config import TRAINED, FinetuneConfig
+from tinygrad_gpt.recipes.classification.further_pretraining import language_task, pretrain_before
 from tinygrad_gpt.recipes.classification.inputs import Texts, inputs_of, memory_kept
 from tinygrad_gpt.recipes.classification.starting_model import base_has_seen_test, load_base, with_head
 from tinygrad_gpt.recipes.classification.task import ClassificationTask
@@ -43,7 +45,7 @@ from tinygrad_gpt.train.memory import Plan, check_memory, memory_estimate
 __all__ = ["FinetuneConfig", "FinetuneResult", "finetune_classifier", "memory_needed", "resume_classifier",
            "train_on_texts"]
 
-FILES = ("data", "test", "base", "vocabulary")  # settings that may be paths
+FILES = ("data", "test", "base", "vocabulary", "unlabelled")  # settings that may be paths
 
 
 def nothing(*args: Any) -> None:
@@ -62,6 +64,7 @@ class FinetuneResult:
         baseline: figures of a bag of words on the test part, None without scikit-learn.
         truncated: texts of the file whose end was not read.
         caution: why new texts will fare worse than the test texts, in one line; empty if nothing speaks for it.
+        calibration: what the temperature did, which is in the model's head.
     """
 
     saved: SavedModel
@@ -73,6 +76,7 @@ class FinetuneResult:
     baseline: Report | None
     truncated: int
     caution: str
+    calibration: Calibration
 
 
 def finetune_classifier(config: FinetuneConfig, out: str | Path, report: Callable[[Progress], None] = nothing,
@@ -169,12 +173,16 @@ def _notes(config: FinetuneConfig, start: _Prepared) -> dict[str, Any]:
 
 def _files(config: FinetuneConfig) -> list[str]:
     """What is read, besides the vocabulary of a new model."""
-    data = [config.data, *([config.test] if config.test else [])]
+    data = [file for file in (config.data, config.test, config.unlabelled) if file]
     return data if config.base == "random" else [*data, str(model_file(config.base))]
 
 
 def _train(config: FinetuneConfig, start: _Prepared, run: Run, report: Callable[[Progress], None]) -> list[Progress]:
     """Do the steps that are left; if the last evaluation fails, the model is there all the same."""
+    if config.pretrain_epochs:
+        base = load_base(config, [start.data.texts[i] for i in start.split.train])
+        language = language_task(config, start.data, start.split, *base)
+        report = pretrain_before(run, language, _notes(config, start), report)
     try:
         return run.train(report)
     except Exception:
@@ -201,11 +209,20 @@ def _finish(config: FinetuneConfig, start: _Prepared, run: Run, log: list[Progre
     task.prepare_texts()
     inputs = _as_saved(start.inputs, config)
     _save(config, start, run, {})
-    validation, training, test = (judge(predict(inputs, part), data.labels[part], data.classes)
-                                  for part in (split.validation, split.train, split.test))
-    saved = _save(config, start, run, {"test_accuracy": test.accuracy, "test_f1": test.f1})
+    temperature = 1.0
+    if not config.no_calibration:
+        temperature = calibrate(inputs, data.labels, split.validation)
+        _round(inputs.model, config)
+    parts = (split.validation, split.train, split.test)
+    predicted = [predict(inputs, part) for part in parts]
+    validation, training, test = (judge(probabilities, data.labels[part], data.classes)
+                                  for probabilities, part in zip(predicted, parts, strict=True))
+    before, _, test_before = (judged_before(probabilities, data.labels[part], temperature)
+                              for probabilities, part in zip(predicted, parts, strict=True))
+    calibration = Calibration(temperature, before, validation.calibration_error, test_before, test.calibration_error)
+    saved = _save(config, start, run, {"test_accuracy": test.accuracy, "test_f1": test.f1, "temperature": temperature})
     result = FinetuneResult(saved, f"{data.counts}; {split}", trained, training, validation, test, None,
-                            start.truncated, _caution(config, split))
+                            start.truncated, _caution(config, split), calibration)
     _write_report(out, result)
     result = replace(result, baseline=bag_of_words(data, split))
     _write_report(out, result)
@@ -270,7 +287,9 @@ def memory_needed(model: TextClassifier, tokens: Sequence[list[int]], config: Fi
     plan = Plan(blocks=TRAINED.get(config.train, sizes.n_layer), trained=trained,
                 predicted=None if config.trains_language else 0, accumulate=config.accumulate > 1,
                 saves_state=config.save_every > 0, precision=config.precision)
-    return kept + memory_estimate(sizes, min(config.batch_size, len(split.train)), longest, plan)
+    needed = kept + memory_estimate(sizes, min(config.batch_size, len(split.train)), longest, plan)
+    whole = Plan(saves_state=config.save_every > 0, precision=config.precision)
+    return max(needed, memory_estimate(sizes, config.batch_size, longest, whole)) if config.pretrain_epochs else needed
 
 
 def _as_saved(inputs: Texts, config: FinetuneConfig) -> Texts:
@@ -278,10 +297,15 @@ def _as_saved(inputs: Texts, config: FinetuneConfig) -> Texts:
     model = inputs.model
     if config.train == "lora":
         merge_lora(model)
-    if config.float16:
-        model.load_state_dict({name: array.astype(np.float16) for name, array in model.arrays().items()})
+    _round(model, config)
     same = config.train != "lora" and not config.float16 and config.precision == "float32"
     return inputs if same else Texts(model, inputs.token_lists)
+
+
+def _round(model: GPT2Classifier, config: FinetuneConfig) -> None:
+    """Round the weights to what is stored of them."""
+    if config.float16:
+        model.load_state_dict({name: array.astype(np.float16) for name, array in model.arrays().items()})
 
 
 def _caution(config: FinetuneConfig, split: Split) -> str:
@@ -299,7 +323,7 @@ def _write_report(out: Path, result: FinetuneResult) -> None:
     figures = {"counts": result.counts, "caution": result.caution, "classes": names,
                "truncated": result.truncated, "trained": result.trained,
                "training": result.training.to_dict(), "validation": result.validation.to_dict(),
-               "test": result.test.to_dict(),
+               "test": result.test.to_dict(), "calibration": asdict(result.calibration),
                "bag_of_words": result.baseline.to_dict() if result.baseline else None,
                "provenance": result.saved.provenance}
     write_atomic(out / "report.json", json.dumps(figures, indent=1).encode())

@@ -67,8 +67,8 @@ class ClassificationTask(Task):
 
     def optimizer(self) -> AdamW:
         even = self.config.layer_decay == 1 and not self.config.unfreeze
-        return AdamW(self.model.trainable() if even else self.layer_rates.groups(), self.config.lr, weight_decay=self.config.weight_decay,
-                     decayed_axes=2 if self.config.decay == "matrices" else 0)
+        return AdamW(self.model.trainable() if even else self.layer_rates.groups(), self.config.lr,
+                     weight_decay=self.config.weight_decay, decayed_axes=2 if self.config.decay == "matrices" else 0)
 
     def rate(self, step: int) -> float:
         if self.config.schedule == "constant":
