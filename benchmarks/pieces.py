@@ -1,0 +1,132 @@
+"""What the measurements of classifiers share: many runs, one after the other, each done once and kept.
+
+A measurement has a folder. Every finished piece is a line of its results.jsonl; the command that was stopped goes on when
+it is given again: pieces that are there are not done again, and a run in the middle is resumed at its last state.
+"""
+
+import argparse
+import json
+import math
+import os
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from tinygrad_gpt.recipes.classification.config import FinetuneConfig  # noqa: E402
+from tinygrad_gpt.recipes.classification.finetune import finetune_classifier, resume_classifier  # noqa: E402
+from tinygrad_gpt.runs.folder import holds_run  # noqa: E402
+
+__all__ = ["Results", "command_line", "config_of", "finetuned", "interval", "markdown", "percent", "with_interval"]
+
+# Two-sided 95 % points of Student's t for 1, 2, … degrees of freedom.
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+
+
+class Results:
+    """The finished pieces of a measurement, in a file of JSON lines."""
+
+    def __init__(self, folder: Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.file = folder / "results.jsonl"
+        lines = self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else []
+        self.pieces = [json.loads(line) for line in lines if line.endswith("}")]  # not one that was cut
+
+    def find(self, **key: Any) -> dict | None:
+        """The figures of a piece, None if it is not done."""
+        return next((piece["figures"] for piece in self.pieces if piece["key"] == key), None)
+
+    def get(self, measure: Callable[[], dict], **key: Any) -> dict:
+        """The figures of a piece, measured now if they are not there."""
+        found = self.find(**key)
+        if found is None:
+            started = time.monotonic()
+            found = measure() | {"minutes": (time.monotonic() - started) / 60}
+            self.pieces.append({"key": key, "figures": found})
+            with self.file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(self.pieces[-1], ensure_ascii=False) + "\n")
+            print(f"{time.strftime('%H:%M')} {key}: {_short(found)}", file=sys.stderr, flush=True)
+        return found
+
+
+def _short(figures: dict) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in figures.items() if isinstance(value, float))
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """The mean of a few values, and half the width of its 95 % interval by Student's t; infinite for one value."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return mean, math.inf
+    degrees = min(len(values) - 1, len(STUDENT))
+    return mean, STUDENT[degrees - 1] * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def percent(share: float) -> str:
+    """A share in per cent: 0.98765 is "98.77"."""
+    return f"{100 * share:.2f}"
+
+
+def with_interval(values: Sequence[float], signed: bool = False) -> str:
+    """Mean and 95 % interval of shares, in per cent: "98.77 ± 0.31"."""
+    mean, half = interval(values)
+    text = f"{100 * mean:+.2f}" if signed else percent(mean)
+    return text if math.isinf(half) else f"{text} ± {percent(half)}"
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table of which the first row is the heading; all columns but the first to the right."""
+    first, *others = [f"| {' | '.join(cells)} |" for cells in rows]
+    return "\n".join([first, f"|---{'|---:' * (len(rows[0]) - 1)}|", *others])
+
+
+def finetuned(config: FinetuneConfig, folder: Path) -> dict:
+    """The report of a finetuning, begun or resumed in a folder; when it is there, models and states are removed."""
+    result = resume_classifier(folder) if holds_run(folder) else finetune_classifier(config, folder)
+    report = {"test": result.test.to_dict(), "validation": result.validation.to_dict(),
+              "baseline": result.baseline.to_dict() if result.baseline else None,
+              "calibration": asdict(result.calibration), "counts": result.counts}
+    shutil.rmtree(folder)
+    return report
+
+
+def command_line(description: str) -> argparse.ArgumentParser:
+    """The options that all measurements have."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="labelled texts, as finetune classifier reads them")
+    parser.add_argument("--text-column")
+    parser.add_argument("--label-column")
+    parser.add_argument("--encoding", default="utf-8")
+    parser.add_argument("--base", default="storyteller")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                        help="a setting of FinetuneConfig, such as epochs=3; may be given again")
+    parser.add_argument("--out", required=True, type=Path, help="folder of the measurement; a second start goes on")
+    return parser
+
+
+def config_of(options: argparse.Namespace, **settings: Any) -> FinetuneConfig:
+    """The settings of a run: those given, over them what the measurement says, over them what was typed with --set."""
+    config = FinetuneConfig(os.path.abspath(options.data), options.text_column, options.label_column, options.encoding,
+                            base=options.base, **settings)
+    return with_typed(config, options)
+
+
+def with_typed(config: FinetuneConfig, options: argparse.Namespace) -> FinetuneConfig:
+    """The same with what was typed with --set."""
+    typed = {}
+    for setting in options.set:
+        name, _, value = setting.partition("=")
+        old = getattr(config, name)
+        if isinstance(old, bool):
+            typed[name] = value.lower() in ("1", "true", "yes")
+        else:
+            typed[name] = value if isinstance(old, str) else float(value) if "." in value or "e" in value \
+                else int(value) if value.lstrip("-").isdecimal() else value
+    return replace(config, **typed)

@@ -1,0 +1,90 @@
+"""The measurements of classifiers run in pieces, and their tables say what they found."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+import classify_seeds
+import few_labels
+import pieces
+
+from tinygrad_gpt.data.classification import normalise, read_labelled
+from tinygrad_gpt.runs.saved_model import save_model
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    save_model(tmp_path / "base.h5", tiny.language_model(n_ctx=12))
+    data = tiny.labelled_file(tmp_path / "three.csv", 90)
+    return ["--data", str(data), "--base", str(tmp_path / "base.h5"), "--out", str(tmp_path / "out"),
+            "--set", "lr=0.01"]
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The runs that were begun."""
+    begun = []
+    begin = pieces.finetune_classifier
+    monkeypatch.setattr(pieces, "finetune_classifier", lambda config, out: begun.append(config) or begin(config, out))
+    return begun
+
+
+def test_an_interval_is_student_s():
+    mean, half = pieces.interval([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert mean == pytest.approx(0.3)
+    assert half == pytest.approx(2.776 * 0.158114 / 5**0.5, rel=1e-4)
+    assert pieces.with_interval([0.1]) == "10.00"
+    assert pieces.with_interval([0.01, 0.03], signed=True) == "+2.00 ± 12.71"
+
+
+def test_every_split_is_measured_once(arguments, counted, tmp_path, capsys):
+    arguments += ["--set", "epochs=1", "--seeds"]
+    classify_seeds.main([*arguments, "1"])
+    classify_seeds.main([*arguments, "1,2"])  # the first is there
+    assert [(config.split_seed, config.epochs, config.lr) for config in counted] == [(1, 1, 0.01), (2, 1, 0.01)]
+    lines = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    rows = capsys.readouterr().out.splitlines()[-6:]
+    mean = sum(line["figures"]["test"]["accuracy"] for line in lines) / 2
+    assert rows[-3].startswith(f"| mean, 95 % interval | {100 * mean:.2f} ± ")
+    assert not (tmp_path / "out" / "split-1").exists()
+
+
+def test_few_labels_are_drawn_without_the_test_texts(arguments, counted, tmp_path):
+    arguments += ["--sizes", "20,40", "--draws", "1", "--unlabelled", "--pretrain-epochs", "1", "--set", "epochs=2"]
+    few_labels.main(arguments)
+    few_labels.main(arguments)
+    assert len(counted) == 2
+    parts = {}
+    for size in (20, 40):
+        folder = tmp_path / "out" / f"{size}-0"
+        for name in ("labelled", "test", "unlabelled"):
+            lines = [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+            parts[name, size] = {normalise(line["text"]) for line in lines}
+            assert all(("label" in line) == (name != "unlabelled") for line in lines)
+        assert not parts["test", size] & (parts["labelled", size] | parts["unlabelled", size])
+    assert parts["labelled", 20] < parts["labelled", 40]
+    assert [len(parts["labelled", size]) for size in (20, 40)] == [20, 40]
+    report = (tmp_path / "out" / "report.md").read_text().splitlines()
+    assert [row.split(" | ")[0] for row in report[2:4]] == ["| 20", "| 40"]
+
+
+def test_frozen_vectors_are_means_over_the_text(tmp_path):
+    saved = tiny.language_model()
+    together = few_labels.mean_states(saved, ["ski ice", "bug loop test stack"])
+    alone = few_labels.mean_states(saved, ["ski ice"])
+    ids = [[saved.tokenizer.eot_id, *saved.tokenizer.encode("ski ice")]]
+    import numpy as np
+    expected = saved.model.ln_f(saved.model.hidden(np.array(ids))).numpy()[0].mean(axis=0)
+    np.testing.assert_allclose(together[0], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(alone[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_draws_differ_and_are_repeatable(arguments):
+    data = read_labelled(arguments[1])
+    first, again, other = (few_labels.draw_texts(data, draw, 10)[0].tolist() for draw in (1, 1, 2))
+    assert first == again != other
