@@ -2,9 +2,9 @@
 
     python benchmarks/classify_seeds.py --data SMSSpamCollection --base storyteller --set epochs=6 --out runs/seeds
 
-For each split seed the texts are divided anew (70 % training, 10 % validation, 20 % test, no text in two parts), the model
-is finetuned as `finetune classifier` does it with the defaults and what --set says, and both are judged on the test part.
-The folder keeps every finished split: the same command goes on where it was stopped.
+For each split seed the texts are divided anew (70 % training, 10 % validation, 20 % test, no text in two parts), the
+model is finetuned as `finetune classifier` does it with the defaults and what --set says, and both are judged on the
+test part. The folder keeps every finished split: the same command goes on where it was stopped.
 """
 
 from pathlib import Path

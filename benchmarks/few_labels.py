@@ -2,10 +2,11 @@
 
     python benchmarks/few_labels.py --data rt.tsv --text-column 1 --label-column 2 --base storyteller --out runs/few
 
-For each of five draws the texts are divided (20 % test, no text in two parts), and 100, 500 and 3,000 of the others are
-drawn, the smaller numbers among the larger. Of a number of labelled texts 90 % are trained on and 10 % validate, the same
-for all three; the test texts are judged once. With --unlabelled the base is pretrained on all other texts of the file but
-the test texts, without labels. The folder keeps every finished piece: the same command goes on where it was stopped.
+For each of five draws the texts are divided (20 % test, no text in two parts), and 100, 500 and 3,000 of the others
+are drawn, the smaller numbers among the larger. Of a number of labelled texts 90 % are trained on and 10 % validate,
+the same for all three; the test texts are judged once. With --unlabelled the base is pretrained on all other texts of
+the file but the test texts, without labels. The folder keeps every finished piece: the same command goes on where it
+was stopped.
 
 Frozen vectors are the mean hidden states of a text; scikit-learn's logistic regression learns from them, standardised,
 with the C of 0.001 to 10 that is best on the validation texts.
@@ -40,12 +41,12 @@ def draw_texts(data: LabelledTexts, draw: int, test_texts: int) -> tuple[np.ndar
 def write_files(data: LabelledTexts, folder: Path, labelled, test, others) -> dict[str, str]:
     """The files of a run, by the names of their settings."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = {"data": folder / "labelled.jsonl", "test": folder / "test.jsonl", "unlabelled": folder / "unlabelled.jsonl"}
+    files = {name: folder / f"{name}.jsonl" for name in ("labelled", "test", "unlabelled")}
     for (name, file), rows in zip(files.items(), (labelled, test, others), strict=True):
         lines = [{"text": data.texts[i]} | ({} if name == "unlabelled" else {"label": data.classes[data.labels[i]]})
                  for i in rows]
         file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    return {name: str(file) for name, file in files.items()}
+    return {"data" if name == "labelled" else name: str(file) for name, file in files.items()}
 
 
 def epochs_for(size: int, batch_size: int) -> int:

@@ -1,7 +1,7 @@
 """What the measurements of classifiers share: many runs, one after the other, each done once and kept.
 
-A measurement has a folder. Every finished piece is a line of its results.jsonl; the command that was stopped goes on when
-it is given again: pieces that are there are not done again, and a run in the middle is resumed at its last state.
+A measurement has a folder. Every finished piece is a line of its results.jsonl; the command that was stopped goes on
+when it is given again: pieces that are there are not done again, and a run in the middle is resumed at its last state.
 """
 
 import argparse

@@ -4,11 +4,11 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import classify_seeds
 import few_labels
 import pieces
@@ -78,7 +78,6 @@ def test_frozen_vectors_are_means_over_the_text(tmp_path):
     together = few_labels.mean_states(saved, ["ski ice", "bug loop test stack"])
     alone = few_labels.mean_states(saved, ["ski ice"])
     ids = [[saved.tokenizer.eot_id, *saved.tokenizer.encode("ski ice")]]
-    import numpy as np
     expected = saved.model.ln_f(saved.model.hidden(np.array(ids))).numpy()[0].mean(axis=0)
     np.testing.assert_allclose(together[0], expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(alone[0], expected, rtol=1e-4, atol=1e-5)

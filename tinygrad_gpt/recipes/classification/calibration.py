@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinygrad_gpt.figures.classification import judge
-from tinygrad_gpt.models.classifier import GPT2Classifier
+from tinygrad_gpt.models.classifier import TextClassifier
 from tinygrad_gpt.recipes.classification.classify import predict
 from tinygrad_gpt.recipes.classification.inputs import Texts
 
@@ -64,7 +64,7 @@ def best_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded").x))
 
 
-def divide_scores(model: GPT2Classifier, temperature: float) -> None:
+def divide_scores(model: TextClassifier, temperature: float) -> None:
     """Divide a model's scores by a temperature, in the weights of its head: they are saved, exported and read so."""
     for parameter in model.score.parameters():
         parameter.data[...] = parameter.data / np.float32(temperature)

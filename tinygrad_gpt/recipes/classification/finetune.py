@@ -302,7 +302,7 @@ def _as_saved(inputs: Texts, config: FinetuneConfig) -> Texts:
     return inputs if same else Texts(model, inputs.token_lists)
 
 
-def _round(model: GPT2Classifier, config: FinetuneConfig) -> None:
+def _round(model: TextClassifier, config: FinetuneConfig) -> None:
     """Round the weights to what is stored of them."""
     if config.float16:
         model.load_state_dict({name: array.astype(np.float16) for name, array in model.arrays().items()})

@@ -23,6 +23,7 @@ from tinygrad_gpt.data.classification import LabelledTexts, Split, normalise
 from tinygrad_gpt.data.texts import read_texts
 from tinygrad_gpt.engine import no_grad
 from tinygrad_gpt.engine.tensor import Tensor
+from tinygrad_gpt.models.bert import Bert
 from tinygrad_gpt.models.gpt2 import GPT2
 from tinygrad_gpt.optim import AdamW, warmup_cosine
 from tinygrad_gpt.recipes.classification.classify import encode_texts
@@ -141,7 +142,7 @@ class LanguageTask(Task):
         self.best_loss, self.stale = float(tensors["best_loss"]), int(tensors["stale"])
 
 
-def language_task(config: FinetuneConfig, data: LabelledTexts, split: Split, base: GPT2,
+def language_task(config: FinetuneConfig, data: LabelledTexts, split: Split, base: GPT2 | Bert,
                   tokenizer: Tokenizer) -> LanguageTask:
     """What the base is to learn: the training texts, and those of the unlabelled file.
 
@@ -150,6 +151,7 @@ def language_task(config: FinetuneConfig, data: LabelledTexts, split: Split, bas
     Raises:
         DataError: the unlabelled file cannot be read.
     """
+    assert isinstance(base, GPT2)  # `load_base` refuses to pretrain others
     train, validation = ([data.texts[i] for i in part] for part in (split.train, split.validation))
     if config.unlabelled:
         unlabelled, _ = read_texts(config.unlabelled, None, encoding=config.encoding,
