@@ -9,7 +9,7 @@ from typing import Any
 from tinygrad_gpt.checkpoints.gpt2_config import TANH_GELU
 from tinygrad_gpt.errors import CheckpointError
 
-__all__ = ["FAMILIES", "bert_config", "bert_shapes"]
+__all__ = ["FAMILIES", "bert_config", "bert_shapes", "position_offset", "to_bert"]
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -73,6 +73,20 @@ def position_offset(content: Mapping[str, Any]) -> int:
     """The row of the position embedding that the first token gets: RoBERTa counts on from the padding's id."""
     pad_id = content.get("pad_token_id", 1)
     return (pad_id + 1 if type(pad_id) is int and pad_id >= 0 else 0) if content.get("model_type") == "roberta" else 0
+
+
+def to_bert(config: Mapping[str, Any], pad_id: int) -> dict[str, Any]:
+    """The content of a config.json for a config of ours, without the architecture."""
+    family = config["family"]
+    content = {"model_type": family, "pad_token_id": pad_id}
+    sizes = {theirs: config[ours] for ours, theirs in FAMILIES[family].items()}
+    sizes["max_position_embeddings"] += position_offset(content)
+    if family == "distilbert":
+        return {**content, **sizes, "activation": config["activation"], "dropout": config["dropout"],
+                "attention_dropout": config["dropout"]}
+    return {**content, **sizes, "hidden_act": config["activation"], "type_vocab_size": config["n_types"],
+            "layer_norm_eps": config["layer_norm_epsilon"], "position_embedding_type": "absolute",
+            "hidden_dropout_prob": config["dropout"], "attention_probs_dropout_prob": config["dropout"]}
 
 
 def _activation(name: Any) -> str | None:

@@ -11,7 +11,7 @@ import re
 
 from tinygrad_gpt.errors import CheckpointError
 
-__all__ = ["BLOCKS", "HEADS", "PREFIX", "plain_name", "published_names"]
+__all__ = ["HEADS", "POOLERS", "SCORES", "plain_name", "published_names"]
 
 PREFIX = re.compile(r"^(?:(?:bert|roberta|distilbert|model|module|_orig_mod)\.)+")
 BUFFER = re.compile(r"embeddings\.(position_ids|token_type_ids)")
@@ -23,6 +23,10 @@ BERT = {"attn.c_attn": ("attention.self.query", "attention.self.key", "attention
 DISTILBERT = {"attn.c_attn": ("attention.q_lin", "attention.k_lin", "attention.v_lin"),
               "attn.c_proj": ("attention.out_lin",), "ln_1": ("sa_layer_norm",),
               "mlp.c_fc": ("ffn.lin1",), "mlp.c_proj": ("ffn.lin2",), "ln_2": ("output_layer_norm",)}
+# Of each family the layer that a classifier's first token goes through, and its function; then the scores.
+POOLERS = {"bert": ("pooler.dense", "tanh"), "roberta": ("classifier.dense", "tanh"),
+           "distilbert": ("pre_classifier", "relu")}
+SCORES = {"bert": "classifier", "roberta": "classifier.out_proj", "distilbert": "classifier"}
 LAYERS = {"bert": BERT, "roberta": BERT, "distilbert": DISTILBERT}
 OUTSIDE = {"wte": "embeddings.word_embeddings", "wpe": "embeddings.position_embeddings",
            "wtt": "embeddings.token_type_embeddings", "ln_e": "embeddings.LayerNorm", "pooler": "pooler.dense"}

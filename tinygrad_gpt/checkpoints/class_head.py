@@ -1,6 +1,7 @@
-"""The classes of a published GPT-2 that classifies: transformers' GPT2ForSequenceClassification.
+"""The classes of a published model that classifies, such as transformers' GPT2ForSequenceClassification.
 
-Its scores are score.weight · ln_f(h) at the last token that is not the padding, without a bias.
+GPT-2's scores are score.weight · ln_f(h) at the last token that is not the padding, without a bias; an encoder's are
+those of its pooled first token, with one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,17 +17,19 @@ __all__ = ["ClassHead", "classes_of", "to_classes", "without_bias"]
 
 @dataclass(frozen=True)
 class ClassHead:
-    """The part of a published classifier behind its GPT-2.
+    """The part of a published classifier behind its transformer.
 
     Args:
         weight: (K, C) float32.
         labels: names of the K classes.
         pad_id: the token that fills up texts; None: none.
+        bias: (K) float32; None: none.
     """
 
     weight: np.ndarray
     labels: tuple[str, ...]
     pad_id: int | None
+    bias: np.ndarray | None = None
 
 
 def classes_of(content: Mapping[str, Any], weight: np.ndarray, vocab_size: int) -> ClassHead:
@@ -46,7 +49,7 @@ def classes_of(content: Mapping[str, Any], weight: np.ndarray, vocab_size: int) 
     expected = [str(i) for i in range(count)]
     if not isinstance(names, dict) or sorted(names) != sorted(expected) or not all(
             isinstance(label, str) and label for label in names.values()):
-        raise CheckpointError(f"id2label does not name {count} classes, 0 to {count - 1}, as score.weight has; correct "
+        raise CheckpointError(f"id2label does not name {count} classes, 0 to {count - 1}, as the scores have; correct "
                               "config.json")
     labels = tuple(names[i] for i in expected)
     if count < 2 or len(set(labels)) < count:
@@ -56,9 +59,10 @@ def classes_of(content: Mapping[str, Any], weight: np.ndarray, vocab_size: int) 
     return ClassHead(weight, labels, pad_id if type(pad_id) is int and 0 <= pad_id < vocab_size else None)
 
 
-def to_classes(labels: Sequence[str], pad_id: int) -> dict[str, Any]:
+def to_classes(labels: Sequence[str], pad_id: int,
+               architecture: str = "GPT2ForSequenceClassification") -> dict[str, Any]:
     """Return the fields of a config.json that describe the head."""
-    return {"architectures": ["GPT2ForSequenceClassification"], "pad_token_id": pad_id,
+    return {"architectures": [architecture], "pad_token_id": pad_id,
             "problem_type": "single_label_classification",
             "id2label": {str(i): label for i, label in enumerate(labels)},
             "label2id": {label: i for i, label in enumerate(labels)}}

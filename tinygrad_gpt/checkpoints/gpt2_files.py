@@ -25,7 +25,7 @@ from tinygrad_gpt.errors import CheckpointError
 from tinygrad_gpt.files import write_atomic
 
 __all__ = ["read_class_head", "read_config", "read_gpt2", "read_places", "weights_file",
-           "write_gpt2"]
+           "write_gpt2", "write_published"]
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "tf_model.h5")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".npz")
@@ -175,8 +175,6 @@ def write_gpt2(folder: str | Path, config: Mapping[str, Any], tensors: Mapping[s
         CheckpointError: the tensors are not those of the config.
         ResourceError, TinygradError: as `files.write_atomic`.
     """
-    from safetensors.numpy import save
-
     published = {name: np.asarray(tensor) for name, tensor in tensors.items()}
     if not config["tied_head"]:
         published["lm_head.weight"] = published["lm_head.weight"].T
@@ -185,7 +183,6 @@ def write_gpt2(folder: str | Path, config: Mapping[str, Any], tensors: Mapping[s
         published[name] = np.zeros(expected[name], published["wte.weight"].dtype)
     if {name: array.shape for name, array in published.items()} != expected:
         raise CheckpointError(f"cannot save ({folder}): the weights are not those of the config; save a whole model")
-    # Contiguous, because the library writes the wrong values of any other layout without a word.
     named = {name if name == "lm_head.weight" else f"transformer.{name}": np.ascontiguousarray(array)
              for name, array in published.items()}
     content = to_published(config, config["vocab_size"] - 1 if eot_id is None else eot_id)
@@ -193,7 +190,23 @@ def write_gpt2(folder: str | Path, config: Mapping[str, Any], tensors: Mapping[s
         named = {name: array for name, array in named.items() if name != "lm_head.weight"}
         named["score.weight"] = np.ascontiguousarray(head.weight)
         content |= to_classes(head.labels, content["eos_token_id"] if head.pad_id is None else head.pad_id)
-    image, text = save(named, metadata={"format": "pt"}), json.dumps(content, indent=2)
+    write_published(folder, named, content)
+
+
+def write_published(folder: str | Path, tensors: Mapping[str, np.ndarray], content: Mapping[str, Any]) -> None:
+    """Write model.safetensors and config.json.
+
+    Args:
+        folder: made where it is absent; files of these names are replaced.
+        tensors: by their published names, contiguous: of any other layout the library writes the wrong values.
+        content: of config.json.
+
+    Raises:
+        ResourceError, TinygradError: as `files.write_atomic`.
+    """
+    from safetensors.numpy import save
+
+    image, text = save(dict(tensors), metadata={"format": "pt"}), json.dumps(content, indent=2)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "model.safetensors", image, verify=_same_bytes(image))

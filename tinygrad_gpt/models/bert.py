@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from tinygrad_gpt import ops
-from tinygrad_gpt.checkpoints.bert_files import read_bert
+from tinygrad_gpt.checkpoints.bert_files import read_bert, write_bert
 from tinygrad_gpt.checkpoints.gpt2_files import weights_file
 from tinygrad_gpt.checkpoints.hdf5_guard import explained
 from tinygrad_gpt.engine.tensor import Tensor
@@ -114,6 +114,14 @@ class Bert(Module):
         with explained(weights_file(path)):
             model.adopt_state_dict(tensors)
         return model.eval()
+
+    def save_pretrained(self, folder: str | Path, pad_id: int = 0) -> None:
+        """Write config.json and model.safetensors, which `transformers` and `from_pretrained` read.
+
+        Raises:
+            ResourceError, TinygradError: as in `files.write_atomic`.
+        """
+        write_bert(folder, self.config.to_dict(), self.arrays(), pad_id)
 
     @property
     def embeddings(self) -> list[Module]:

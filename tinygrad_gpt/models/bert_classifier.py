@@ -1,10 +1,18 @@
 """An encoder with a head that classifies."""
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
 import numpy as np
 
+from tinygrad_gpt.checkpoints.bert_files import read_bert_head, write_bert
+from tinygrad_gpt.checkpoints.class_head import ClassHead
+from tinygrad_gpt.checkpoints.gpt2_files import weights_file
+from tinygrad_gpt.checkpoints.hdf5_guard import explained
 from tinygrad_gpt.engine.operators import raw
 from tinygrad_gpt.engine.tensor import Tensor
-from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.models.bert import Bert
 from tinygrad_gpt.models.classifier import Reading, TextClassifier, take_row
 from tinygrad_gpt.nn import Conv1D
@@ -37,6 +45,54 @@ class BertClassifier(TextClassifier):
                              f"{self.specials} of which are not the text's")
         generator = None if seed is None else np.random.default_rng((seed, n_classes))
         self.score = Conv1D(transformer.config.n_embd, n_classes, generator)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> Self:
+        """Read a published classifier, such as transformers' BertForSequenceClassification.
+
+        Args:
+            path: as in `checkpoints.bert_files.read_bert`.
+
+        Raises:
+            CheckpointError: as in `read_bert`; or "it does not classify texts; …".
+        """
+        head = read_bert_head(path)
+        if head is None:
+            raise CheckpointError(f"cannot load ({path}): it does not classify texts; give a classifier")
+        with explained(weights_file(path)):
+            return cls.from_head(Bert.from_pretrained(path), head)
+
+    @classmethod
+    def from_head(cls, base: Bert, head: ClassHead) -> Self:
+        """Put a published head on its encoder."""
+        assert head.bias is not None
+        reading = Reading("first", causal=False, pad_id=head.pad_id or 0)
+        model = cls(base, len(head.labels), seed=None, reading=reading)
+        model.score.adopt_state_dict({"weight": np.ascontiguousarray(head.weight.T), "bias": head.bias})
+        return model.eval()
+
+    def save_pretrained(self, folder: str | Path, labels: Sequence[str]) -> None:
+        """Write config.json and model.safetensors, which transformers' BertForSequenceClassification reads, or that of
+        the encoder's family.
+
+        Args:
+            folder: made where it is absent.
+            labels: names of the classes.
+
+        Raises:
+            UsageError: "cannot export a classifier that …": it reads texts in a way that these files cannot say.
+            ResourceError, TinygradError: as in `files.write_atomic`.
+        """
+        reading, config = self.reading, self.transformer.config
+        if reading.read != "first" or reading.filled or not reading.start or config.pooler == "none":
+            raise UsageError("cannot export an encoder's classifier that reads other than the pooled first token of "
+                             "texts as they are: these files cannot say so; finetune with --read first")
+        arrays = self.arrays()
+        tensors = {name.removeprefix("transformer."): array for name, array in arrays.items()
+                   if name.startswith("transformer.")}
+        tensors["wpe.weight"] = tensors["wpe.weight"][:self.context]
+        head = ClassHead(arrays["score.weight"].T, tuple(labels), reading.pad_id, arrays["score.bias"])
+        write_bert(folder, {**config.to_dict(), "n_ctx": self.context}, tensors, reading.pad_id, head)
 
     def embed(self, ids) -> Tensor:
         return self.transformer.embed(ids)

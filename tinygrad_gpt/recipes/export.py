@@ -1,10 +1,12 @@
-"""Give a model to other programs: the files of a published GPT-2."""
+"""Give a model to other programs: the files of a published GPT-2 or encoder."""
 
 from dataclasses import replace
 from pathlib import Path
 
 from tinygrad_gpt.checkpoints.gpt2_files import write_gpt2
 from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.models.bert import Bert
+from tinygrad_gpt.models.bert_classifier import BertClassifier
 from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.models.gpt2 import GPT2
 from tinygrad_gpt.runs.folder import holds_model, holds_run
@@ -18,7 +20,7 @@ def export(saved: SavedModel, folder: Path) -> list[str]:
     """Write config.json, model.safetensors and the vocabulary's files, with which `transformers` computes the same.
 
     Args:
-        saved: a language model or a classifier, with a byte-level vocabulary.
+        saved: a language model, an encoder or a classifier, with a vocabulary that is not one of characters.
         folder: made where it is absent; one that holds a run or a model is refused.
 
     Returns:
@@ -26,20 +28,22 @@ def export(saved: SavedModel, folder: Path) -> list[str]:
 
     Raises:
         UsageError: the model reads characters, or is a classifier that fills up its texts or reads other than their
-            last token; such models have no place in these files.
+            last token, of an encoder the pooled first one; such models have no place in these files.
         ResourceError, TinygradError: as in `files.write_atomic`.
     """
     if isinstance(saved.tokenizer, Characters):
-        raise UsageError("cannot export a model of characters: these files hold byte-level vocabularies only; "
+        raise UsageError("cannot export a model of characters: these files hold byte pairs and WordPiece only; "
                          "train one on byte pairs")
     if holds_run(folder) or holds_model(folder):
         raise UsageError(f"cannot export ({folder}): a run or a model is already there; choose another folder")
     model, tokenizer = saved.model, saved.tokenizer
-    if not isinstance(model, GPT2 | GPT2Classifier):
-        raise UsageError("cannot export an encoder: only GPT-2 has a place in these files")
-    if isinstance(model, GPT2):
+    if isinstance(model, Bert):
+        model.save_pretrained(folder, 0 if tokenizer.pad_id is None else tokenizer.pad_id)
+    elif isinstance(model, BertClassifier):
+        model.save_pretrained(folder, saved.labels)
+    elif isinstance(model, GPT2):
         write_gpt2(folder, model.config.to_dict(), model.arrays(), tokenizer.eot_id)
-    else:
+    elif isinstance(model, GPT2Classifier):
         model.save_pretrained(folder, saved.labels, tokenizer.eot_id)
         first = tokenizer.eot_id if tokenizer.layout.start_id is None else tokenizer.layout.start_id
         tokenizer = Tokenizer(tokenizer.tokens, replace(tokenizer.layout,

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_gpt import __version__
 from tinygrad_gpt.checkpoints import native
-from tinygrad_gpt.checkpoints.bert_files import is_bert
+from tinygrad_gpt.checkpoints.bert_files import is_bert, read_bert_head
 from tinygrad_gpt.checkpoints.download import MODELS, downloaded
 from tinygrad_gpt.checkpoints.gpt2_files import read_class_head, weights_file
 from tinygrad_gpt.errors import CheckpointError, UsageError
@@ -211,7 +211,10 @@ def _load_published(file: Path) -> SavedModel:
 def _load_encoder(file: Path) -> SavedModel:
     encoder, tokenizer = Bert.from_pretrained(file), read_tokenizer(file.parent)
     _check_vocabulary(file, tokenizer, encoder.config)
-    return SavedModel(encoder, tokenizer, (), {"recipe": "published", "file": file.name})
+    notes = {"recipe": "published", "file": file.name}
+    if (head := read_bert_head(file)) is None:
+        return SavedModel(encoder, tokenizer, (), notes)
+    return SavedModel(BertClassifier.from_head(encoder, head), tokenizer, head.labels, notes)
 
 
 def unpacked(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any], path: str | Path) -> SavedModel:

@@ -18,11 +18,13 @@ __all__ = ["command"]
 @common_options
 def command(model: str | None, out: Path) -> None:
     """Write a model as Hugging Face's transformers reads it."""
+    from tinygrad_gpt.models.gpt2 import GPT2
     from tinygrad_gpt.recipes.export import export
     from tinygrad_gpt.runs.saved_model import SHIPPED_BASE, load_model
 
     saved = load_model(SHIPPED_BASE if model is None else model)
     names = export(saved, out)
-    use = "AutoModelForSequenceClassification" if saved.labels else "AutoModelForCausalLM"
+    use = "AutoModelForSequenceClassification" if saved.labels else "AutoModelForCausalLM" \
+        if isinstance(saved.base, GPT2) else "AutoModel"
     echo(f"Written to {out}: {', '.join(names)}\n"
          f'Use it: transformers.{use}.from_pretrained("{out}")')
