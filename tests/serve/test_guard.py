@@ -29,7 +29,7 @@ def test_a_foreign_host_gets_nothing(client, path):
     answer = client.get(path, headers={"host": "evil.example:8000"})
     assert answer.status_code == 421
     assert answer.json() == {"error": "wrong host (evil.example:8000): this server is not known by that name; use its "
-                                      "address, or start it with --host NAME"}
+                                      "address, or start it with --allow-host NAME"}
 
 
 @pytest.mark.parametrize(("origin", "status"), [

@@ -47,3 +47,10 @@ def test_models_are_named_by_their_files(saved, tmp_path):
         load_models([str(tmp_path / "run"), str(tmp_path / "run")])
     with pytest.raises(CheckpointError):
         load_models([str(tmp_path / "absent.h5")])
+
+
+def test_an_encoder_is_served_once_it_has_classes(tmp_path, monkeypatch):
+    encoder = SavedModel(object(), tiny.language_model().tokenizer, (), {})
+    monkeypatch.setattr("tinygrad_gpt.serve.models.load_model", lambda path: encoder)
+    with pytest.raises(UsageError, match=r"^cannot serve \(minilm\): it is an encoder without classes; finetune it"):
+        load_models(["minilm"])

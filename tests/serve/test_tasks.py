@@ -37,6 +37,17 @@ def test_a_continuation_is_that_of_generate(saved):
     assert all(piece.stopped_by is None for piece in pieces[:-1])
 
 
+def test_every_setting_reaches_the_drawing(saved):
+    settings = {"max_new_tokens": 30, "temperature": 1.5, "top_k": 50, "top_p": 0.9, "min_p": 0.01,
+                "repetition_penalty": 1.2, "seed": 5}
+    (free,) = generate(saved["story"], ["bug"], GenerateConfig(**settings))
+    stop = free.text[5:7]
+    (expected,) = generate(saved["story"], ["bug"], GenerateConfig(**settings, stop=(stop,)))
+    pieces = list(continuation(saved["story"], "story", Generate(prompt="bug", stop=[stop], **settings)))
+    assert "".join(piece.text for piece in pieces) == expected.text
+    assert pieces[-1].stopped_by == expected.stopped_by == "stop string"
+
+
 def test_a_reply_is_trimmed_and_counts_what_is_forgotten(saved):
     said = ["sand heat " * 15, "swim", "ski?"]
     messages = [Message(role=("user", "assistant")[i % 2], content=text) for i, text in enumerate(said)]

@@ -44,6 +44,7 @@ def _with_words(text: str) -> str:
 
 AnyText = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(_without_null)]
 Text = Annotated[AnyText, AfterValidator(_with_words)]
+Stop = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_without_null)]
 ModelName = Annotated[str | None, Field(max_length=200, description="One of /api/models; the task's first by default.")]
 
 
@@ -74,6 +75,10 @@ class _Writing(_Body):
     top_k: Annotated[int | None, Field(ge=1, le=10**9, description="Draw from the K likeliest tokens.")] = None
     top_p: Annotated[float, Field(gt=0, le=1, description="Draw from the likeliest tokens that together have "
                                                           "probability P.")] = 0.95
+    min_p: Annotated[float | None, Field(ge=0, le=1, description="Draw from tokens at least P times as likely as the "
+                                                                 "likeliest.")] = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=1e6, description="Above 1 makes tokens that the text has less "
+                                                                         "likely.")] = 1.0
     seed: Annotated[int, Field(ge=0, le=2**63 - 1, description="Seed of the draws.")] = 0
     stream: Annotated[bool, Field(description="Send each piece as it is written, one line of JSON each.")] = False
 
@@ -82,6 +87,7 @@ class Generate(_Writing):
     """A text to continue."""
 
     prompt: Annotated[AnyText, Field(description="What to continue.", examples=["Once upon a time"])]
+    stop: Annotated[list[Stop], Field(max_length=16, description="The text ends before the first of these.")] = []
 
 
 class Message(_Body):

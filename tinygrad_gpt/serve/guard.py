@@ -86,7 +86,7 @@ class Guard:
         host = headers.get("host", "")
         if len(headers.getlist("host")) != 1 or not is_trusted(host, self.names):
             return 421, (f"wrong host ({ascii(host[:60])[1:-1]}): this server is not known by that name; use its "
-                         "address, or start it with --host NAME")
+                         "address, or start it with --allow-host NAME")
         origin = headers.get("origin")
         if scope["method"] not in ("GET", "HEAD") and origin is not None and origin.partition("://")[2] != host:
             return 403, (f"foreign page ({ascii(origin[:60])[1:-1]}): only this server's own page may send requests "

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinygrad_gpt.errors import UsageError, listed
+from tinygrad_gpt.models.gpt2 import GPT2
 from tinygrad_gpt.recipes.instructions.respond import style_name
 from tinygrad_gpt.runs.saved_model import SHIPPED_BASE, SHIPPED_CLASSIFIER, SavedModel, load_model
 
@@ -62,7 +63,7 @@ def load_models(paths: Iterable[str]) -> Models:
         paths: as in `load_model`; none: the shipped classifier and the shipped language model.
 
     Raises:
-        UsageError: "two models have the name 'mine' (runs/mine): …".
+        UsageError: "two models have the name 'mine' (runs/mine): …", or one is an encoder without classes.
         CheckpointError: as `load_model`.
     """
     by_name: dict[str, SavedModel] = {}
@@ -71,5 +72,9 @@ def load_models(paths: Iterable[str]) -> Models:
         if name in by_name:
             raise UsageError(f"two models have the name {name!r} ({path}): requests could not tell them apart; "
                              "rename a file or folder, or leave one out")
-        by_name[name] = load_model(path)
+        saved = load_model(path)
+        if not saved.labels and not isinstance(saved.base, GPT2):
+            raise UsageError(f"cannot serve ({path}): it is an encoder without classes; finetune it first, finetune "
+                             f"classifier --base {path}")
+        by_name[name] = saved
     return Models(by_name)

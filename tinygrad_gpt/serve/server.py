@@ -4,7 +4,7 @@ import contextlib
 import errno
 import ipaddress
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import uvicorn
 
@@ -52,10 +52,12 @@ def listening(host: str, port: int) -> Iterator[Listener]:
         UsageError: "cannot serve (nowhere:8000): …": the name is not known.
         TinygradError: "cannot serve (127.0.0.1:8000): address already in use; …", or it may not be used.
     """
+    if not host:
+        raise UsageError(f"cannot serve (:{port}): the host is empty; give an address of this machine, 0.0.0.0 for all")
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM,
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM,
                                                                 flags=socket.AI_PASSIVE)[0]
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no name of a host"
         raise UsageError(f"cannot serve ({host}:{port}): {why}; give an address of this machine") from None
     with socket.socket(family, kind, protocol) as connection:
@@ -76,11 +78,13 @@ class Server(uvicorn.Server):
         models: what it serves.
         limits: of a request.
         ready: called when it answers.
+        names: under which it may be addressed, beside its addresses, localhost and the listener's host.
     """
 
-    def __init__(self, listener: Listener, models: Models, limits: Limits, ready: Callable[[], None]):
+    def __init__(self, listener: Listener, models: Models, limits: Limits, ready: Callable[[], None],
+                 names: Sequence[str] = ()):
         self.listener, self.ready, self.worker = listener, ready, Worker()
-        app = make_app(models, self.worker, limits, names=(listener.host,))
+        app = make_app(models, self.worker, limits, names=(listener.host, *names))
         super().__init__(uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", http="h11", ws="none", server_header=False,
             date_header=False, limit_concurrency=CONNECTIONS, backlog=CONNECTIONS, timeout_graceful_shutdown=GRACE))

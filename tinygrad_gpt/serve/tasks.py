@@ -1,6 +1,7 @@
 """What the worker computes for a request, in steps, as the answers that are sent."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from tinygrad_gpt.data.prompt_styles import find_style
 from tinygrad_gpt.recipes.classification.attribution import attribute
@@ -29,7 +30,8 @@ def explanations(saved: SavedModel, predicted: Sequence[Prediction]) -> Iterator
 
 def continuation(saved: SavedModel, name: str, body: Generate) -> Iterator[Written]:
     """What a model writes behind a prompt, piece by piece."""
-    yield from _written(stream(saved, [body.prompt], _config(body)), name)
+    config = replace(_config(body), stop=tuple(body.stop))
+    yield from _written(stream(saved, [body.prompt], config), name)
 
 
 def reply(saved: SavedModel, name: str, body: Chat) -> Iterator[Written]:
@@ -43,7 +45,8 @@ def reply(saved: SavedModel, name: str, body: Chat) -> Iterator[Written]:
 
 def _config(body: Generate | Chat) -> GenerateConfig:
     return GenerateConfig(max_new_tokens=body.max_new_tokens, temperature=body.temperature, top_k=body.top_k,
-                          top_p=body.top_p, seed=body.seed)
+                          top_p=body.top_p, min_p=body.min_p, repetition_penalty=body.repetition_penalty,
+                          seed=body.seed)
 
 
 def _written(pieces: Iterable[Piece], name: str, forgotten: int | None = None) -> Iterator[Written]:

@@ -26,7 +26,8 @@ needed = pytest.mark.skipif("not __import__('importlib.util').util.find_spec('uv
     (signal.SIGINT, 130, "error: interrupted (SIGINT): stopped on request; start the command again when you like\n"),
 ])
 def test_it_answers_until_a_signal_arrives(models, number, code, line):
-    arguments = [sys.executable, "cli.py", "serve", "--port", "0", "--host", "localhost", "--model",
+    arguments = [sys.executable, "cli.py", "serve", "--port", "0", "--host", "localhost",
+                 "--allow-host", "my.example", "--model",
                  str(models / "classifier.h5"), "--model", str(models / "language.h5")]
     process = subprocess.Popen(arguments, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                env={**os.environ, "PYTHONUNBUFFERED": "1"})
@@ -34,6 +35,8 @@ def test_it_answers_until_a_signal_arrives(models, number, code, line):
         first = process.stdout.readline()
         url = re.fullmatch(r"serving classifier, language at (http://localhost:\d+/)\n", first)[1]
         assert requests.post(f"{url}api/classify", json={"texts": ["ice"]}, timeout=20).status_code == 200
+        asked = [requests.get(f"{url}health", headers={"host": host}, timeout=20).status_code
+                 for host in ("my.example", "your.example")]
         writing = threading.Thread(target=requests.post, args=(f"{url}api/generate",), daemon=True, kwargs={
             "json": {"prompt": "bug", "max_new_tokens": 4096}, "timeout": 20})
         writing.start()
@@ -43,6 +46,7 @@ def test_it_answers_until_a_signal_arrives(models, number, code, line):
         out, err = process.communicate(timeout=20)
     finally:
         process.kill()
+    assert asked == [200, 421]
     assert (process.returncode, out, err) == (code, "", f"Ctrl-C ends it\n{line}")
     writing.join(20)
 
@@ -62,6 +66,7 @@ def test_a_port_in_use_is_said_in_one_line(capsys):
     (["--port", "http"], 2, "'http' is not a whole number"),
     (["--time-limit", "nan"], 2, "'nan' is not a number above 0"),
     (["--host", "no.such.host.invalid"], 2, "cannot serve (no.such.host.invalid:8000): "),
+    (["--host", ""], 2, "the host is empty"), (["--host", "a" * 70], 2, "it is no name of a host"),
     (["--port", "0", "--model", "absent.h5"], 1, "absent.h5"),
     (["--port", "0", "--model", "sms-spam", "--model", "sms-spam"], 2, "two models have the name 'sms-spam'"),
 ])

@@ -22,10 +22,13 @@ __all__ = ["command"]
               help="Address to listen on. There is no login: whoever reaches it can use it.")
 @click.option("--port", type=NonNegativeInt(65_535), default=8000, show_default=True,
               help="Port to listen on; 0 takes one that is free.")
+@click.option("--allow-host", multiple=True, metavar="NAME",
+              help="A name under which it is reached, through a proxy or otherwise; may be given several times. "
+                   "Requests for other names are refused.")
 @click.option("--time-limit", type=PositiveFloat(86_400), default=60.0, show_default=True, metavar="SECONDS",
               help="Longest time for an answer.")
 @common_options
-def command(model: Sequence[str], host: str, port: int, time_limit: float) -> None:
+def command(model: Sequence[str], host: str, port: int, allow_host: Sequence[str], time_limit: float) -> None:
     """Classify, generate and chat in the browser, and by a JSON API.
 
     It serves until Ctrl-C. docs/serve.md describes the API, and so does /openapi.json.
@@ -49,7 +52,7 @@ def command(model: Sequence[str], host: str, port: int, time_limit: float) -> No
             echo(f"serving {', '.join(served.by_name)} at {listener.url}")
             note("Ctrl-C ends it")
 
-        Server(listener, served, Limits(seconds=time_limit), ready).answer()
+        Server(listener, served, Limits(seconds=time_limit), ready, allow_host).answer()
 
 
 class _Lines(logging.Handler):

@@ -24,6 +24,8 @@ async function send(path, body, signal) {
   const response = await fetch(path, {
     method: body ? "POST" : "GET", signal, body: body && JSON.stringify(body),
     headers: body ? { "content-type": "application/json" } : {},
+  }).catch(error => {
+    throw signal?.aborted ? error : new Error("The server does not answer. Is it still running?");
   });
   if (response.ok) return response;
   const told = await response.json().catch(() => ({}));
