@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import tensorflow_checkpoint
+from published import weights as small_weights
 
 from tinygrad_gpt.book import gpt_download
 from tinygrad_gpt.book.gpt_download import download_and_load_gpt2, load_gpt2
@@ -50,6 +52,15 @@ def test_weights_that_are_not_here_are_fetched_to_the_folder(published, tmp_path
     monkeypatch.setattr(gpt_download, "download", lambda name, folder: fetched.append((name, folder)) or published[1])
     assert download_and_load_gpt2(model_size="124M", models_dir=tmp_path / "models")[0]["n_layer"] == 2
     assert fetched == [("gpt2", tmp_path / "models" / "124M")]
+
+
+def test_openais_files_that_the_books_program_fetched_are_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpt_download, "downloaded", None)
+    weights = small_weights()
+    tensorflow_checkpoint.openai_folder(tmp_path / "gpt2" / "124M", weights, n_head=3)
+    settings, params = download_and_load_gpt2("124M", models_dir=str(tmp_path / "gpt2"))
+    assert settings == {"n_vocab": 11, "n_ctx": 7, "n_embd": 6, "n_head": 3, "n_layer": 2}
+    np.testing.assert_array_equal(params["blocks"][1]["attn"]["c_attn"]["w"], weights["h.1.attn.c_attn.weight"])
 
 
 def test_an_unknown_size():

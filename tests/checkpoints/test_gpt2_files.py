@@ -8,6 +8,8 @@ import h5py
 import numpy as np
 import published
 import pytest
+import state_dicts
+import tensorflow_checkpoint
 from faults import flip_what_is_written
 from safetensors.numpy import load_file
 from soak import times
@@ -217,13 +219,52 @@ def test_a_prefix_on_a_second_copy_of_a_name(folder):
 # -- files of other kinds
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "gpt2.npz"])
-def test_pickles_are_named_with_the_way_out(folder, name):
-    (folder / name).write_bytes(b"PK\x03\x04")
-    assert f"it holds '{name}', a Python pickle" in refusal(folder)
-    assert "zip archive, as PyTorch and NumPy write it" in refusal(folder / name)
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.pth", "gpt2.npz"])
+def test_pickles_and_archives_that_torch_save_does_not_write(folder, name):
+    np.savez(folder / "arrays.npz", a=np.zeros(3))
+    (folder / "arrays.npz").rename(folder / name)
+    assert "it is a zip archive without data.pkl, not a file of torch.save" in refusal(folder / name)
     (folder / name).write_bytes(b"\x80\x02}q\x00.")
     assert "save the weights as .safetensors" in refusal(folder / name)
+    (folder / name).write_bytes(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.")
+    assert "it is in PyTorch's format from before version 1.6; load it with torch.load and save it" in refusal(
+        folder / name)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "gpt2.pth"])
+def test_a_state_dict_is_found_in_its_folder(folder, name):
+    weights = published.weights()
+    state_dicts.state_dict_file(folder / name, {f"transformer.{name}": array for name, array in weights.items()})
+    assert_read(folder, weights)
+    assert_read(folder / name, weights)
+
+
+def test_of_several_state_dicts_one_must_be_named(folder):
+    for name in ("b.pth", "a.pth"):
+        state_dicts.state_dict_file(folder / name, published.weights())
+    assert "it holds 2 files of weights, the first is 'a.pth'; give the path of one" in refusal(folder)
+
+
+def test_openais_folder(tmp_path):
+    weights = published.weights()
+    folder = tensorflow_checkpoint.openai_folder(tmp_path / "124M", weights, n_head=3)
+    for path in (folder, folder / "model.ckpt", folder / "model.ckpt.index"):
+        assert_read(path, weights)
+    (folder / "hparams.json").unlink()
+    assert "n_head: no config.json says it, and the width 6 does not tell it" in refusal(folder)
+
+
+def test_a_head_that_shares_its_storage_with_the_embedding(folder):
+    weights = published.weights()
+    place = state_dicts.tensor(state_dicts.storage("FloatStorage", "0", 66), 0, (11, 6), (6, 1))
+    names = sorted(weights.keys() - {"wte.weight"})
+    others = {name: state_dicts.tensor(state_dicts.storage("FloatStorage", f"{i + 1}", weights[name].size), 0,
+                                       weights[name].shape, state_dicts.c_strides(weights[name].shape))
+              for i, name in enumerate(names)}
+    pickle = state_dicts.mapping({"wte.weight": place, "lm_head.weight": place, **others})
+    state_dicts.archive(folder / "model.pth", state_dicts.START + pickle + state_dicts.STOP,
+                        [weights["wte.weight"], *(weights[name] for name in names)])
+    assert_read(folder, weights)
 
 
 @pytest.mark.parametrize(("data", "what"), [
@@ -283,6 +324,8 @@ def originals(folder):
     published.keras_file(folder / "tf_model.h5", weights)
     (folder / "model.safetensors.index.json").write_text(
         json.dumps({"weight_map": dict.fromkeys(weights, "model.safetensors")}))
+    state_dicts.state_dict_file(folder / "model.pth", state_dicts.book_names(weights))
+    tensorflow_checkpoint.openai_folder(folder, weights, n_head=1)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -311,7 +354,9 @@ def mutated(data, random):
 def test_of_mutated_files_only_our_own_error_escapes(tmp_path):
     files, random, refusals = originals(tmp_path), np.random.default_rng(0), []
     targets = {"model.safetensors": "model.safetensors", "tf_model.h5": "tf_model.h5",
-               "model.safetensors.index.json": "model.safetensors.index.json", "config.json": "model.safetensors"}
+               "model.safetensors.index.json": "model.safetensors.index.json", "config.json": "model.safetensors",
+               "model.pth": "model.pth", "model.ckpt.index": "model.ckpt.index",
+               "model.ckpt.data-00000-of-00001": "model.ckpt.index"}
     names = sorted(targets)
     for i in range(MUTANTS):
         name = names[i % len(names)]

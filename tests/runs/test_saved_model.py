@@ -3,15 +3,19 @@
 import numpy as np
 import published
 import pytest
+import state_dicts
+import tensorflow_checkpoint
 import tiny
 
 from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.errors import CheckpointError, UsageError
+from tinygrad_gpt.models.classifier import Reading
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.recipes.export import export
 from tinygrad_gpt.runs import saved_model as saved
 from tinygrad_gpt.runs.saved_model import SavedModel, load_model, save_model
-from tinygrad_gpt.text import Characters
+from tinygrad_gpt.text import Characters, Tokenizer
+from tinygrad_gpt.text.pretrained import to_files
 
 
 @pytest.mark.parametrize("original", [tiny.language_model(), tiny.classifier()], ids=["language model", "classifier"])
@@ -135,6 +139,46 @@ def test_a_downloaded_name_is_read_wherever_it_lies(published_folder, tmp_path, 
         load_model("gpt2-xl")
     save_model(tmp_path / "gpt2-xl", tiny.classifier())
     assert load_model("gpt2-xl").labels == tuple(tiny.WORDS)  # a path goes before a name
+
+
+def books_model(folder, head=None):
+    """A state dict of the book with GPT-2's number of tokens, and its config.json."""
+    weights = published.weights(vocab_size=50257, n_ctx=9, width=4, n_layer=1)
+    tensors = state_dicts.book_names(weights) if head is None else state_dicts.book_names(weights, head) | {
+        "out_head.bias": np.float32([0.5, -0.5])}
+    published.config_file(folder, n_head=1, id2label={"0": "ham", "1": "spam"}, max_length=7)
+    return weights, state_dicts.state_dict_file(folder / "review.pth", tensors)
+
+
+def test_a_state_dict_of_the_book_has_gpt2s_vocabulary(tmp_path):
+    weights, path = books_model(tmp_path)
+    for place in (path, tmp_path):
+        loaded = load_model(place)
+        assert (loaded.tokenizer, loaded.labels) == (Tokenizer.from_pretrained("gpt2"), ())
+        np.testing.assert_array_equal(loaded.model.arrays()["wpe.weight"], weights["wpe.weight"])
+
+
+def test_a_classifier_of_the_book_fills_its_texts_up_as_the_book_does(tmp_path):
+    head = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    loaded = load_model(books_model(tmp_path, head)[1])
+    assert loaded.labels == ("ham", "spam")
+    assert loaded.classifier.reading == Reading(read="last", context=7, filled=True, pad_id=50256, start=False)
+    np.testing.assert_array_equal(loaded.classifier.score.weight.data, head.T)
+    np.testing.assert_array_equal(loaded.classifier.score.bias.data, [0.5, -0.5])
+
+
+def test_openais_folder_has_its_vocabulary_or_gpt2s(tmp_path):
+    weights = published.weights(vocab_size=50257, n_ctx=9, width=4, n_layer=1)
+    folder = tensorflow_checkpoint.openai_folder(tmp_path / "gpt2" / "124M", weights, n_head=1)
+    assert load_model(folder).tokenizer == Tokenizer.from_pretrained("gpt2")
+    small = published.weights(vocab_size=300, n_ctx=9, width=4, n_layer=1)
+    folder = tensorflow_checkpoint.openai_folder(tmp_path / "small", small, n_head=1)
+    with pytest.raises(CheckpointError, match="comes without its vocabulary of 300 tokens"):
+        load_model(folder)
+    tokenizer = Tokenizer.train(["low lower lowest " * 9], vocab_size=270)
+    for name, data in to_files(tokenizer.tokens, tokenizer.layout).items():
+        (folder / {"vocab.json": "encoder.json", "merges.txt": "vocab.bpe"}[name]).write_bytes(data)
+    assert load_model(folder).tokenizer == tokenizer
 
 
 def test_a_model_without_its_vocabulary_says_where_to_put_it(published_folder):

@@ -18,11 +18,11 @@ SIZES = {"124M": "gpt2", "355M": "gpt2-medium", "774M": "gpt2-large", "1558M": "
 
 
 def download_and_load_gpt2(model_size: str, models_dir: str | Path) -> tuple[dict[str, int], dict[str, Any]]:
-    """The settings and the weights of one size of GPT-2; they are fetched unless `download` has brought them already.
+    """The settings and the weights of one size of GPT-2; they are fetched unless they are there already.
 
     Args:
         model_size: "124M", "355M", "774M" or "1558M".
-        models_dir: where the folder for a new download is made.
+        models_dir: holds the folder of that size, with OpenAI's files, or gets it.
 
     Returns:
         As `load_gpt2`.
@@ -33,8 +33,10 @@ def download_and_load_gpt2(model_size: str, models_dir: str | Path) -> tuple[dic
     """
     if model_size not in SIZES:
         raise UsageError(f"model_size is {model_size!r:.40} (download_and_load_gpt2); give {', '.join(SIZES)}")
-    name = SIZES[model_size]
-    return load_gpt2(downloaded(name) or download(name, folder=Path(models_dir) / model_size))
+    name, folder = SIZES[model_size], Path(models_dir) / model_size
+    if (folder / "checkpoint").is_file():  # the book's own program has fetched OpenAI's files
+        return load_gpt2(folder)
+    return load_gpt2(downloaded(name) or download(name, folder=folder))
 
 
 def load_gpt2(path: str | Path) -> tuple[dict[str, int], dict[str, Any]]:

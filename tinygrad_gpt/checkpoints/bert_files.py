@@ -15,7 +15,7 @@ from tinygrad_gpt.checkpoints.bert_names import HEADS, POOLERS, SCORES, plain_na
 from tinygrad_gpt.checkpoints.class_head import ClassHead, classes_of, to_classes
 from tinygrad_gpt.checkpoints.gpt2_files import read_config, read_places, weights_file, write_published
 from tinygrad_gpt.checkpoints.hdf5_guard import explained
-from tinygrad_gpt.checkpoints.mapped_tensor import StoredTensor
+from tinygrad_gpt.checkpoints.mapped_tensor import FileTensor
 from tinygrad_gpt.errors import CheckpointError, listed
 
 __all__ = ["is_bert", "plain_tensors", "read_bert", "read_bert_head", "write_bert"]
@@ -129,7 +129,7 @@ def write_bert(folder: str | Path, config: Mapping[str, Any], tensors: Mapping[s
     write_published(folder, named, content | to_classes(head.labels, pad_id, f"{kind}ForSequenceClassification"))
 
 
-def _take_pooler(stored: dict[str, StoredTensor], family: str) -> str:
+def _take_pooler(stored: dict[str, FileTensor], family: str) -> str:
     """The function of the pooler, which then has BERT's name, or "none"; a classifier's own comes before BERT's."""
     layer, function = POOLERS[family]
     if f"{layer}.weight" in stored and f"{layer}.bias" in stored:
@@ -139,13 +139,13 @@ def _take_pooler(stored: dict[str, StoredTensor], family: str) -> str:
     return "tanh" if "pooler.dense.weight" in stored else "none"
 
 
-def plain_tensors(file: Path) -> dict[str, StoredTensor]:
+def plain_tensors(file: Path) -> dict[str, FileTensor]:
     """The tensors of a file of weights by their plain names, heads among them, without buffers.
 
     Raises:
         CheckpointError: a reason without the file's name: "it holds pooler.dense.bias both with and …".
     """
-    stored: dict[str, StoredTensor] = {}
+    stored: dict[str, FileTensor] = {}
     for name, tensor in read_places(file).items():
         plain = plain_name(name)
         if plain in stored:
@@ -156,7 +156,7 @@ def plain_tensors(file: Path) -> dict[str, StoredTensor]:
     return stored
 
 
-def _check(stored: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int, ...]], family: str,
+def _check(stored: Mapping[str, FileTensor], expected: Mapping[str, tuple[int, ...]], family: str,
            offset: int) -> None:
     """Raise one error with what is wrong with the tensors."""
     problems: list[str] = []
@@ -184,7 +184,7 @@ def _is_embedding(name: str) -> bool:
     return name in ("wte.weight", "wpe.weight", "wtt.weight")
 
 
-def _load(stored: Mapping[str, StoredTensor], name: str, family: str, offset: int) -> np.ndarray:
+def _load(stored: Mapping[str, FileTensor], name: str, family: str, offset: int) -> np.ndarray:
     parts = [stored[part].load() for part in published_names(name, family)]
     if _is_embedding(name):
         return parts[0][offset:] if name == "wpe.weight" else parts[0]

@@ -1,18 +1,21 @@
 """The classes of a published model that classifies, such as transformers' GPT2ForSequenceClassification.
 
 GPT-2's scores are score.weight · ln_f(h) at the last token that is not the padding, without a bias; an encoder's are
-those of its pooled first token, with one.
+those of its pooled first token, with one. Those of the book's chapter 6 have one, too, and are read at the last
+position, the texts being filled up to one length.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tinygrad_gpt.errors import CheckpointError
 
-__all__ = ["ClassHead", "classes_of", "to_classes", "without_bias"]
+__all__ = ["ClassHead", "book_classes", "classes_of", "to_classes", "without_bias"]
+
+BOOK_LENGTH = 120  # tokens of the longest training text in chapter 6
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,14 @@ class ClassHead:
         labels: names of the K classes.
         pad_id: the token that fills up texts; None: none.
         bias: (K) float32; None: none.
+        filled: tokens up to which all texts are filled, the last of which is read; None: the last real token is read.
     """
 
     weight: np.ndarray
     labels: tuple[str, ...]
     pad_id: int | None
     bias: np.ndarray | None = None
+    filled: int | None = None
 
 
 def classes_of(content: Mapping[str, Any], weight: np.ndarray, vocab_size: int) -> ClassHead:
@@ -57,6 +62,27 @@ def classes_of(content: Mapping[str, Any], weight: np.ndarray, vocab_size: int) 
                               "correct config.json")
     pad_id = content.get("pad_token_id")
     return ClassHead(weight, labels, pad_id if type(pad_id) is int and 0 <= pad_id < vocab_size else None)
+
+
+def book_classes(content: Mapping[str, Any], weight: np.ndarray, bias: np.ndarray, vocab_size: int) -> ClassHead:
+    """Return the head of a classifier of the book's chapter 6.
+
+    Args:
+        content: of a config.json beside it, which may name the classes and the length of the texts:
+            {"id2label": {"0": "ham", "1": "spam"}, "max_length": 120}.
+        weight: (K, C) float32.
+        bias: (K,) float32.
+        vocab_size: number of tokens.
+
+    Raises:
+        CheckpointError: as `classes_of`; "max_length is 0, not a whole number from 1 on; …"
+    """
+    length = content.get("max_length", BOOK_LENGTH)
+    if type(length) is not int or not 1 <= length < 2**31:
+        raise CheckpointError(f"max_length is {length!r:.60}, not a whole number from 1 on; correct config.json")
+    if bias.shape != weight.shape[:1]:
+        raise CheckpointError(f"the bias of its scores is {bias.shape}, expected {weight.shape[:1]}; use another copy")
+    return replace(classes_of(content, weight, vocab_size), bias=bias, filled=length)
 
 
 def to_classes(labels: Sequence[str], pad_id: int,

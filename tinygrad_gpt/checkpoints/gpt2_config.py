@@ -35,7 +35,7 @@ def from_published(content: Mapping[str, Any] | None, shapes: Shapes) -> dict[st
 
     Source: `GPT2Config` of transformers, with its `attribute_map`.
     """
-    has_config, content = content is not None, content or {}
+    content = content or {}
     problems = [f"{name} is {content[name]!r:.60}, and only {only!r} is known here"
                 for name, only in ONLY.items() if content.get(name, only) != only]
     if content.get("activation_function", "gelu_new") not in TANH_GELU:
@@ -50,8 +50,8 @@ def from_published(content: Mapping[str, Any] | None, shapes: Shapes) -> dict[st
         problems += [f"tie_word_embeddings is {content['tie_word_embeddings']!r:.60}, not true or false"]
     if problems:
         raise CheckpointError(f"{'; '.join(problems)}; give a GPT-2 that this package can compute")
-    if has_config:
-        sizes.setdefault("n_head", 12)  # as transformers reads a config that does not say it
+    if "model_type" in content:
+        sizes.setdefault("n_head", 12)  # as transformers reads a config of its own that does not say it
     config = _derived(sizes, shapes) | {
         "layer_norm_epsilon": eps, "tied_head": content.get("tie_word_embeddings", "lm_head.weight" not in shapes),
         "qkv_bias": any(name.endswith(".attn.c_attn.bias") for name in shapes)}

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tinygrad_gpt.checkpoints.mapped_tensor import StoredTensor
+from tinygrad_gpt.checkpoints.mapped_tensor import FileTensor
 from tinygrad_gpt.errors import CheckpointError, listed
 
 __all__ = ["check", "load", "plain_names", "transposed"]
@@ -23,13 +23,13 @@ MATRIX = re.compile(r"h\.\d+\.(attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\
 ROOM = 80  # characters for the problems: the path before them is part of the line
 
 
-def plain_names(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+def plain_names(stored: Mapping[str, FileTensor]) -> dict[str, FileTensor]:
     """Return the tensors without what other programs put before their names, and without causal masks.
 
     Raises:
         CheckpointError: "it holds wte.weight both with and without the prefix 'transformer.' or another; …".
     """
-    tensors: dict[str, StoredTensor] = {}
+    tensors: dict[str, FileTensor] = {}
     for name, tensor in stored.items():
         plain = PREFIX.sub("", WRAPPERS.sub("", name))
         if plain in tensors:
@@ -39,7 +39,7 @@ def plain_names(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
     return {name: tensor for name, tensor in tensors.items() if not BUFFER.fullmatch(name)}
 
 
-def transposed(stored: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int, ...]]) -> set[str]:
+def transposed(stored: Mapping[str, FileTensor], expected: Mapping[str, tuple[int, ...]]) -> set[str]:
     """Return the names of the matrices that are kept as (out, in): all of the blocks, or none.
 
     The shapes of three of the four matrices of a block tell; the fourth is square, and kept as the others are.
@@ -48,7 +48,7 @@ def transposed(stored: Mapping[str, StoredTensor], expected: Mapping[str, tuple[
     return matrices if all(stored[name].shape == expected[name][::-1] for name in matrices) else set()
 
 
-def load(stored: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int, ...]],
+def load(stored: Mapping[str, FileTensor], expected: Mapping[str, tuple[int, ...]],
          turned: set[str]) -> dict[str, np.ndarray]:
     """Return the arrays of a checked model; where a file has no biases at all, these are zeros."""
     tensors = {name: tensor.load() for name, tensor in stored.items()}
@@ -56,7 +56,7 @@ def load(stored: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int, .
     return tensors | {name: np.zeros(shape, np.float32) for name, shape in expected.items() if name not in tensors}
 
 
-def check(stored: Mapping[str, StoredTensor], expected: Mapping[str, tuple[int, ...]], turned: set[str]) -> None:
+def check(stored: Mapping[str, FileTensor], expected: Mapping[str, tuple[int, ...]], turned: set[str]) -> None:
     """Raise one error with what is wrong with the tensors.
 
     Raises:

@@ -17,6 +17,8 @@ __all__ = ["HDF5_SIGNATURE", "data_set", "explained", "first_bytes", "opened_hdf
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 FOREIGN = (  # first bytes, what it is, what to do
     (b"PK\x03\x04", "a zip archive, as PyTorch and NumPy write it (.pt, .npz)", "save the weights as .safetensors"),
+    (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "in PyTorch's format from before version 1.6",
+     "load it with torch.load and save it again"),
     (b"\x80", "a Python pickle, which could run any code", "save the weights as .safetensors"),
     (b"\x93NUMPY", "a NumPy array", "give a checkpoint"),
     (b"GGUF", "a GGUF model", "give a checkpoint"),

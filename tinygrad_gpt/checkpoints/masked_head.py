@@ -12,7 +12,7 @@ import numpy as np
 from tinygrad_gpt.checkpoints.bert_files import plain_tensors
 from tinygrad_gpt.checkpoints.gpt2_files import read_config, weights_file
 from tinygrad_gpt.checkpoints.hdf5_guard import explained
-from tinygrad_gpt.checkpoints.mapped_tensor import StoredTensor
+from tinygrad_gpt.checkpoints.mapped_tensor import FileTensor
 from tinygrad_gpt.errors import CheckpointError
 
 __all__ = ["HEAD", "has_masked_head", "read_masked_head"]
@@ -70,13 +70,13 @@ def read_masked_head(path: str | Path) -> dict[str, np.ndarray]:
         "bias": _load(stored, bias, (vocab_size,))}
 
 
-def _sizes(stored: Mapping[str, StoredTensor]) -> tuple[int, int]:
+def _sizes(stored: Mapping[str, FileTensor]) -> tuple[int, int]:
     """The width and the vocabulary of the encoder, which was read before."""
     vocab_size, width = stored["embeddings.word_embeddings.weight"].shape
     return width, vocab_size
 
 
-def _load(stored: Mapping[str, StoredTensor], name: str, shape: tuple[int, ...]) -> Any:
+def _load(stored: Mapping[str, FileTensor], name: str, shape: tuple[int, ...]) -> Any:
     tensor = stored.get(name)
     if tensor is None or tensor.shape != shape or not tensor.is_float:
         found = "missing" if tensor is None else f"{tensor.dtype} {tensor.shape}"

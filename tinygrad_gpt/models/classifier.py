@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -184,9 +184,11 @@ class GPT2Classifier(TextClassifier):
     def from_head(cls, base: GPT2, head: ClassHead, pad_id: int, start: bool) -> Self:
         """Put a published head on its GPT-2; the arguments are those of `from_pretrained`."""
         reading = Reading(pad_id=pad_id if head.pad_id is None else head.pad_id, start=start)
+        if head.filled is not None:
+            reading = replace(reading, read="last", filled=True, context=min(head.filled, base.config.n_ctx))
         model = cls(base, len(head.labels), seed=None, reading=reading)
-        model.score.adopt_state_dict({"weight": np.ascontiguousarray(head.weight.T),
-                                      "bias": np.zeros(len(head.labels), np.float32)})
+        bias = np.zeros(len(head.labels), np.float32) if head.bias is None else head.bias
+        model.score.adopt_state_dict({"weight": np.ascontiguousarray(head.weight.T), "bias": bias})
         return model.eval()
 
     def save_pretrained(self, folder: str | Path, labels: Sequence[str], eot_id: int | None = None) -> None:

@@ -15,7 +15,7 @@ from tinygrad_gpt import __version__
 from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.checkpoints.bert_files import is_bert, read_bert_head
 from tinygrad_gpt.checkpoints.download import MODELS, downloaded
-from tinygrad_gpt.checkpoints.gpt2_files import read_class_head, weights_file
+from tinygrad_gpt.checkpoints.gpt2_files import WEIGHTS, read_class_head, weights_file
 from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.files import sha256_of
 from tinygrad_gpt.models.bert import Bert, BertConfig
@@ -24,6 +24,7 @@ from tinygrad_gpt.models.classifier import GPT2Classifier, TextClassifier
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.runs.metadata import ENCODERS, Metadata, check_provenance, kind_of, read_metadata
 from tinygrad_gpt.text import Tokenizer, read_tokenizer, tokenizer_from_arrays
+from tinygrad_gpt.text.merges import shipped
 from tinygrad_gpt.text.numbers import Numbers
 from tinygrad_gpt.text.pretrained import has_vocabulary, ids_that_end
 
@@ -170,6 +171,8 @@ def packed(saved: SavedModel, dtype: type = np.float32) -> tuple[dict[str, np.nd
 def load_model(path: str | Path, by_ids: bool = False) -> SavedModel:
     """Read any model: one that `save_model` wrote, or a published GPT-2 with its vocab.json and merges.txt.
 
+    A state dict of 50,257 tokens without a vocabulary beside it has GPT-2's own.
+
     Args:
         path: as in `model_file`.
         by_ids: read no vocabulary; the model's texts are then its ids, as `Numbers` has them.
@@ -195,11 +198,14 @@ def _load_published(file: Path) -> SavedModel:
     if is_bert(file):
         return _load_encoder(file)
     base, head = GPT2.from_pretrained(file), read_class_head(file)
-    if not has_vocabulary(file.parent):
+    if has_vocabulary(file.parent):
+        tokenizer = Tokenizer.from_pretrained(file.parent)
+    elif base.config.vocab_size == GPT2Config().vocab_size and file.name not in WEIGHTS:  # a state dict has none
+        tokenizer = Tokenizer(shipped())
+    else:
         raise CheckpointError(f"cannot load model ({file}): it comes without its vocabulary of "
                               f"{base.config.vocab_size} tokens; put the model's vocab.json and merges.txt beside it, "
                               "or use it by ids, with generate --ids")
-    tokenizer = Tokenizer.from_pretrained(file.parent)
     _check_vocabulary(file, tokenizer, base.config)
     notes = {"recipe": "published", "file": file.name}
     if head is None:
