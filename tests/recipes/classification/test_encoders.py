@@ -89,6 +89,7 @@ def test_text_is_read_between_its_special_tokens(data, encoder, tmp_path):
     found = attribute(saved, "ab cd", short.label)
     assert found.gap < 1e-3
     assert len(found.parts) == 4
+    assert [word.text for word in found.words] == ["ab", " cd"]  # pieces of a word are one word
 
 
 def test_other_losses_and_models_are_refused(data, encoder, tmp_path, capsys):

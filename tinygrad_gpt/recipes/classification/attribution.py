@@ -176,8 +176,13 @@ def _log_odds(model: TextClassifier, embedded: Tensor, ids: np.ndarray, target: 
 
 
 def _pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[tuple[str, int]]:
-    """The text of the ids in pieces, and how many ids each takes: a character is never cut."""
-    return list(_whole_characters([tokenizer.decode_bytes([i]) for i in ids]))
+    """The text of the ids in pieces, and how many ids each takes: a character is never cut.
+
+    A piece is what its id adds to the one before, so that a WordPiece ``##ing`` has no space, and other words have one.
+    """
+    before: list[list[int]] = [[], *([i] for i in ids[:-1])]
+    return list(_whole_characters([tokenizer.decode_bytes([*last, i])[len(tokenizer.decode_bytes(last)):]
+                                   for last, i in zip(before, ids, strict=True)]))
 
 
 def _whole_characters(tokens: Sequence[bytes]) -> Iterator[tuple[str, int]]:
