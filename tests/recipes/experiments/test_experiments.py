@@ -4,6 +4,7 @@ import json
 from contextlib import contextmanager
 from dataclasses import fields, replace
 
+import published
 import pytest
 import tiny
 
@@ -25,6 +26,7 @@ from tinygrad_gpt.recipes.experiments.experiments import (
 )
 from tinygrad_gpt.recipes.experiments.report import bag_of_words
 from tinygrad_gpt.runs.saved_model import save_model
+from tinygrad_gpt.text import WordPiece
 
 RANDOM = replace(ROWS[9], change=ROWS[9].change | {"n_ctx": 24, "n_embd": 8, "n_layer": 1, "n_head": 2})
 
@@ -274,3 +276,22 @@ def test_a_small_row_ten_is_the_reference_s_training_loss_by_loss(config, tmp_pa
     assert len(losses) == 60  # three batches an epoch; the looks at step 50 and at the ends of epochs move the order
     assert losses == pytest.approx(books_losses(torch, run_config(small, RANDOM, 123)), rel=1e-5)
     assert losses[-1] < losses[0] - 0.1  # it has learnt by then
+
+
+def test_an_encoder_runs_every_row(config, tmp_path):
+    """Its texts begin with [CLS] and end with [SEP]; rows that only a causal mask tells apart are one run."""
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    published.masked_lm(tmp_path / "bert", WordPiece(
+        ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]))
+    config = replace(config, base=str(tmp_path / "bert"), rows=ROWS)
+    planned = {line.row.number: line for line in plan(config)}
+    assert [line.failure for line in planned.values()] == [""] * 19
+    assert planned[3].trained < planned[1].trained < planned[4].trained < planned[5].trained
+    assert planned[13].context == 24
+    assert {line.context for number, line in planned.items() if number in (1, 2, 5)} == {22}
+    results = experiments(replace(config, rows=rows_named("2,3,11,17,19")), tmp_path / "out")
+    assert [result.failures for result in results] == [[]] * 5
+    assert [result.first.number for result in results] == [2, 3, 11, 1, 19]
+    assert all(0 <= result.average("test") <= 1 for result in results)
+    assert run_config(config, ROWS[0], 1).no_start is False
+    assert run_config(config, ROWS[9], 1).no_start is True

@@ -6,7 +6,7 @@ from pathlib import Path
 from tinygrad_gpt.book.experiments import ROWS, SHARED, Row
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
-from tinygrad_gpt.runs.saved_model import SHIPPED_BASE
+from tinygrad_gpt.runs.saved_model import SHIPPED_BASE, is_encoder
 
 __all__ = ["BOOK", "FAMILY", "ExperimentsConfig", "run_config", "starts_by_name"]
 
@@ -22,9 +22,10 @@ class ExperimentsConfig:
 
     Args:
         data: labelled texts of two classes; the book's figures are of SMSSpamCollection.
-        base: the model that all rows start from but those of random weights, as in `load_model`; or "table": each row
-            from its own, as in the book's table; or a folder with models of those names; or "family": small models of
-            those names that are trained on ``family_text`` first, in the folder `family` beside the runs.
+        base: the model that all rows start from but those of random weights, a GPT-2 or an encoder, as in
+            `load_model`; or "table": each row from its own, as in the book's table; or a folder with models of those
+            names; or "family": small models of those names that are trained on ``family_text`` first, in the folder
+            `family` beside the runs.
         vocabulary: GPT-2's, for rows of random weights, as in `load_vocabulary`.
         rows: which experiments.
         seeds: of each of them: of the head's initial values and of the order of the texts.
@@ -67,8 +68,9 @@ def starts_by_name(base: str) -> bool:
 
 
 def run_config(config: ExperimentsConfig, row: Row, seed: int) -> FinetuneConfig:
-    """The settings of one run."""
+    """The settings of one run; an encoder reads its two tokens around each text and has no causal mask to remove."""
     base = replace(BOOK, data=config.data, base=config.base_of(row), epochs=config.epochs, lr=config.lr, seed=seed)
     if row.model == "random":
         base = replace(base, vocabulary=config.vocabulary)
-    return replace(base, **row.change)
+    run = replace(base, **row.change)
+    return replace(run, no_start=False, no_causal_mask=False) if run.base != "random" and is_encoder(run.base) else run

@@ -19,6 +19,7 @@ from tinygrad_gpt.book.splits import divide
 from tinygrad_gpt.data.classification import Split, read_labelled
 from tinygrad_gpt.errors import CheckpointError, TinygradError, UsageError
 from tinygrad_gpt.files import run_lock, sha256_of, write_atomic
+from tinygrad_gpt.models.bert import Bert, BertConfig
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
 from tinygrad_gpt.recipes.classification.finetune import finetune_classifier, memory_needed
@@ -197,21 +198,23 @@ def plan(config: ExperimentsConfig) -> list[Planned]:
 
 
 def _planned(row: Row, run: FinetuneConfig, texts: list[str], split: Split,
-             base: Callable[[str, str | None], tuple[GPT2Config, Tokenizer]]) -> Planned:
+             base: Callable[[str, str | None], tuple[GPT2Config | BertConfig, Tokenizer]]) -> Planned:
     try:
         sizes, tokenizer = base(run.base, run.vocabulary)
-        model, tokens, _ = with_head(GPT2(sizes, seed=None), tokenizer, texts, split.train, 2, run)
+        empty = GPT2(sizes, seed=None) if isinstance(sizes, GPT2Config) else Bert(
+            replace(sizes, pooler=sizes.pooler if run.read == "first" else "none"), seed=None)
+        model, tokens, _ = with_head(empty, tokenizer, texts, split.train, 2, run)
         trained = sum(parameter.size for parameter in model.trainable())
         return Planned(row, run.base, trained, memory_needed(model, tokens, run, split), model.context)
     except TinygradError as error:
         return Planned(row, run.base, failure=str(error))
 
 
-def _sizes(base: str, vocabulary: str | None) -> tuple[GPT2Config, Tokenizer]:
+def _sizes(base: str, vocabulary: str | None) -> tuple[GPT2Config | BertConfig, Tokenizer]:
     """Shape and vocabulary of a model to start from, without its weights where they are random."""
     if base != "random":
         saved = load_model(base)
-        return saved.transformer.config, saved.tokenizer
+        return saved.base.config, saved.tokenizer
     tokenizer = load_vocabulary(str(vocabulary))
     return GPT2Config(tokenizer.vocab_size, **SIZES), tokenizer
 
