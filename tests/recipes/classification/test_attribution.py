@@ -1,10 +1,12 @@
 """Why a text got its label: parts that add up, and that a model's own weights confirm."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny
 
-from tinygrad_gpt.models.classifier import Reading
+from tinygrad_gpt.models.classifier import GPT2Classifier, Reading
 from tinygrad_gpt.recipes.classification.attribution import TOLERANCE, Attribution, Part, attribute, left_out_scores
 from tinygrad_gpt.recipes.classification.classify import classify
 from tinygrad_gpt.runs.saved_model import load_model
@@ -71,7 +73,7 @@ def test_leaving_a_token_out_is_what_classify_answers_without_it(saved):
 
 def test_one_token_leaves_nothing():
     saved = tiny.classifier()
-    saved.model.reading = Reading(start=False)
+    saved = replace(saved, model=GPT2Classifier(saved.transformer, 3, reading=Reading(start=False)).eval())
     assert left_out_scores(saved, "i", "snow").tolist() == [0.0]
 
 
