@@ -15,6 +15,7 @@ from tinygrad_gpt.data.classification import (
     shared_texts,
     split_by_text,
     split_for_test,
+    with_extra,
 )
 from tinygrad_gpt.data.texts import read_texts
 from tinygrad_gpt.errors import DataError, UsageError
@@ -273,6 +274,24 @@ def test_labels_of_a_test_file_are_matched_by_name():
     assert joined.labels[split.test].tolist() == [2, 1]
     with pytest.raises(DataError, match=r"unknown labels \(.*\): 'd', 'e' are not in .*; rename them"):
         split_for_test(data, labelled(["x", "y"], ["d", "e"]), seed=1)
+
+
+def test_extra_texts_are_trained_on_and_validate_and_none_is_tested():
+    data = labelled([f"text {i}" for i in range(40)], ["b", "c"] * 20)
+    split = split_by_text(data, seed=1)
+    extra = labelled(["Text 3", "text 4", *(f"more {i}" for i in range(40)), "MORE 0"], ["c", "b"] * 21 + ["c"])
+    joined, larger = with_extra(data, split, extra, seed=1)
+    assert joined.classes == ["b", "c"]
+    assert np.array_equal(larger.test, split.test)
+    assert np.array_equal(larger.train[:len(split.train)], split.train)
+    added = set(larger.train) | set(larger.validation)
+    added -= set(split.rows)
+    assert {joined.texts[row] for row in added} == {f"more {i}" for i in range(40)}
+    assert all(joined.labels[row] == extra.labels[extra.texts.index(joined.texts[row])] for row in added)
+    assert 2 <= len(larger.validation) - len(split.validation) <= 8
+    assert larger.duplicates == split.duplicates + 3
+    with pytest.raises(DataError, match="unknown labels .* 'd' are not in"):
+        with_extra(data, split, labelled(["x", "y"], ["d", "b"]), seed=1)
 
 
 def test_a_test_file_that_holds_all_texts_of_a_class_is_refused():

@@ -19,7 +19,7 @@ from tinygrad_gpt.errors import DataError, UsageError
 
 __all__ = [
     "LabelledTexts", "Split", "normalise", "read_labelled", "shared_texts", "split_by_text",
-    "split_for_test",
+    "split_for_test", "with_extra",
 ]
 
 
@@ -218,19 +218,54 @@ def split_for_test(data: LabelledTexts, test: LabelledTexts, *, seed: int) -> tu
     Raises:
         DataError: `unknown labels (test.csv): 'ad' are not in mail.csv; …`, and as `split_by_text`.
     """
-    if unknown := [name for name in test.classes if name not in data.classes]:
-        raise DataError(f"unknown labels ({test.file}): {', '.join(map(repr, unknown[:10]))} are not in "
-                        f"{data.file}; rename them, or add texts with them there")
+    labels = _labels_in(data, test)
     asked = {normalise(text) for text in test.texts}
     kept = np.array([row for row, text in enumerate(data.texts) if normalise(text) not in asked], np.int64)
     others = replace(data, texts=[data.texts[row] for row in kept], labels=data.labels[kept])
     split = split_by_text(others, (0.9, 0.1, 0.0), seed=seed)
-    labels = np.array([data.classes.index(name) for name in test.classes])[test.labels]
     counts = Counts(*map(sum, zip(astuple(data.counts), astuple(test.counts), strict=True)))
     joined = replace(data, texts=data.texts + test.texts, labels=np.concatenate([data.labels, labels]), counts=counts)
     return joined, replace(
         split, train=kept[split.train], validation=kept[split.validation],
         test=np.arange(len(data.texts), len(joined.texts)), in_test=len(data.texts) - len(kept))
+
+
+def with_extra(data: LabelledTexts, split: Split, extra: LabelledTexts, *, seed: int) -> tuple[LabelledTexts, Split]:
+    """Add texts that are trained on (90 %) or validate (10 %); the test part stays what it is.
+
+    Args:
+        data, split: the texts and their parts.
+        extra: more texts; its classes are among those of ``data``. Texts that are in ``data`` are left out.
+        seed: of the division, as in `split_by_text`.
+
+    Returns:
+        All texts, and the split of them.
+
+    Raises:
+        DataError: `unknown labels (more.tsv): 'ad' are not in mail.csv; …`, and as `split_by_text`.
+    """
+    labels = _labels_in(data, extra)
+    asked = {normalise(text) for text in data.texts}
+    kept = [row for row, text in enumerate(extra.texts) if normalise(text) not in asked]
+    others = replace(extra, texts=[extra.texts[row] for row in kept], labels=extra.labels[kept])
+    added = split_by_text(others, (0.9, 0.1, 0.0), seed=seed)
+    counts = Counts(*map(sum, zip(astuple(data.counts), astuple(extra.counts), strict=True)))
+    joined = replace(data, texts=data.texts + others.texts, labels=np.concatenate([data.labels, labels[kept]]),
+                     counts=counts)
+    first = len(data.texts)
+    return joined, replace(
+        split, train=np.concatenate([split.train, first + added.train]),
+        validation=np.concatenate([split.validation, first + added.validation]),
+        duplicates=split.duplicates + added.duplicates + len(extra.texts) - len(kept),
+        conflicts=split.conflicts + added.conflicts)
+
+
+def _labels_in(data: LabelledTexts, other: LabelledTexts) -> np.ndarray:
+    """Labels of texts of another file as indices into the classes of ``data``."""
+    if unknown := [name for name in other.classes if name not in data.classes]:
+        raise DataError(f"unknown labels ({other.file}): {', '.join(map(repr, unknown[:10]))} are not in "
+                        f"{data.file}; rename them, or add texts with them there")
+    return np.array([data.classes.index(name) for name in other.classes], np.int64)[other.labels]
 
 
 def _hash(seed: int, text: str) -> bytes:

@@ -36,6 +36,7 @@ class FinetuneConfig:
         data, text_column, label_column, encoding, skip_malformed: the labelled texts, as in `read_labelled`.
         test: texts to judge on, in a file of their own that is read alike; 90 % of the others are trained on, 10 %
             validate, as in `split_for_test`. None: a part of ``data``.
+        extra: more labelled texts of the same classes, read alike: 90 % are trained on, 10 % validate, none is tested.
         split: "by-text" shares no text between the parts; "book" and "book-experiments" are those of the book.
         split_seed: of the division by text, without a test file into 70 % training, 10 % validation, 20 % test texts.
         base: any model that `load_model` takes, a GPT-2 or an encoder, or "random" for a new one.
@@ -84,6 +85,7 @@ class FinetuneConfig:
     encoding: str = "utf-8"
     skip_malformed: bool = False
     test: str | None = None
+    extra: str | None = None
     split: str = "by-text"
     split_seed: int = 123
     base: str = SHIPPED_BASE

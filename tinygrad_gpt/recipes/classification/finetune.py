@@ -13,7 +13,7 @@ from tinygrad_gpt import __version__
 from tinygrad_gpt.backend import default_backend
 from tinygrad_gpt.backend.precision import precision
 from tinygrad_gpt.book.splits import divide
-from tinygrad_gpt.data.classification import LabelledTexts, Split, read_labelled, split_for_test
+from tinygrad_gpt.data.classification import LabelledTexts, Split, read_labelled, split_for_test, with_extra
 from tinygrad_gpt.figures.classification import Report, judge
 from tinygrad_gpt.figures.pictures import draw_confusion
 from tinygrad_gpt.files import run_lock, sha256_of, write_atomic
@@ -45,7 +45,7 @@ from tinygrad_gpt.train.memory import Plan, check_memory, memory_estimate
 __all__ = ["FinetuneConfig", "FinetuneResult", "finetune_classifier", "memory_needed", "resume_classifier",
            "train_on_texts"]
 
-FILES = ("data", "test", "base", "vocabulary", "unlabelled")  # settings that may be paths
+FILES = ("data", "test", "extra", "base", "vocabulary", "unlabelled")  # settings that may be paths
 
 
 def nothing(*args: Any) -> None:
@@ -173,7 +173,7 @@ def _notes(config: FinetuneConfig, start: _Prepared) -> dict[str, Any]:
 
 def _files(config: FinetuneConfig) -> list[str]:
     """What is read, besides the vocabulary of a new model."""
-    data = [file for file in (config.data, config.test, config.unlabelled) if file]
+    data = [file for file in (config.data, config.test, config.extra, config.unlabelled) if file]
     return data if config.base == "random" else [*data, str(model_file(config.base))]
 
 
@@ -235,10 +235,12 @@ def _read(config: FinetuneConfig) -> tuple[LabelledTexts, Split]:
     """All texts of the run, and their parts."""
     read = partial(read_labelled, text_column=config.text_column, label_column=config.label_column,
                    encoding=config.encoding, skip_malformed=config.skip_malformed, quotes=config.split != "by-text")
-    data = read(config.data)
+    data, seed = read(config.data), config.split_seed
     if config.test is None:
-        return data, divide(data, config.split, config.split_seed)
-    return split_for_test(data, read(config.test), seed=config.split_seed)
+        split = divide(data, config.split, seed)
+    else:
+        data, split = split_for_test(data, read(config.test), seed=seed)
+    return with_extra(data, split, read(config.extra), seed=seed) if config.extra else (data, split)
 
 
 def train_on_texts(texts: Sequence[str], labels: np.ndarray, config: FinetuneConfig,
