@@ -290,7 +290,7 @@ def test_extra_texts_are_trained_on_and_validate_and_none_is_tested():
     assert all(joined.labels[row] == extra.labels[extra.texts.index(joined.texts[row])] for row in added)
     assert 2 <= len(larger.validation) - len(split.validation) <= 8
     assert larger.duplicates == split.duplicates + 3
-    with pytest.raises(DataError, match="unknown labels .* 'd' are not in"):
+    with pytest.raises(DataError, match=r"unknown labels .* 'd' are not in"):
         with_extra(data, split, labelled(["x", "y"], ["d", "b"]), seed=1)
 
 
