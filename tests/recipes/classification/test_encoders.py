@@ -95,8 +95,6 @@ def test_text_is_read_between_its_special_tokens(data, encoder, tmp_path):
 def test_other_losses_and_models_are_refused(data, encoder, tmp_path, capsys):
     with pytest.raises(UsageError, match=r"^lm_weight is 1.0, but an encoder predicts no next token; set it to 0, or"):
         finetune_classifier(config_of(data, encoder, lm_weight=1.0), tmp_path / "run")
-    with pytest.raises(UsageError, match="pretrain_epochs is 2, but an encoder predicts no next token; leave it out"):
-        finetune_classifier(config_of(data, encoder, pretrain_epochs=2), tmp_path / "run")
     assert main(["generate", "--model", str(encoder), "Once"]) == 2
     assert "the model is an encoder, which predicts no next token; give a GPT-2" in capsys.readouterr().err
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import published
 import pytest
 import tiny
 from run_folders import assert_same_run, log_of, undrawn_pictures
@@ -15,9 +16,16 @@ from tinygrad_gpt.recipes.classification import finetune as recipe
 from tinygrad_gpt.recipes.classification import task
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
 from tinygrad_gpt.recipes.classification.finetune import finetune_classifier, resume_classifier
-from tinygrad_gpt.recipes.classification.further_pretraining import LanguageTexts, language_task, pieces
+from tinygrad_gpt.recipes.classification.further_pretraining import (
+    LanguageTexts,
+    MaskedTask,
+    framed_pieces,
+    language_task,
+    pieces,
+)
 from tinygrad_gpt.recipes.classification.starting_model import load_base
 from tinygrad_gpt.runs.saved_model import load_model, save_model
+from tinygrad_gpt.text import WordPiece
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +135,72 @@ def test_the_validation_loss_is_the_mean_over_all_tokens(config):
         alone.append(found.model.loss(np.array([ids[:-1]]), np.array([ids[1:]])).item())
     loss = found.scores(found.steps_per_epoch)["language_loss"]
     assert loss == pytest.approx((3 * alone[0] + alone[1]) / 4, rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def masked(config, tmp_path_factory):
+    """Settings to finetune an encoder."""
+    folder, letters = tmp_path_factory.mktemp("encoder"), "abcdefghijklmnopqrstuvwxyz0123456789"
+    published.masked_lm(folder, WordPiece(
+        ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]))
+    return replace(config, base=str(folder), read="first", lm_weight=0.0, dropout=0.1, pretrain_epochs=8)
+
+
+@pytest.fixture(scope="module")
+def whole_masked(masked, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    return out, finetune_classifier(masked, out)
+
+
+class TestEncoder:
+    """An encoder learns hidden tokens instead of next ones."""
+
+    def test_it_learns_the_texts_and_then_their_labels(self, masked, whole_masked):
+        out, result = whole_masked
+        losses = [entry["scores"]["language_loss"] for entry in log_of(out / "pretraining") if entry["scores"]]
+        assert min(losses) < losses[0] - 0.1
+        pretrained, base = (load_model(path).base.arrays() for path in (out / "pretraining", masked.base))
+        assert set(pretrained) == set(base)
+        assert all(pretrained[name].tobytes() != base[name].tobytes() for name in base)
+        assert result.saved.labels == ("code", "snow", "sun")
+
+    @pytest.mark.parametrize("stop", [3, 20])
+    def test_a_stopped_run_is_resumed_as_if_it_had_not_been(self, stop, masked, whole_masked, tmp_path):
+        def report(progress):
+            if progress.step == stop:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            finetune_classifier(masked, tmp_path / "run", report)
+        resume_classifier(tmp_path / "run")
+        for name in ("model.h5", "pretraining/model.h5"):
+            assert (tmp_path / "run" / name).read_bytes() == (whole_masked[0] / name).read_bytes(), name
+
+    def test_the_published_head_is_used_where_there_is_one(self, masked, tmp_path):
+        (task, _), theirs = task_of(masked), published.masked_lm(tmp_path / "bert", load_model(masked.base).tokenizer)
+        assert type(task) is MaskedTask
+        for name, array in theirs.masked_head.arrays().items():
+            assert task.model.masked_head.arrays()[name].tobytes() == array.tobytes()
+        published.masked_lm(tmp_path / "bare", task.tokenizer, has_head=False)
+        bare, _ = task_of(masked, base=str(tmp_path / "bare"))
+        assert not bare.model.masked_head.bias.numpy().any()
+
+    def test_other_tokens_are_hidden_in_each_step_and_the_same_again(self, masked):
+        task, _ = task_of(masked)
+        texts = [[2, *range(5, 20), 3], [2, 7, 3]]
+        task.model.eval()
+        first, again, other = (task.prediction(texts, draw) for draw in ((1, 0), (1, 0), (1, 1)))
+        assert [count for _, count in (first, again, other)] == [3, 3, 3]  # 15 % of 15, and one of one
+        assert first[0]().item() == again[0]().item() != other[0]().item()
+
+    def test_long_texts_are_cut_into_pieces_between_the_two_tokens(self):
+        assert framed_pieces([[2, 5, 6, 7, 3], [2, 5, 3], [2, 3]], 4) == [[2, 5, 6, 3], [2, 7, 3], [2, 5, 3]]
+
+    def test_a_vocabulary_without_hidden_words_is_refused(self, masked, tmp_path):
+        base, tokenizer = load_base(masked, [])
+        gpt2 = tiny.language_model().tokenizer
+        data = read_labelled(masked.data)
+        split = Split(np.arange(30), np.arange(30, 40), np.arange(40, 60))
+        with pytest.raises(UsageError, match=r"^cannot pretrain \(.*\): its vocabulary has no token for a hidden word"):
+            language_task(masked, data, split, base, gpt2)
+        assert tokenizer.mask_id == 4

@@ -63,8 +63,10 @@ data, start, model, reading, training, folder = map(section, (
 @start("--init", type=click.Choice(["gpt2", "book"]), default="gpt2",
        help="Initial values of what is new: as in GPT-2, or those of the book.")
 @start("--pretrain-epochs", type=NonNegativeInt(10_000), default=0, metavar="N",
-       help="Passes in which the base first learns to predict the training texts, without their labels.")
-@start("--pretrain-lr", type=PositiveFloat(1.0), default=5e-4, help="Highest learning rate in them.")
+       help="Passes in which the base first learns to predict the training texts, without their labels: the next "
+            "tokens, or with an encoder hidden ones.")
+@start("--pretrain-lr", type=PositiveFloat(1.0), default=None,
+       help="Highest learning rate in them.  [default: 0.0005; 0.0001 with an encoder]")
 @start("--unlabelled", metavar="FILE", help="More texts to predict, without labels: one a line, or a table.")
 @model("--train", type=click.Choice(["head", "last-block", "last-two-blocks", "all", "lora"]), default="all",
        help="What is trained besides the head; head: nothing, lora: updates of low rank.")

@@ -13,8 +13,8 @@ from tinygrad_gpt.runs.saved_model import SHIPPED_BASE, is_encoder
 __all__ = ["BY_BASE", "CHOICES", "TRAINED", "FinetuneConfig"]
 
 BY_BASE: dict[str, dict[str, Any]] = {  # what is chosen for a base where a setting is None
-    "gpt2": {"read": "last-real", "lr": 5e-4, "dropout": 0.2, "lm_weight": 1.0},
-    "encoder": {"read": "mean", "lr": 1e-4, "dropout": 0.1, "lm_weight": 0.0},
+    "gpt2": {"read": "last-real", "lr": 5e-4, "dropout": 0.2, "lm_weight": 1.0, "pretrain_lr": 5e-4},
+    "encoder": {"read": "mean", "lr": 1e-4, "dropout": 0.1, "lm_weight": 0.0, "pretrain_lr": 1e-4},
 }
 SUITED: Any = None
 
@@ -30,7 +30,7 @@ CHOICES = {
 class FinetuneConfig:
     """Everything a run depends on.
 
-    Of `read`, `lr`, `dropout` and `lm_weight`, None means what suits the base, see `BY_BASE`.
+    Of `read`, `lr`, `dropout`, `lm_weight` and `pretrain_lr`, None means what suits the base, see `BY_BASE`.
 
     Args:
         data, text_column, label_column, encoding, skip_malformed: the labelled texts, as in `read_labelled`.
@@ -97,7 +97,7 @@ class FinetuneConfig:
     n_head: int = 4
     init: str = "gpt2"
     pretrain_epochs: int = 0
-    pretrain_lr: float = 5e-4
+    pretrain_lr: float = SUITED
     unlabelled: str | None = None
     train: str = "all"
     rank: int = 16

@@ -1,5 +1,7 @@
 """Further pretraining: the base learns to predict the task's own texts before it learns their labels.
 
+A GPT-2 predicts each next token, an encoder the tokens that are hidden from it.
+
 Its run is in the folder `pretraining` of the finetuning run:
 
     config.json state-a.h5 state-b.h5 log.jsonl    as in any run
@@ -18,13 +20,18 @@ from typing import Any
 import numpy as np
 
 from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.checkpoints.masked_head import has_masked_head, read_masked_head
+from tinygrad_gpt.checkpoints.native import is_native
 from tinygrad_gpt.data.batches import length_batches, pad
 from tinygrad_gpt.data.classification import LabelledTexts, Split, normalise
+from tinygrad_gpt.data.masking import mask_tokens
 from tinygrad_gpt.data.texts import read_texts
 from tinygrad_gpt.engine import no_grad
 from tinygrad_gpt.engine.tensor import Tensor
+from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.models.bert import Bert
 from tinygrad_gpt.models.gpt2 import GPT2
+from tinygrad_gpt.models.masked_lm import MaskedLM
 from tinygrad_gpt.optim import AdamW, warmup_cosine
 from tinygrad_gpt.recipes.classification.classify import encode_texts
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
@@ -32,11 +39,11 @@ from tinygrad_gpt.recipes.classification.task import next_tokens
 from tinygrad_gpt.runs.folder import holds_run
 from tinygrad_gpt.runs.progress import Progress
 from tinygrad_gpt.runs.run import Run, Task, begin, part_of
-from tinygrad_gpt.runs.saved_model import SavedModel, load_model, save_model
+from tinygrad_gpt.runs.saved_model import SavedModel, load_model, model_file, save_model
 from tinygrad_gpt.text import Tokenizer
 
-__all__ = ["FOLDER", "LanguageTask", "LanguageTexts", "language_task", "pieces", "pretrain_before",
-           "pretrain_further"]
+__all__ = ["FOLDER", "LanguageTask", "LanguageTexts", "MaskedTask", "framed_pieces", "language_task", "pieces",
+           "pretrain_before", "pretrain_further"]
 
 FOLDER = "pretraining"
 PATIENCE = 2  # epochs without a lower validation loss
@@ -56,6 +63,15 @@ def pieces(token_lists: Sequence[Sequence[int]], context: int) -> list[list[int]
     Texts with nothing to predict are left out.
     """
     return [list(ids[i:i + context]) for ids in token_lists for i in range(0, len(ids) - 1, context - 1)]
+
+
+def framed_pieces(token_lists: Sequence[Sequence[int]], context: int) -> list[list[int]]:
+    """Texts between two special tokens, cut into pieces that fit the context, each between the two.
+
+    Texts with nothing between them are left out.
+    """
+    return [[ids[0], *ids[i:min(i + context - 2, len(ids) - 1)], ids[-1]]
+            for ids in token_lists for i in range(1, len(ids) - 1, context - 2)]
 
 
 def next_token_loss(model: GPT2, ids: np.ndarray, lengths: np.ndarray) -> Tensor:
@@ -78,7 +94,7 @@ class LanguageTask(Task):
         stale: epochs since then.
     """
 
-    def __init__(self, config: FinetuneConfig, model: GPT2, tokenizer: Tokenizer, texts: LanguageTexts):
+    def __init__(self, config: FinetuneConfig, model: GPT2 | MaskedLM, tokenizer: Tokenizer, texts: LanguageTexts):
         self.config, self.model, self.tokenizer, self.texts = config, model, tokenizer, texts
         lengths = np.array([len(ids) for ids in texts.train])
         epochs = [length_batches(lengths, config.batch_size, seed=config.seed, epoch=epoch)
@@ -88,6 +104,11 @@ class LanguageTask(Task):
         self.seen = np.cumsum([lengths[rows].sum() for rows in self.steps])
         self.best_loss, self.stale = math.inf, 0
 
+    @property
+    def base(self) -> GPT2 | Bert:
+        """What is finetuned afterwards: the model, without a head that is only for this."""
+        return self.model.transformer if isinstance(self.model, MaskedLM) else self.model
+
     def optimizer(self) -> AdamW:
         return AdamW(self.model.parameters(), self.config.pretrain_lr, weight_decay=self.config.weight_decay,
                      decayed_axes=2)
@@ -96,10 +117,16 @@ class LanguageTask(Task):
         return warmup_cosine(step, self.total, peak=self.config.pretrain_lr, warmup=self.total // 10)
 
     def losses(self, step: int) -> list[Callable[[], Tensor]]:
-        return [partial(next_token_loss, self.model, *self._batch(self.texts.train, self.steps[step]))]
+        return [self.prediction([self.texts.train[i] for i in self.steps[step]], (1, step))[0]]
 
-    def _batch(self, texts: list[list[int]], rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return pad([texts[i] for i in rows], self.tokenizer.eot_id)
+    def prediction(self, texts: list[list[int]], draw: tuple[int, int]) -> tuple[Callable[[], Tensor], int]:
+        """What gives the mean loss () of the tokens to predict in a batch of texts, in nats, and how many there are.
+
+        Args:
+            draw: numbers for the batch, from which random choices are made; the same ones make the same choices.
+        """
+        ids, lengths = pad(texts, self.tokenizer.eot_id)
+        return partial(next_token_loss, self.model, ids, lengths), int(lengths.sum() - len(lengths))
 
     def tokens(self, done: int) -> int:
         return int(self.seen[done - 1])
@@ -115,13 +142,14 @@ class LanguageTask(Task):
 
     def _validation_loss(self) -> float:
         """Mean over all tokens that are predicted."""
-        texts, total = self.texts.validation, 0.0
-        counts = np.array([len(ids) - 1 for ids in texts])
+        texts, total, number = self.texts.validation, 0.0, 0
+        batches = length_batches([len(ids) for ids in texts], self.config.batch_size, seed=0, epoch=0, shuffle=False)
         self.model.eval()
         with no_grad():
-            for rows in length_batches(counts, self.config.batch_size, seed=0, epoch=0, shuffle=False):
-                total += next_token_loss(self.model, *self._batch(texts, rows)).item() * int(counts[rows].sum())
-        return total / int(counts.sum())
+            for place, rows in enumerate(batches):
+                loss, count = self.prediction([texts[i] for i in rows], (0, place))
+                total, number = total + loss().item() * count, number + count
+        return total / number
 
     def finished(self, done: int) -> bool:
         return done >= self.total or self.stale >= PATIENCE
@@ -131,7 +159,7 @@ class LanguageTask(Task):
         last = log[-1]
         if (last.scores and not self.stale) or (last.step == self.total and not self.texts.validation):
             notes = {"recipe": "further pretraining", "step": last.step, **last.scores}
-            save_model(folder / "model.h5", SavedModel(self.model, self.tokenizer, (), notes))
+            save_model(folder / "model.h5", SavedModel(self.base, self.tokenizer, (), notes))
 
     def state(self) -> dict[str, np.ndarray]:
         tensors = {f"model.{name}": array for name, array in self.model.arrays().items()}
@@ -140,6 +168,48 @@ class LanguageTask(Task):
     def restore(self, tensors: dict[str, np.ndarray]) -> None:
         self.model.load_state_dict(part_of(tensors, "model."))
         self.best_loss, self.stale = float(tensors["best_loss"]), int(tensors["stale"])
+
+
+class MaskedTask(LanguageTask):
+    """Predict the hidden tokens of texts, others in every step.
+
+    Args:
+        model: the base with its masked-language head.
+
+    Source: Devlin et al. 2019, section 3.1; Liu et al. 2019, arXiv:1907.11692, section 4.1.
+    """
+
+    model: MaskedLM
+
+    def prediction(self, texts: list[list[int]], draw: tuple[int, int]) -> tuple[Callable[[], Tensor], int]:
+        tokenizer = self.tokenizer
+        assert tokenizer.pad_id is not None  # `masked_lm_of` looked
+        assert tokenizer.mask_id is not None
+        ids, lengths = pad(texts, tokenizer.pad_id)
+        visible = np.arange(ids.shape[1]) < lengths[:, None]  # (B, T)
+        maskable = visible & (ids != tokenizer.cls_id) & (ids != tokenizer.sep_id)
+        generator = np.random.default_rng((self.config.seed, *draw))
+        hidden, targets = mask_tokens(ids, maskable, tokenizer.mask_id, tokenizer.vocab_size, generator)
+        on_device = backend_of(self.base.wte.weight.data).from_numpy
+        return partial(self.model.loss, on_device(hidden), targets, on_device(visible)), int((targets >= 0).sum())
+
+
+def masked_lm_of(base: Bert, tokenizer: Tokenizer, config: FinetuneConfig) -> MaskedLM:
+    """The base with the masked-language head that was published with it, or with a new one.
+
+    Raises:
+        UsageError: "cannot pretrain (bert): its vocabulary has no token for a hidden word; …".
+    """
+    if None in (tokenizer.mask_id, tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id):
+        raise UsageError(f"cannot pretrain ({config.base}): its vocabulary has no token for a hidden word; leave out "
+                         "pretrain_epochs")
+    encoder = Bert(replace(base.config, pooler="none"), seed=None)  # which no hidden token reads
+    arrays = base.arrays()
+    encoder.adopt_state_dict({name: arrays[name] for name in encoder.arrays()})
+    model, file = MaskedLM(encoder, config.seed), model_file(config.base)
+    if not is_native(file) and has_masked_head(file):
+        model.masked_head.adopt_state_dict(read_masked_head(file))
+    return model
 
 
 def language_task(config: FinetuneConfig, data: LabelledTexts, split: Split, base: GPT2 | Bert,
@@ -151,7 +221,6 @@ def language_task(config: FinetuneConfig, data: LabelledTexts, split: Split, bas
     Raises:
         DataError: the unlabelled file cannot be read.
     """
-    assert isinstance(base, GPT2)  # `load_base` refuses to pretrain others
     train, validation = ([data.texts[i] for i in part] for part in (split.train, split.validation))
     if config.unlabelled:
         unlabelled, _ = read_texts(config.unlabelled, None, encoding=config.encoding,
@@ -159,10 +228,12 @@ def language_task(config: FinetuneConfig, data: LabelledTexts, split: Split, bas
         known = {normalise(data.texts[i]) for i in split.rows}
         train += [text for text in unlabelled if text.strip() and normalise(text) not in known]
 
-    def encoded(texts: list[str]) -> list[list[int]]:
-        return pieces(encode_texts(tokenizer, texts, None)[0], base.config.n_ctx)
-
-    return LanguageTask(config, base, tokenizer, LanguageTexts(encoded(train), encoded(validation)))
+    cut = pieces if isinstance(base, GPT2) else framed_pieces
+    texts = LanguageTexts(*(cut(encode_texts(tokenizer, part, None)[0], base.config.n_ctx)
+                            for part in (train, validation)))
+    if isinstance(base, GPT2):
+        return LanguageTask(config, base, tokenizer, texts)
+    return MaskedTask(config, masked_lm_of(base, tokenizer, config), tokenizer, texts)
 
 
 def pretrain_further(task: LanguageTask, folder: Path, notes: Mapping[str, Any],
@@ -186,7 +257,7 @@ def pretrain_further(task: LanguageTask, folder: Path, notes: Mapping[str, Any],
         folder.mkdir(exist_ok=True)
         run = begin(folder, dict(notes), task)
     log = run.train(report)
-    task.model.load_state_dict(load_model(folder / "model.h5").transformer.arrays())
+    task.base.load_state_dict(load_model(folder / "model.h5").base.arrays())
     return log
 
 
@@ -209,7 +280,7 @@ def pretrain_before(run: Run, task: LanguageTask, notes: Mapping[str, Any],
     total = task.total + run.task.total
     last = pretrain_further(task, run.folder / FOLDER, {**notes, "recipe": "further pretraining"},
                             lambda progress: report(replace(progress, total=total)))[-1]
-    model.transformer.adopt_state_dict(model.transformer.arrays() | task.model.arrays())
+    model.transformer.adopt_state_dict(model.transformer.arrays() | task.base.arrays())
     run.task.restore(trained)
     return lambda progress: report(replace(
         progress, step=last.step + progress.step, total=last.step + run.task.total,

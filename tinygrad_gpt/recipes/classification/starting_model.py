@@ -49,9 +49,6 @@ def _with_dropout(base: GPT2 | Bert, config: FinetuneConfig) -> GPT2 | Bert:
     if config.lm_weight:
         raise UsageError(f"lm_weight is {config.lm_weight}, but an encoder predicts no next token; set it to 0, or "
                          "leave it out")
-    if config.pretrain_epochs:
-        raise UsageError(f"pretrain_epochs is {config.pretrain_epochs}, but an encoder predicts no next token; leave "
-                         "it out, or start from a GPT-2")
     pooler = base.config.pooler if config.read == "first" else "none"
     bert = Bert(replace(base.config, dropout=config.dropout, pooler=pooler), seed=None)
     arrays = base.arrays()
