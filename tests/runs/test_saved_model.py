@@ -51,6 +51,32 @@ def test_half_precision_is_rounded_and_smaller(tmp_path):
         np.testing.assert_array_equal(array, original.model.arrays()[name].astype(np.float16))
 
 
+@pytest.mark.parametrize("original", [tiny.language_model(), tiny.classifier()], ids=["language model", "classifier"])
+def test_int8_is_rounded_by_rows_and_a_quarter_of_the_size(original, tmp_path):
+    save_model(tmp_path / "full.h5", original)
+    save_model(tmp_path / "int8.h5", original, np.int8)
+    sizes = [sum(array.nbytes for name, array in native.load(tmp_path / file).tensors.items()
+                 if not name.startswith("tokenizer.")) for file in ("full.h5", "int8.h5")]
+    assert sizes[1] < 0.4 * sizes[0]  # a row has 16 to 64 values here
+    for name, array in load_model(tmp_path / "int8.h5").model.arrays().items():
+        expected = original.model.arrays()[name]
+        assert array.dtype == np.float32
+        bound = np.abs(expected).max(axis=1, keepdims=True) / 253 if expected.ndim == 2 else 0
+        assert (np.abs(array - expected) <= bound).all(), name
+
+
+def test_int8_without_its_scales_is_refused(tmp_path):
+    save_model(tmp_path / "model.h5", tiny.language_model(), np.int8)
+    checkpoint = native.load(tmp_path / "model.h5")
+    tensors = {name: array for name, array in checkpoint.tensors.items() if name != "wte.weight.row_scale"}
+    native.save(tmp_path / "model.h5", tensors | {"wte.weight.row_scale": np.ones(3, np.float32)}, checkpoint.metadata)
+    with pytest.raises(CheckpointError, match=r"cannot load model .*'wte\.weight\.row_scale' is float32 \(3,\) and"):
+        load_model(tmp_path)
+    native.save(tmp_path / "model.h5", tensors, checkpoint.metadata)
+    with pytest.raises(CheckpointError, match=r"wte\.weight"):
+        load_model(tmp_path)
+
+
 def test_a_shipped_name_is_found_and_a_file_of_that_name_wins(tmp_path, monkeypatch):
     (tmp_path / "shipped").mkdir()
     save_model(tmp_path / "shipped" / "three.h5", tiny.classifier())

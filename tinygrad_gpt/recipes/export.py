@@ -1,7 +1,9 @@
-"""Give a model to other programs: the files of a published GPT-2 or encoder."""
+"""Give a model to other programs: the files of a published GPT-2 or encoder; or one of this package, made smaller."""
 
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from tinygrad_gpt.checkpoints.gpt2_files import write_gpt2
 from tinygrad_gpt.errors import UsageError
@@ -10,10 +12,12 @@ from tinygrad_gpt.models.bert_classifier import BertClassifier
 from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.models.gpt2 import GPT2
 from tinygrad_gpt.runs.folder import holds_model, holds_run
-from tinygrad_gpt.runs.saved_model import SavedModel
+from tinygrad_gpt.runs.saved_model import SavedModel, save_model
 from tinygrad_gpt.text import Characters, Tokenizer
 
-__all__ = ["export"]
+__all__ = ["STORES", "export", "store"]
+
+STORES = {"float32": np.float32, "float16": np.float16, "int8": np.int8}
 
 
 def export(saved: SavedModel, folder: Path) -> list[str]:
@@ -34,8 +38,7 @@ def export(saved: SavedModel, folder: Path) -> list[str]:
     if isinstance(saved.tokenizer, Characters):
         raise UsageError("cannot export a model of characters: these files hold byte pairs and WordPiece only; "
                          "train one on byte pairs")
-    if holds_run(folder) or holds_model(folder):
-        raise UsageError(f"cannot export ({folder}): a run or a model is already there; choose another folder")
+    _check_free(folder)
     model, tokenizer = saved.model, saved.tokenizer
     if isinstance(model, Bert):
         model.save_pretrained(folder, 0 if tokenizer.pad_id is None else tokenizer.pad_id)
@@ -49,3 +52,28 @@ def export(saved: SavedModel, folder: Path) -> list[str]:
         tokenizer = Tokenizer(tokenizer.tokens, replace(tokenizer.layout,
                                                         start_id=first if model.reading.start else None))
     return ["config.json", "model.safetensors", *tokenizer.save_pretrained(folder)]
+
+
+def store(saved: SavedModel, folder: Path, form: str) -> Path:
+    """Write a checkpoint of this package, model.h5, whose weights are in a given form.
+
+    Args:
+        saved: any model.
+        folder: as in `export`.
+        form: one of `STORES`.
+
+    Returns:
+        The file.
+
+    Raises:
+        CheckpointError, ResourceError, TinygradError, UsageError: as `save_model` and `export`.
+    """
+    _check_free(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_model(folder / "model.h5", saved, STORES[form])
+    return folder / "model.h5"
+
+
+def _check_free(folder: Path) -> None:
+    if holds_run(folder) or holds_model(folder):
+        raise UsageError(f"cannot export ({folder}): a run or a model is already there; choose another folder")

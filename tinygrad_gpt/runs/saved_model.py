@@ -16,6 +16,7 @@ from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.checkpoints.bert_files import is_bert, read_bert_head
 from tinygrad_gpt.checkpoints.download import MODELS, downloaded
 from tinygrad_gpt.checkpoints.gpt2_files import WEIGHTS, read_class_head, weights_file
+from tinygrad_gpt.checkpoints.int8 import from_int8, to_int8
 from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.files import sha256_of
 from tinygrad_gpt.models.bert import Bert, BertConfig
@@ -149,14 +150,19 @@ def is_encoder(path: str | Path) -> bool:
 
 
 def save_model(path: str | Path, saved: SavedModel, dtype: type = np.float32) -> None:
-    """Write a model as a native checkpoint; ``dtype`` float16 halves the file."""
+    """Write a model as a native checkpoint; ``dtype`` float16 halves the file, and int8 halves it again.
+
+    Raises:
+        CheckpointError, ResourceError, TinygradError: as `native.save`; of int8 also as `int8.to_int8`.
+    """
     native.save(path, *packed(saved, dtype))
 
 
 def packed(saved: SavedModel, dtype: type = np.float32) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """A model as plain arrays and JSON values, all that `unpacked` needs; the arrays may be the model's own."""
-    weights: dict[str, np.ndarray] = {name: array.astype(dtype, copy=False)
-                                      for name, array in saved.model.arrays().items()}
+    arrays = saved.model.arrays()
+    weights = to_int8(arrays) if dtype is np.int8 else {
+        name: array.astype(dtype, copy=False) for name, array in arrays.items()}
     vocabulary = {_VOCABULARY + name: array for name, array in saved.tokenizer.to_arrays().items()}
     reading = {"reading": asdict(saved.classifier.reading)} if saved.labels else {}
     return weights | vocabulary, {
@@ -232,8 +238,8 @@ def unpacked(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any], pat
     Raises:
         CheckpointError: "cannot load model (model.h5): config.n_layer is 'x', expected a whole number; …".
     """
-    weights = {name: array for name, array in tensors.items() if not name.startswith(_VOCABULARY)}
     with _explained(path):
+        weights = from_int8({name: array for name, array in tensors.items() if not name.startswith(_VOCABULARY)})
         read = read_metadata(metadata, {name: array.shape for name, array in weights.items()})
     vocabulary = {name.removeprefix(_VOCABULARY): array for name, array in tensors.items()
                   if name.startswith(_VOCABULARY)}

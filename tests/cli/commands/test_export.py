@@ -1,5 +1,6 @@
 """`export`: what it prints and what it leaves."""
 
+import pytest
 import tiny
 
 from tinygrad_gpt.cli import main
@@ -50,6 +51,20 @@ def test_a_published_folder_is_a_base_for_finetuning(models, tmp_path, capsys):
     assert (out / "model.safetensors").read_bytes() == before
     assert load_model(tmp_path / "run").labels == tuple(tiny.WORDS)
     capsys.readouterr()
+
+
+@pytest.mark.parametrize("form", ["float32", "float16", "int8"])
+def test_a_checkpoint_of_this_package_in_another_form(models, tmp_path, capsys, form):
+    out = tmp_path / "small"
+    args = ["export", "--model", str(models / "classifier.h5"), "--out", str(out), "--store", form]
+    assert main(args) == 0
+    size = (out / "model.h5").stat().st_size
+    assert capsys.readouterr().out == f"Written to {out / 'model.h5'}: {size:,} bytes, weights in {form}\n"
+    before, after = load_model(models / "classifier.h5"), load_model(out)
+    assert (after.labels, after.tokenizer, after.provenance) == (before.labels, before.tokenizer, before.provenance)
+    assert after.classifier.reading == before.classifier.reading
+    assert main(args) == 2
+    assert "a run or a model is already there" in capsys.readouterr().err
 
 
 def test_what_cannot_be_exported_is_one_line(models, tmp_path, capsys):
