@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import classify_seeds
 import few_labels
 import pieces
+import recipe
 
 from tinygrad_gpt.data.classification import normalise, read_labelled
 from tinygrad_gpt.runs.saved_model import save_model
@@ -52,6 +53,19 @@ def test_every_split_is_measured_once(arguments, counted, tmp_path, capsys):
     mean = sum(line["figures"]["test"]["accuracy"] for line in lines) / 2
     assert rows[-3].startswith(f"| mean, 95 % interval | {100 * mean:.2f} ± ")
     assert not (tmp_path / "out" / "split-1").exists()
+
+
+def test_choices_are_measured_against_the_baseline_of_their_split(arguments, tmp_path, capsys):
+    arguments += ["--seeds", "1,2", "--only", "decay", "--set", "epochs=1", "--set", "read=mean"]
+    recipe.main(arguments)
+    recipe.main(arguments)
+    lines = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    assert [(line["key"]["seed"], line["key"]["choice"]) for line in lines] == [
+        (1, "baseline"), (1, "layer decay 0.8"), (2, "baseline"), (2, "layer decay 0.8")]
+    gains = [b["figures"]["accuracy"] - a["figures"]["accuracy"] for a, b in (lines[:2], lines[2:])]
+    row = capsys.readouterr().out.splitlines()[3]
+    assert row.startswith("| layer decay 0.8 | 2 | ")
+    assert f" {pieces.with_interval(gains, signed=True)} " in row
 
 
 def test_few_labels_are_drawn_without_the_test_texts(arguments, counted, tmp_path):

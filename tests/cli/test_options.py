@@ -14,6 +14,7 @@ from tinygrad_gpt import cli
 from tinygrad_gpt.cli import run
 from tinygrad_gpt.cli.options import (
     THREAD_VARIABLES,
+    Duration,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -61,6 +62,17 @@ def test_a_default_is_checked_like_a_typed_value():
     assert PositiveFloat().convert(5e-5, None, None) == 5e-5
     with pytest.raises(click.BadParameter):
         PositiveInt().convert(True, None, None)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200)])
+def test_a_time_has_a_unit(text, seconds):
+    assert Duration().convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "0m", "-1s", "10 m", "10d", "1e3", "m", "31e9h", "800h"])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(click.BadParameter, match="is not a time such as 90s, 10m or 2h"):
+        Duration().convert(text, None, None)
 
 
 def test_the_line_names_option_command_and_help(capsys):

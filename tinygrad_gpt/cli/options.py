@@ -17,8 +17,9 @@ from tinygrad_gpt.cli.paths import refuse_overwriting
 from tinygrad_gpt.errors import ResourceError, UsageError
 
 __all__ = [
-    "NonNegativeFloat", "NonNegativeInt", "PositiveFloat", "PositiveInt", "Settings", "UnitInterval", "add_options",
-    "check_source", "common_options", "echo", "one_line", "opened", "print_json", "printable", "settings_options",
+    "Duration", "NonNegativeFloat", "NonNegativeInt", "PositiveFloat", "PositiveInt", "Settings", "UnitInterval",
+    "add_options", "check_source", "common_options", "echo", "one_line", "opened", "print_json", "printable",
+    "settings_options",
 ]
 
 LEAST_MEMORY = 240 * 2**20  # bytes of addresses for NumPy and HDF5 with one thread
@@ -109,6 +110,29 @@ class UnitInterval(NonNegativeFloat):
 
     def __init__(self) -> None:
         super().__init__(maximum=1.0)
+
+
+class Duration(Number):
+    """Seconds, from a number with s, m or h behind it."""
+
+    name = "duration"
+    pattern = r"[0-9]+(\.[0-9]*)?[smh]?"
+
+    def __init__(self, maximum: float = 30 * 86400):
+        super().__init__(maximum)
+
+    @staticmethod
+    def parse(text: str) -> float:  # type: ignore[override]
+        return float(text.rstrip("smh")) * {"m": 60, "h": 3600}.get(text[-1], 1)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        return value if isinstance(value, float) else super().convert(value, param, ctx)
+
+    def accepts(self, number: float) -> bool:
+        return 0 < number <= self.maximum
+
+    def wanted(self) -> str:
+        return "a time such as 90s, 10m or 2h, 30 days at most"
 
 
 @dataclass

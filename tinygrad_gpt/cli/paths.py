@@ -20,8 +20,8 @@ OUTPUT_FOLDERS = ("out", "folder")
 FOLDER_FILES = frozenset({  # all names that commands write into their folders
     "config.json", "model.h5", "state-a.h5", "state-b.h5", "log.jsonl", "samples.txt", "report.json", "run.json",
     "curves.png", "confusion.png", "vocabulary.json", "tokens.npy", "validation.npy", "report.md", "report.html",
-    "accuracy.png", "minutes.png", "model.safetensors", "vocab.json", "merges.txt", "vocab.txt", "tokenizer.json",
-    "tokenizer_config.json", "download.json", ".lock",
+    "budget.json", "accuracy.png", "minutes.png", "model.safetensors", "vocab.json", "merges.txt", "vocab.txt",
+    "tokenizer.json", "tokenizer_config.json", "download.json", ".lock",
 })
 TABLES = (".csv", ".tsv", ".jsonl")  # in the folder of a run or a model, existing files of these kinds are results
 

@@ -28,7 +28,7 @@ def args(models, tmp_path):
 
 def test_every_field_of_the_config_is_an_option_with_its_default():
     common = {field.name for field in dataclasses.fields(Settings)}
-    options = {param.name: param for param in command.params if param.name not in common | {"out", "resume"}}
+    options = {param.name: param for param in command.params if param.name not in common | {"out", "resume", "budget"}}
     fields = {field.name: field for field in dataclasses.fields(FinetuneConfig)}
     assert set(options) == set(fields)
     for name, field in fields.items():
@@ -44,8 +44,9 @@ def test_a_run_says_what_it_did_and_how_to_use_it(args, tmp_path, capsys):
     lines = out.splitlines()
     run = tmp_path / "run"
     report = json.loads((run / "report.json").read_text())
-    assert lines[0] == report["counts"]
-    assert lines[1] == f"{report['truncated']} texts truncated to 15 tokens"
+    verdict = [report["verdict"]] if report["verdict"] else []  # of a bag of words that is better
+    assert lines[:len(verdict) + 1] == [*verdict, report["counts"]]
+    assert lines[len(verdict) + 1] == f"{report['truncated']} texts truncated to 15 tokens"
     assert lines.index("Validation") < lines.index("Test")
     assert f"accuracy {report['test']['accuracy']:.4f}" in lines[lines.index("Test") + 1]
     assert any(line.startswith("A bag of words with logistic regression on the same test texts: accuracy ")
@@ -59,6 +60,24 @@ def test_a_run_says_what_it_did_and_how_to_use_it(args, tmp_path, capsys):
     assert main(["classify", "--model", str(run), "ski"]) == 0
     assert main(args) == 2
     assert "a run is already there; resume it or choose another folder" in capsys.readouterr().err
+
+
+def test_a_budget_says_what_it_tried(args, tmp_path, capsys):
+    args = args[:6] + args[-2:]  # without settings that no trial could change
+    assert main([*args, "--budget", "1s"]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert (lines[0] == report["verdict"]) == bool(report["verdict"])
+    table = lines[1 if report["verdict"] else 0:][:4]
+    assert [line.split("  ")[0] for line in table[:3]] == [
+        "tried", "bag of words, logistic regression", "mean of all tokens, no causal mask"]
+    assert table[2].endswith("kept")
+    assert table[3].endswith(" of 1 seconds spent")
+    assert report["budget"]["trials"][0]["accuracy"] == report["validation"]["accuracy"]
+    assert "mean of all tokens, no causal mask, 20 epochs: validation accuracy" in err
+    assert main(["finetune", "classifier", "--resume", "--out", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == lines[-1]
 
 
 def test_options_reach_the_run(args, tmp_path, capsys):

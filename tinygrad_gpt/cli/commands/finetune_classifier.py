@@ -1,18 +1,28 @@
 """`finetune classifier`: a text classifier from labelled texts."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tinygrad_gpt.cli.idle import LORA, Idle, note_idle
-from tinygrad_gpt.cli.options import NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval, common_options, echo
+from tinygrad_gpt.cli.options import (
+    Duration,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    UnitInterval,
+    common_options,
+    echo,
+)
 from tinygrad_gpt.cli.progress import PreparationLines
 from tinygrad_gpt.cli.resuming import given_settings, require, resumable
 from tinygrad_gpt.cli.sections import SectionedCommand, precision_option, section
-from tinygrad_gpt.cli.show import note, note_half_precision, report_text
+from tinygrad_gpt.cli.show import columns, note, note_half_precision, report_text
 
 if TYPE_CHECKING:
+    from tinygrad_gpt.recipes.classification.budget import Search, Trial
     from tinygrad_gpt.recipes.classification.finetune import FinetuneResult
 
 __all__ = ["command"]
@@ -111,6 +121,8 @@ data, start, model, reading, training, folder = map(section, (
           help="balanced: classes count alike, however many texts they have.")
 @training("--no-calibration", is_flag=True,
           help="Do not fit a temperature on the validation texts that makes probabilities as sure as they are right.")
+@training("--budget", type=Duration(), metavar="TIME",
+          help="Find good settings within this time, 10m say: some are tried on the validation texts, the best kept.")
 @precision_option(training)
 @training("--seed", type=NonNegativeInt(), default=123, help="Seed of the head, the order of the texts and dropout.")
 @folder("--out", required=True, type=click.Path(path_type=Path), metavar="DIR",
@@ -120,18 +132,32 @@ data, start, model, reading, training, folder = map(section, (
 @folder("--resume", is_flag=True, help="Go on with the run in that folder; it knows its settings.")
 @common_options
 @click.pass_context
-def command(ctx: click.Context, out: Path, resume: bool, **settings: Any) -> None:
+def command(ctx: click.Context, out: Path, resume: bool, budget: float | None, **settings: Any) -> None:
     """Train a text classifier on labelled texts.
 
     Of the texts 70 % are trained on, 10 % validate after each pass and 20 % are judged at the end, beside a bag of
     words. The same command gives the same model, bit for bit. A run that was stopped goes on with --resume.
+
+    With --budget settings that you do not give are searched for.
     """
     from tinygrad_gpt.recipes.classification import finetune as recipe
+    from tinygrad_gpt.recipes.classification.budget import find_setting, holds_search, resume_search
 
     if not resume:
         require(ctx, data=settings["data"])
     note_half_precision(settings["precision"])
     with resumable(ctx, out) as (report, stop_here):
+        if budget or (resume and holds_search(out)):
+            callbacks: dict[str, Any] = {"said": _say, "report": report, "ready": stop_here}
+            if resume:
+                wanted = given_settings(ctx, settings) | ({"budget": budget} if budget else {})
+                searched = resume_search(out, wanted, **callbacks)
+            else:
+                note_idle(ctx, IDLE)
+                searched = find_setting(recipe.FinetuneConfig(**settings), budget or 0,
+                                        [*given_settings(ctx, settings)], out, **callbacks)
+            echo("\n".join(_found(ctx, out, *searched)))
+            return
         if resume:
             result = recipe.resume_classifier(out, given_settings(ctx, settings), report, PreparationLines(), stop_here)
         else:
@@ -147,9 +173,37 @@ def command(ctx: click.Context, out: Path, resume: bool, **settings: Any) -> Non
     echo("\n".join(_summary(ctx, out, result)))
 
 
+def _found(ctx: click.Context, out: Path, result: "FinetuneResult", search: "Search") -> list[str]:
+    """What a search found: the verdict, what was tried, and the figures of the best."""
+    if result.caution:
+        note(result.caution)
+    lines = _summary(ctx, out, result)
+    verdict = lines[:1] if result.verdict else []
+    return [*verdict, *trial_table(search), "", *lines[len(verdict):]]
+
+
+def _say(trial: "Trial") -> None:
+    note(f"{trial.setting}, {trial.epochs} epochs: validation accuracy {trial.accuracy:.4f} in {trial.seconds:.0f} s")
+
+
+def trial_table(search: "Search") -> list[str]:
+    """What was tried, a line each, the bag of words first and the best marked."""
+    rows = [("tried", "epochs", "validation accuracy", "log loss", "seconds", "")]
+    if search.baseline:
+        rows.append(("bag of words, logistic regression", "", *_figures(search.baseline), ""))
+    rows += [(trial.setting, str(trial.epochs), *_figures(vars(trial)), "kept" if trial is search.best() else "")
+             for trial in search.trials]
+    return [*columns(rows), f"{search.spent:.0f} of {search.seconds:.0f} seconds spent"]
+
+
+def _figures(of: Mapping[str, Any]) -> tuple[str, str, str]:
+    return f"{of['accuracy']:.4f}", f"{of['log_loss']:.4f}", f"{of['seconds']:.0f}"
+
+
 def _summary(ctx: click.Context, out: Path, result: "FinetuneResult") -> list[str]:
-    lines = [result.counts, f"{result.truncated:,} texts truncated to {result.saved.classifier.longest_text} tokens",
-             f"{result.trained:,} of {result.saved.model.size:,} numbers trained", ""]
+    lines = [result.verdict] if result.verdict else []
+    lines += [result.counts, f"{result.truncated:,} texts truncated to {result.saved.classifier.longest_text} tokens",
+              f"{result.trained:,} of {result.saved.model.size:,} numbers trained", ""]
     for title, figures in (("Validation", result.validation), ("Test", result.test)):
         lines += [title, report_text(figures), ""]
     fitted = result.calibration

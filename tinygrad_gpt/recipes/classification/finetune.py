@@ -1,6 +1,5 @@
 """Finetune a GPT-2 to classify texts: read, split, encode, train, judge, save."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -16,7 +15,7 @@ from tinygrad_gpt.book.splits import divide
 from tinygrad_gpt.data.classification import LabelledTexts, Split, read_labelled, split_for_test, with_extra
 from tinygrad_gpt.figures.classification import Report, judge
 from tinygrad_gpt.figures.pictures import draw_confusion
-from tinygrad_gpt.files import run_lock, sha256_of, write_atomic
+from tinygrad_gpt.files import run_lock, sha256_of
 from tinygrad_gpt.models.classifier import TextClassifier
 from tinygrad_gpt.models.gpt2 import GPT2Config
 from tinygrad_gpt.models.lora import merge_lora
@@ -26,11 +25,13 @@ from tinygrad_gpt.recipes.classification.classify import predict
 from tinygrad_gpt.recipes.classification.config import TRAINED, FinetuneConfig
 from tinygrad_gpt.recipes.classification.further_pretraining import language_task, pretrain_before
 from tinygrad_gpt.recipes.classification.inputs import Texts, inputs_of, memory_kept
+from tinygrad_gpt.recipes.classification.result import FinetuneResult, write_report
 from tinygrad_gpt.recipes.classification.starting_model import base_has_seen_test, load_base, with_head
 from tinygrad_gpt.recipes.classification.task import ClassificationTask
 from tinygrad_gpt.runs.folder import (
     absolute,
     check_given,
+    holds_run,
     read_run,
     refuse_changed_files,
     refuse_second_run,
@@ -42,41 +43,14 @@ from tinygrad_gpt.runs.saved_model import SavedModel, model_file, origin, save_m
 from tinygrad_gpt.text import Tokenizer
 from tinygrad_gpt.train.memory import Plan, check_memory, memory_estimate
 
-__all__ = ["FinetuneConfig", "FinetuneResult", "finetune_classifier", "memory_needed", "resume_classifier",
-           "train_on_texts"]
+__all__ = ["FinetuneConfig", "FinetuneResult", "finetune_classifier", "memory_needed", "read_parts",
+           "resume_classifier", "train_on_texts", "validate_setting"]
 
 FILES = ("data", "test", "extra", "base", "vocabulary", "unlabelled")  # settings that may be paths
 
 
 def nothing(*args: Any) -> None:
     """A callback that does nothing."""
-
-
-@dataclass(frozen=True)
-class FinetuneResult:
-    """The finished run.
-
-    Args:
-        saved: the model.
-        counts: one line that reconciles the rows of the data file, the split and what was left out.
-        trained: how many numbers were trained.
-        training, validation, test: figures on the three parts.
-        baseline: figures of a bag of words on the test part, None without scikit-learn.
-        truncated: texts of the file whose end was not read.
-        caution: why new texts will fare worse than the test texts, in one line; empty if nothing speaks for it.
-        calibration: what the temperature did, which is in the model's head.
-    """
-
-    saved: SavedModel
-    counts: str
-    trained: int
-    training: Report
-    validation: Report
-    test: Report
-    baseline: Report | None
-    truncated: int
-    caution: str
-    calibration: Calibration
 
 
 def finetune_classifier(config: FinetuneConfig, out: str | Path, report: Callable[[Progress], None] = nothing,
@@ -140,6 +114,23 @@ def resume_classifier(out: str | Path, given: Mapping[str, Any] | None = None,
         return _finish(config, start, run, log)
 
 
+def validate_setting(config: FinetuneConfig, out: Path, report: Callable[[Progress], None] = nothing) -> Report:
+    """Do the steps of a run, or those that are left, and judge it on the validation texts alone; raises as the others.
+
+    What it leaves in the folder is what `finetune_classifier` leaves when it is stopped behind its last step.
+    """
+    start, found = _prepare(config), holds_run(out)
+    out.mkdir(parents=True, exist_ok=True)
+    with run_lock(out), precision(config.precision):
+        notes, task = _notes(config, start), _task(config, start, nothing)
+        run = Run(out, notes, task) if found else begin(out, notes, task)
+        if found:
+            run.restore()
+        _train(config, start, run, report)
+    names, part = start.data.classes, start.split.validation
+    return judge(predict(_as_saved(start.inputs, config), part), start.data.labels[part], names)
+
+
 @dataclass(frozen=True)
 class _Prepared:
     """What a run begins with: data and their parts, the model, its vocabulary, the texts in tokens."""
@@ -153,7 +144,7 @@ class _Prepared:
 
 def _prepare(config: FinetuneConfig) -> _Prepared:
     """Read the data and the base, if there is memory to train; nothing is written."""
-    data, split = _read(config)
+    data, split = read_parts(config)
     base, tokenizer = load_base(config, [data.texts[i] for i in split.train])
     model, tokens, truncated = with_head(base, tokenizer, data.texts, split.train, len(data.classes), config)
     check_memory(memory_needed(model, tokens, config, split), "train fewer blocks")
@@ -223,15 +214,15 @@ def _finish(config: FinetuneConfig, start: _Prepared, run: Run, log: list[Progre
     saved = _save(config, start, run, {"test_accuracy": test.accuracy, "test_f1": test.f1, "temperature": temperature})
     result = FinetuneResult(saved, f"{data.counts}; {split}", trained, training, validation, test, None,
                             start.truncated, _caution(config, split), calibration)
-    _write_report(out, result)
+    write_report(out / "report.json", result)
     result = replace(result, baseline=bag_of_words(data, split))
-    _write_report(out, result)
+    write_report(out / "report.json", result)
     task.show(out, log)
     draw_confusion(out / "confusion.png", test.confusion, data.classes)
     return result
 
 
-def _read(config: FinetuneConfig) -> tuple[LabelledTexts, Split]:
+def read_parts(config: FinetuneConfig) -> tuple[LabelledTexts, Split]:
     """All texts of the run, and their parts."""
     read = partial(read_labelled, text_column=config.text_column, label_column=config.label_column,
                    encoding=config.encoding, skip_malformed=config.skip_malformed, quotes=config.split != "by-text")
@@ -318,14 +309,3 @@ def _caution(config: FinetuneConfig, split: Split) -> str:
     if base_has_seen_test(config):
         seen.append(f"the base was trained on texts of {Path(config.test or config.data).name} already")
     return f"new texts will fare worse than the test texts: {'; '.join(seen)}" if seen else ""
-
-
-def _write_report(out: Path, result: FinetuneResult) -> None:
-    names = result.saved.labels
-    figures = {"counts": result.counts, "caution": result.caution, "classes": names,
-               "truncated": result.truncated, "trained": result.trained,
-               "training": result.training.to_dict(), "validation": result.validation.to_dict(),
-               "test": result.test.to_dict(), "calibration": asdict(result.calibration),
-               "bag_of_words": result.baseline.to_dict() if result.baseline else None,
-               "provenance": result.saved.provenance}
-    write_atomic(out / "report.json", json.dumps(figures, indent=1).encode())

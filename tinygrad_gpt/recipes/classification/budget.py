@@ -1,0 +1,346 @@
+"""Find good settings within a stated time: try some on the validation texts, keep the best, and judge it once.
+
+The settings are a fixed list, in the order of what they gained on other data. A short probe says how long a pass over
+the texts takes; as many settings as fit are tried with few epochs, the better half of them with twice as many, and so
+on (successive halving), until one is left or the time is over. The run of the best trial becomes that of the folder,
+and is judged on the test texts as any other. What was decided is kept, so that a search that was stopped goes on:
+
+    budget.json     time, settings, the trials so far
+    trials/         the runs of the best trial so far and of the one under way
+
+Source: Jamieson and Talwalkar 2016, arXiv:1502.07943 (successive halving).
+"""
+
+import contextlib
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_gpt.errors import CheckpointError, UsageError
+from tinygrad_gpt.files import write_atomic
+from tinygrad_gpt.recipes.classification.baselines import bag_of_words
+from tinygrad_gpt.recipes.classification.config import FinetuneConfig
+from tinygrad_gpt.recipes.classification.finetune import FILES, read_parts, resume_classifier, validate_setting
+from tinygrad_gpt.recipes.classification.result import FinetuneResult
+from tinygrad_gpt.runs.folder import absolute, check_given, holds_run, refuse_second_run
+from tinygrad_gpt.runs.progress import Progress
+from tinygrad_gpt.runs.saved_model import is_encoder
+
+__all__ = ["FILE", "SETTINGS", "Search", "Trial", "find_setting", "holds_search", "resume_search"]
+
+FILE = "budget.json"
+MEAN = {"read": "mean", "no_causal_mask": True, "lm_weight": 0.0, "lr": 1e-3}
+SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
+    "decoder": {
+        "mean of all tokens, no causal mask": MEAN,
+        "the same, pretrained on the texts": {**MEAN, "pretrain_epochs": 3},
+        "the same, rates that fall with depth": {**MEAN, "pretrain_epochs": 3, "layer_decay": 0.8},
+        "last token, language-model loss": {"lr": 5e-4, "lm_weight": 1.0},
+        "mean of all tokens, averaged weights": {**MEAN, "average": 1},
+        "mean of all tokens, half the rate": {**MEAN, "lr": 5e-4},
+    },
+    "encoder": {
+        "mean of all tokens": {},
+        "the same, twice the rate": {"lr": 2e-4},
+        "the same, rates that fall with depth": {"layer_decay": 0.8},
+        "the same, averaged weights": {"average": 1},
+        "the same, half the rate": {"lr": 5e-5},
+    },
+}
+FEWEST_STEPS = 60  # of a trial
+MOST_EPOCHS = 20
+FIRST_ROUND = 0.4  # share of the time for the first round
+PROBE = 0.05  # share of the time for the probe
+
+
+@dataclass
+class Trial:
+    """A setting that was tried.
+
+    Args:
+        setting: its name.
+        changes: the settings that it changes.
+        epochs: passes over the texts.
+        accuracy, log_loss: on the validation texts; None while it is under way, or if its time was over.
+        seconds: that it took.
+    """
+
+    setting: str
+    changes: dict[str, Any]
+    epochs: int
+    accuracy: float | None = None
+    log_loss: float | None = None
+    seconds: float = 0.0
+
+    @property
+    def order(self) -> tuple[float, float]:
+        """What is larger is better."""
+        return (-1.0, 0.0) if self.accuracy is None else (self.accuracy, -(self.log_loss or 0.0))
+
+
+@dataclass
+class Search:
+    """A search for settings, and the folder that it can be resumed from.
+
+    Args:
+        folder: where it is.
+        config: what all trials share.
+        seconds: the stated time.
+        given: names of settings that no trial changes.
+        epoch_seconds: how long a pass over the texts takes, as far as is known.
+        steps: optimiser steps of a pass.
+        baseline: accuracy, log_loss and seconds of a bag of words on the validation texts; empty without scikit-learn.
+        spent: seconds so far.
+        trials: in the order in which they were begun.
+    """
+
+    folder: Path
+    config: FinetuneConfig
+    seconds: float
+    given: Sequence[str]
+    epoch_seconds: float = 0.0
+    steps: int = 0
+    baseline: dict[str, float] = field(default_factory=dict)
+    spent: float = 0.0
+    trials: list[Trial] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.started = time.monotonic() - self.spent
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left for trials: the bag of words is fitted once more, and all texts are judged."""
+        kept = 1.2 * self.baseline.get("seconds", 0.0) + 0.6 * self.epoch_seconds + 2
+        return self.seconds - kept - (time.monotonic() - self.started)
+
+    def save(self) -> None:
+        """Write budget.json."""
+        self.spent = time.monotonic() - self.started
+        notes = {"config": asdict(self.config), "seconds": self.seconds, "given": list(self.given),
+                 "epoch_seconds": self.epoch_seconds, "steps": self.steps, "baseline": self.baseline,
+                 "spent": self.spent, "trials": [asdict(trial) for trial in self.trials]}
+        write_atomic(self.folder / FILE, json.dumps(notes, indent=1).encode())
+
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """What may be tried: of the list what differs where the user has chosen nothing."""
+        kind = "encoder" if self.config.base != "random" and is_encoder(self.config.base) else "decoder"
+        found: dict[str, dict[str, Any]] = {}
+        for name, changes in SETTINGS[kind].items():
+            free = {key: value for key, value in changes.items() if key not in self.given}
+            with contextlib.suppress(UsageError):  # it contradicts what is given
+                replace(self.config, **free)
+                if free not in found.values():
+                    found[name] = free
+        return found
+
+    def cost(self, changes: Mapping[str, Any], epochs: int) -> float:
+        """Seconds that a trial takes, about."""
+        config = replace(self.config, **changes)
+        return self.epoch_seconds * (epochs * (1.4 if config.lm_weight else 1.0) + 1.5 * config.pretrain_epochs)
+
+    @property
+    def first_epochs(self) -> int:
+        """Epochs of the trials of the first round: those of the user, or as many as have 60 steps."""
+        if "epochs" in self.given:
+            return self.config.epochs
+        return min(MOST_EPOCHS, max(1, math.ceil(FEWEST_STEPS / self.steps)))
+
+    def best(self) -> Trial | None:
+        """The trial with the highest validation accuracy, of equal ones that with the lowest log loss."""
+        done = [trial for trial in self.trials if trial.accuracy is not None]
+        return max(done, key=lambda trial: trial.order, default=None)
+
+    def path(self, trial: Trial) -> Path:
+        """The folder of a trial's run."""
+        return self.folder / "trials" / f"{self.trials.index(trial) + 1:02}"
+
+
+def holds_search(folder: str | Path) -> bool:
+    """Whether a folder holds a search that can be resumed."""
+    return (Path(folder) / FILE).exists()
+
+
+class _TimeOver(Exception):
+    """The time for trials is over."""
+
+
+def find_setting(config: FinetuneConfig, seconds: float, given: Sequence[str], out: Path,
+                 **callbacks: Callable) -> tuple[FinetuneResult, Search]:
+    """Search from the start.
+
+    Args:
+        config: what all trials share.
+        seconds: for all of it, the judgement of the best on the test texts included.
+        given: names of settings that no trial changes.
+        out: a folder, made if absent.
+        callbacks: ``said``, called with a `Trial` when it is done; ``report`` as in `finetune_classifier`; ``ready``,
+            called where it is good to stop.
+
+    Returns:
+        The run of the best trial, as `finetune_classifier` gives it, and what was tried.
+
+    Raises:
+        UsageError: "budget of 2 s …: no trial was done"; and as `finetune_classifier`.
+    """
+    refuse_second_run(out)
+    if holds_search(out):
+        raise UsageError(f"cannot start ({out}): a run is already there; resume it or choose another folder")
+    paths: dict[str, Any] = {name: absolute(value) for name in FILES if (value := getattr(config, name))}
+    search = Search(out, replace(config, **paths), seconds, given)
+    search.baseline = _baseline(search.config)
+    search.epoch_seconds, search.steps = _probe(search)
+    search.save()
+    return _go_on(search, **callbacks)
+
+
+def resume_search(out: Path, wanted: Mapping[str, Any], **callbacks: Callable) -> tuple[FinetuneResult, Search]:
+    """Go on with a search that was stopped; the time that it took before counts.
+
+    Args:
+        wanted: settings by name that must be those of the search, ``budget`` among them.
+        callbacks: as in `find_setting`.
+
+    Raises:
+        CheckpointError: "cannot resume (run/budget.json): …"; and as `find_setting`.
+    """
+    try:
+        notes = json.loads((out / FILE).read_bytes())
+        trials = [Trial(**trial) for trial in notes.pop("trials")]
+        search = Search(out, trials=trials, **{**notes, "config": FinetuneConfig(**notes["config"])})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"cannot resume ({out / FILE}): the file is damaged or of another version; start a new "
+                              "run in another folder") from error
+    wanted = {name: absolute(value) if name in FILES and value else value for name, value in wanted.items()}
+    if wanted.pop("budget", search.seconds) != search.seconds:
+        raise UsageError(f"cannot resume ({out}): the run has a budget of {search.seconds:g} seconds; leave it out, or "
+                         "start a new run in another folder")
+    check_given(out, search.config, wanted)
+    return _go_on(search, **callbacks)
+
+
+def _go_on(search: Search, said: Callable[[Trial], None], report: Callable[[Progress], None],
+           ready: Callable[[], None]) -> tuple[FinetuneResult, Search]:
+    """Do what is left of a search, and judge the best."""
+    ready()
+    if not holds_run(search.folder):
+        for trial in _trials(search, ready):
+            said(trial)
+        _adopt_best(search)
+    result = resume_classifier(search.folder, report=report, ready=ready)
+    search.save()
+    _add_to_report(search)
+    return result, search
+
+
+def _baseline(config: FinetuneConfig) -> dict[str, float]:
+    """A bag of words on the validation texts."""
+    started = time.monotonic()
+    data, split = read_parts(config)
+    report = bag_of_words(data, replace(split, test=split.validation))
+    return {} if report is None else {"accuracy": report.accuracy, "log_loss": report.log_loss,
+                                      "seconds": time.monotonic() - started}
+
+
+def _probe(search: Search) -> tuple[float, int]:
+    """Seconds of an epoch, from its first steps, and their number in it."""
+    seen: list[Progress] = []
+    folder = search.folder / "trials" / "probe"
+
+    def report(progress: Progress) -> None:
+        seen.append(progress)
+        if len(seen) > 1 and progress.seconds > PROBE * search.seconds:
+            raise _TimeOver
+
+    with contextlib.suppress(_TimeOver):
+        validate_setting(replace(search.config, epochs=1, average=0, save_every=0), folder, report)
+    shutil.rmtree(folder)
+    return max(1e-6, seen[-1].seconds * seen[-1].total / len(seen)), seen[-1].total
+
+
+def _trials(search: Search, ready: Callable[[], None]) -> Iterator[Trial]:
+    """Do the trials, round after round; what is done already is not done again, and not yielded."""
+    settings = search.settings()
+    epochs = search.first_epochs
+    names = list(settings)
+    while len(names) > 1 and sum(search.cost(settings[name], epochs) for name in names) > (
+            search.seconds * FIRST_ROUND):
+        names.pop()
+    while names and epochs <= max(MOST_EPOCHS, search.first_epochs):
+        done = []
+        for name in names:
+            trial = next((t for t in search.trials if (t.setting, t.epochs) == (name, epochs)), None)
+            if trial is None:
+                if search.left < search.cost(settings[name], epochs) and search.best() is not None:
+                    return
+                trial = Trial(name, settings[name], epochs)
+                search.trials.append(trial)
+                search.save()
+            if trial.accuracy is None:
+                if not _run(search, trial, ready):
+                    return
+                yield trial
+            done.append(trial)
+        done.sort(key=lambda trial: trial.order, reverse=True)
+        names = [trial.setting for trial in done[:math.ceil(len(done) / 2)]]
+        if len(done) == 1 or "epochs" in search.given:
+            return
+        epochs *= 2
+
+
+def _run(search: Search, trial: Trial, ready: Callable[[], None]) -> bool:
+    """Train and validate a trial; False if its time is over, and another one is there to keep."""
+    started, others = time.monotonic() - trial.seconds, search.best() is not None
+
+    def report(progress: Progress) -> None:
+        if others and search.left < 0:
+            raise _TimeOver
+        ready()
+
+    config = replace(search.config, **trial.changes, epochs=trial.epochs)
+    try:
+        figures = validate_setting(config, search.path(trial), report)
+    except _TimeOver:
+        shutil.rmtree(search.path(trial))
+        search.trials.remove(trial)
+        search.save()
+        return False
+    except BaseException:  # Ctrl-C among them
+        trial.seconds = time.monotonic() - started
+        search.save()
+        raise
+    trial.accuracy, trial.log_loss = figures.accuracy, figures.log_loss
+    trial.seconds = time.monotonic() - started
+    units = search.cost(trial.changes, trial.epochs) / search.epoch_seconds
+    search.epoch_seconds = float(np.mean([search.epoch_seconds, trial.seconds / units]))
+    for other in search.trials:  # only the best one's run is kept
+        if other is not search.best() and search.path(other).exists():
+            shutil.rmtree(search.path(other))
+    search.save()
+    return True
+
+
+def _adopt_best(search: Search) -> None:
+    """Make the run of the best trial that of the folder."""
+    best = search.best()
+    if best is None:
+        raise UsageError(f"budget of {search.seconds:.0f} s: no trial was done; give more time")
+    source = search.path(best)
+    for path in sorted(source.iterdir(), key=lambda path: path.name == "config.json"):  # which says that all is there
+        shutil.move(path, search.folder / path.name)
+    shutil.rmtree(search.folder / "trials")
+
+
+def _add_to_report(search: Search) -> None:
+    """Put the trials into report.json."""
+    file = search.folder / "report.json"
+    report = json.loads(file.read_bytes())
+    report["budget"] = {"seconds": search.seconds, "spent": search.spent,
+                        "bag_of_words": search.baseline, "trials": [asdict(trial) for trial in search.trials]}
+    write_atomic(file, json.dumps(report, indent=1).encode())
