@@ -7,6 +7,7 @@ import numpy as np
 
 from tinygrad_gpt.book.initial_values import new_model
 from tinygrad_gpt.checkpoints import native
+from tinygrad_gpt.checkpoints.bert_names import POOLERS
 from tinygrad_gpt.data.batches import truncate
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.files import sha256_of
@@ -15,6 +16,7 @@ from tinygrad_gpt.models.bert_classifier import BertClassifier
 from tinygrad_gpt.models.classifier import GPT2Classifier, Reading, TextClassifier
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.models.lora import apply_lora, uniform_by_inputs
+from tinygrad_gpt.nn import init
 from tinygrad_gpt.random import TorchStream
 from tinygrad_gpt.recipes.classification.classify import encode_texts
 from tinygrad_gpt.recipes.classification.config import TRAINED, FinetuneConfig
@@ -41,7 +43,10 @@ def load_base(config: FinetuneConfig, train_texts: list[str]) -> tuple[GPT2 | Be
 
 
 def _with_dropout(base: GPT2 | Bert, config: FinetuneConfig) -> GPT2 | Bert:
-    """The same weights in a model with the run's dropout; of an encoder without the pooler that would not be used."""
+    """The same weights in a model with the run's dropout; an encoder has a pooler only where its first token is read.
+
+    One that was published without gets a new pooler then, as transformers' classifiers do.
+    """
     if isinstance(base, GPT2):
         gpt2 = GPT2(replace(base.config, dropout=config.dropout), seed=None)
         gpt2.adopt_state_dict(base.arrays())
@@ -50,9 +55,13 @@ def _with_dropout(base: GPT2 | Bert, config: FinetuneConfig) -> GPT2 | Bert:
         raise UsageError(f"lm_weight is {config.lm_weight}, but an encoder predicts no next token; set it to 0, or "
                          "leave it out")
     pooler = base.config.pooler if config.read == "first" else "none"
+    if pooler == "none" and config.read == "first" and config.train != "head":
+        pooler = POOLERS[base.config.family][1]
     bert = Bert(replace(base.config, dropout=config.dropout, pooler=pooler), seed=None)
-    arrays = base.arrays()
-    bert.adopt_state_dict({name: arrays[name] for name in bert.arrays()})
+    arrays, width = base.arrays(), base.config.n_embd
+    new = {"pooler.weight": init.normal(np.random.default_rng((config.seed, width)), width, width),
+           "pooler.bias": init.zeros(width)}
+    bert.adopt_state_dict({name: arrays[name] if name in arrays else new[name] for name in bert.arrays()})
     return bert
 
 
