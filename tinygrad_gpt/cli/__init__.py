@@ -35,6 +35,7 @@ COMMANDS = {
     "derivatives": ("tinygrad_gpt.cli.commands.derivatives", "Show the derivative of every op."),
     "explain": ("tinygrad_gpt.cli.commands.explain", "Say why one number of a gradient is what it is."),
     "compare": ("tinygrad_gpt.cli.commands.compare", "Find the first step at which two runs differ."),
+    "course": ("tinygrad_gpt.cli.commands.course", "Write the gradients of GPT-2 yourself, graded at once."),
     "tape": ("tinygrad_gpt.cli.commands.tape", "Show what one training step records."),
 }
 

@@ -15,7 +15,7 @@ __all__ = ["FOLDER_FILES", "INPUTS", "OUTPUT_FILES", "OUTPUT_FOLDERS", "refuse_o
 INPUTS = ("data", "validation", "test", "file", "base", "model", "vocabulary", "source", "first", "second",
           "unlabelled", "extra", "family_text")
 OUTPUT_FILES = ("output", "save", "html")
-OUTPUT_FOLDERS = ("out", "folder")
+OUTPUT_FOLDERS = ("out", "folder", "exercises")
 
 FOLDER_FILES = frozenset({  # all names that commands write into their folders
     "config.json", "model.h5", "state-a.h5", "state-b.h5", "log.jsonl", "samples.txt", "report.json", "run.json",

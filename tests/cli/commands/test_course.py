@@ -1,0 +1,96 @@
+"""The commands of the course: a folder is started, graded, and graded at each save, without a network."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import students
+
+from tinygrad_gpt.cli import main
+from tinygrad_gpt.course.exercises import EXERCISES, exercise
+
+
+@pytest.fixture
+def folder(tmp_path, capsys):
+    assert main(["course", "start", str(tmp_path / "gradients"), "--student", "ada"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"wrote {len(EXERCISES) + 1} files in ")
+    assert "begin with 01_mul.py, then `course check mul --dir " in said
+    return tmp_path / "gradients"
+
+
+def solve(folder, name):
+    (folder / exercise(name).file).write_text(students.solution(exercise(name)), encoding="utf-8")
+
+
+def test_one_exercise_is_graded(folder, capsys):
+    assert main(["course", "check", "gelu", "--dir", str(folder)]) == 1
+    assert capsys.readouterr().out == "gelu                    0 of 10  not written yet\n"
+    solve(folder, "gelu")
+    assert main(["course", "check", "gelu", "--dir", str(folder)]) == 0
+    assert capsys.readouterr().out == "gelu                   10 of 10  right\n"
+
+
+def test_one_bad_file_leaves_the_others_graded(folder, capsys, monkeypatch):
+    solve(folder, "tanh")
+    (folder / "05_relu.py").write_text("import os\nos._exit(1)\n")
+    monkeypatch.chdir(folder)
+    assert main(["course", "check", "tanh", "relu", "sigmoid"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "tanh                    5 of  5  right",
+        "relu                    0 of  5  ends the process that runs it (exit code 1)",
+        "sigmoid                 0 of  5  not written yet",
+        "5 of 15 points"]
+
+
+def test_what_the_code_prints_is_shown(folder, capsys):
+    text = students.with_pullbacks(exercise("tanh"), {"grad_x": "print('g is', g.shape)\nreturn -g * (1 - y * y)"})
+    (folder / "03_tanh.py").write_text(text, encoding="utf-8")
+    main(["course", "check", "tanh", "--dir", str(folder)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "tanh                    0 of  5  gradient of 'x': the sign is wrong, all numbers are right"
+    assert lines[1] == "          printed: g is (2, 3)"
+
+
+def test_marks_as_json(folder, capsys):
+    solve(folder, "mul")
+    assert main(["course", "check", "mul", "div", "--dir", str(folder), "--json"]) == 1
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["name"], row["points"], row["most"], row["passed"], row["student"]) for row in rows] == [
+        ("mul", 5, 5, True, "ada"), ("div", 0, 5, False, "ada")]
+
+
+@pytest.mark.parametrize(("args", "code", "said"), [
+    (["check", "glu"], 2, "error: no such exercise (glu): choose from mul, "),
+    (["check", "--dir", "nowhere"], 2, "error: no course (nowhere): there is no course.json; `course start nowhere`"),
+    (["watch", "nowhere"], 2, "error: no course (nowhere): "),
+    (["start", ".", "--student", "bo"], 2, "error: --student (bo): . is the folder of ada; name another folder"),
+])
+def test_bad_input_is_one_line(folder, monkeypatch, capsys, args, code, said):
+    monkeypatch.chdir(folder)
+    assert main(["course", *args]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(said)
+    assert captured.err.count("\n") == 1
+
+
+def test_starting_again_says_that_nothing_is_new(folder, capsys):
+    assert main(["course", "start", str(folder)]) == 0
+    assert capsys.readouterr().out.startswith(f"{folder} is up to date\n")
+
+
+def test_a_file_is_graded_when_it_is_saved(folder):
+    process = subprocess.Popen([sys.executable, "-m", "tinygrad_gpt", "course", "watch", str(folder)],
+                               stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline().startswith("watching ")
+        time.sleep(0.05)
+        solve(folder, "relu")
+        assert process.stdout.readline() == "relu                    5 of  5  right\n"
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.wait()

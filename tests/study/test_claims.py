@@ -1,0 +1,63 @@
+"""Each fault of a gradient has its sentence; tests/course/test_grade.py has mistakes and mutants of whole ops."""
+
+import numpy as np
+import pytest
+
+from tinygrad_gpt.study.claims import CLAIMS
+from tinygrad_gpt.study.diagnose import DIFFERENCE, diagnose
+
+
+def samples(r):
+    return [(r.normal(2, 3), r.normal(2, 3))]
+
+
+def product(xp, a, b):
+    y = a * b
+
+    def grad_a(g):
+        return g * b
+
+    def grad_b(g):
+        return g * a
+
+    return y, (grad_a, grad_b)
+
+
+def wrong(grad_a):
+    """The product with another gradient of a, a function of g, a and b."""
+    return lambda xp, a, b: (a * b, (lambda g: grad_a(g, a, b), lambda g: g * a))
+
+
+@pytest.mark.parametrize(("grad_a", "kind", "text"), [
+    (lambda g, a, b: np.asarray(1 / 0), "raises", "raises ZeroDivisionError: division by zero"),
+    (lambda g, a, b: np.multiply(g, b, out=g), "in_place", "writes in place into g: compute a new array"),
+    (lambda g, a, b: (g * b).T, "shape", "its shape is (3, 2), not that of the argument, (2, 3): it is transposed"),
+    (lambda g, a, b: g[:1], "other_shape", "its shape is (1, 3), not that of the argument, (2, 3)"),
+    (lambda g, a, b: g * b / 0, "not_finite", "holds NaN or infinity: a division by 0, or a logarithm of 0"),
+    (lambda g, a, b: 0 * g, "zero", "all zeros: this way to the loss is missing"),
+    (lambda g, a, b: b + 0, "unused_g", "does not depend on g, the gradient of the result: the chain rule "),
+    (lambda g, a, b: g * g * b, "not_linear", "not linear in g: g is multiplied by itself"),
+    (lambda g, a, b: g * b + 1, "not_linear", "not linear in g: with g = 0 it is not 0, something without g is added"),
+    (lambda g, a, b: abs(g) * b, "not_linear", "not linear in g: g and −g give the same, as with a modulus of g"),
+    (lambda g, a, b: -g * b, "factor", "the sign is wrong, all numbers are right"),
+    (lambda g, a, b: g * b / 3, "factor", "1/3 (the size of axis 1 of 'a' is 3) times the right one, everywhere"),
+    (lambda g, a, b: g * a, "another_argument", "it is the gradient of 'b'"),
+    (lambda g, a, b: (g * b)[::-1], "order", "the right numbers, in reverse along axis 0"),
+    (lambda g, a, b: g + 0, "array_factor", "the factor b is missing"),
+    (lambda g, a, b: g * b * a, "array_factor", "the factor a is too much"),
+    (lambda g, a, b: np.where(a < 0, 0.0, g * b), "by_sign", "wrong only where a < 0"),
+    (lambda g, a, b: (g * b).sum(0, keepdims=True) + 0 * a, "a_sum_too_much",
+     "it is summed over axis 0, which it should keep"),
+    (lambda g, a, b: g * b + g * a, "one_term", "yours minus right is g · a"),
+    (lambda g, a, b: np.sin(b) * g, DIFFERENCE, "entry ["),
+])
+def test_a_fault_has_its_sentence(grad_a, kind, text):
+    with np.errstate(all="ignore"):
+        (found,) = diagnose(wrong(grad_a), product, samples)
+    assert (found.kind, found.argument, found.sample) == (kind, "a", 0)
+    assert found.text.startswith(text)
+    assert str(found) == f"gradient of 'a': {found.text}"
+
+
+def test_each_claim_says_what_it_claims():
+    assert all(claim.__doc__ and claim.__doc__.endswith(".") for claim in CLAIMS.values())

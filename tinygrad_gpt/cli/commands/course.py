@@ -1,0 +1,18 @@
+"""`course`: start a folder of exercises, grade it, grade it at each save."""
+
+import click
+
+from tinygrad_gpt.cli.lazy import LazyGroup
+
+__all__ = ["COMMANDS", "command"]
+
+COMMANDS = {
+    "start": ("tinygrad_gpt.cli.commands.course_start", "Write a folder of exercises."),
+    "check": ("tinygrad_gpt.cli.commands.course_check", "Grade the exercises of a folder."),
+    "watch": ("tinygrad_gpt.cli.commands.course_watch", "Grade each exercise when it is saved."),
+}
+
+
+@click.group(name="course", cls=LazyGroup, table=COMMANDS)
+def command() -> None:
+    """Write the gradients of GPT-2 yourself, graded at once."""

@@ -1,0 +1,119 @@
+"""A student's folder: one file for each exercise, and course.json, which says what it was made from."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinygrad_gpt.course.blanks import blank_text
+from tinygrad_gpt.course.exercises import EXERCISES, VERSION, Exercise
+from tinygrad_gpt.course.sandbox import SECONDS
+from tinygrad_gpt.errors import DataError, UsageError
+
+__all__ = ["Folder", "opened", "start"]
+
+ABOUT = "course.json"
+README = """\
+# Every gradient of GPT-2
+
+{count} exercises, {points} points. In each file a function of GPT-2 has its forward pass; you write the gradients.
+
+- `course check` in this folder grades all, `course check gelu` one. It works without a network.
+- `course watch .` grades a file each time you save it.
+- Your code runs in a process of its own: {seconds} seconds, 1 GiB of memory, no files but those here, no tinygrad_gpt.
+- The gradient of each argument is compared with differences of the forward pass, however you write it.
+
+When all is done, your gradients train a GPT-2: `pretrain --gradients . --data book.txt --out run`.
+"""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A student's folder.
+
+    Args:
+        path: of the folder.
+        student: whose it is, "" if nobody was named.
+    """
+
+    path: Path
+    student: str
+
+    def file(self, each: Exercise) -> Path:
+        """The student's file of an exercise."""
+        return self.path / each.file
+
+
+def start(path: Path, student: str | None = None) -> list[str]:
+    """Write a folder, or add to one what this version of the course has more; what is there is never overwritten.
+
+    Returns:
+        The names of the files that were written. An exercise whose text has changed is written beside the student's
+        file, as NAME.new.py.
+
+    Raises:
+        UsageError: the folder is that of another student.
+        DataError: course.json cannot be read.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    known = _read(path) if (path / ABOUT).exists() else {}
+    if known and student is not None and known["student"] != student:
+        raise UsageError(f"--student ({student}): {path} is the folder of {known['student'] or 'no named student'}; "
+                         "name another folder")
+    whose = str(known.get("student", student or ""))
+    written = []
+    for each in EXERCISES:
+        text = blank_text(each)
+        if known.get("texts", {}).get(each.name) == _digest(text) and (path / each.file).exists():
+            continue
+        written += _written(path / each.file, text)
+    points = sum(each.points for each in EXERCISES)
+    written += _written(path / "README.md", README.format(count=len(EXERCISES), points=points, seconds=SECONDS),
+                        beside=not known)
+    about = {"version": VERSION, "student": whose, "texts": {e.name: _digest(blank_text(e)) for e in EXERCISES}}
+    (path / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    return written
+
+
+def _written(path: Path, text: str, beside: bool = True) -> list[str]:
+    """Write a file that is not there yet; beside one of other text, if that is wanted, under another name."""
+    names = (path.with_suffix(f".new{number}{path.suffix}") for number in ("", *range(2, 1000)))
+    target = path
+    while target.exists():
+        if not beside or target.read_bytes() == text.encode():
+            return []
+        target = next(names)
+    with open(target, "x", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+    return [target.name]
+
+
+def opened(path: Path) -> Folder:
+    """A folder that this version of the course can grade.
+
+    Raises:
+        UsageError: it is no folder of the course, or one of another version.
+        DataError: course.json cannot be read.
+    """
+    if not (path / ABOUT).is_file():
+        raise UsageError(f"no course ({path}): there is no {ABOUT}; `course start {path}` makes one")
+    about = _read(path)
+    if about["version"] != VERSION or about["texts"] != {e.name: _digest(blank_text(e)) for e in EXERCISES}:
+        raise UsageError(f"another version of the course ({path / ABOUT}): `course start {path}` adds what is new; "
+                         "it leaves your files as they are")
+    return Folder(path, about["student"])
+
+
+def _read(path: Path) -> dict:
+    try:
+        about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
+        if isinstance(about["version"], int) and isinstance(about["student"], str) and isinstance(about["texts"], dict):
+            return about
+        why = "its fields are not those of a course"
+    except (ValueError, KeyError, TypeError) as error:
+        why = f"{type(error).__name__}"
+    raise DataError(f"cannot read ({path / ABOUT}): {why}; start in a new folder and copy your exercises into it")
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,137 @@
+"""Marks for one exercise: the sweep on the student's function, then a diagnosis in words. No solution is needed."""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinygrad_gpt.course.blanks import blank_text, load
+from tinygrad_gpt.course.exercises import Exercise
+from tinygrad_gpt.course.sandbox import Sandbox
+from tinygrad_gpt.engine import Op, using_ops
+from tinygrad_gpt.engine.registry import Form
+from tinygrad_gpt.study.calls import samples
+from tinygrad_gpt.study.cases import XP, Rule, RuleError, answer
+from tinygrad_gpt.study.diagnose import diagnose
+from tinygrad_gpt.study.gradcheck import Draw, split_sample
+from tinygrad_gpt.study.sweep import Finding, check
+
+__all__ = ["SEEDS", "Grade", "faults", "grade", "judged", "samples_of"]
+
+SMALL = 200  # entries of all arguments of a sample
+SEEDS = (1, 2)  # of the draws; on one alone a mask may hide a mistake
+FINDINGS = 3  # that are shown
+
+
+@dataclass(frozen=True)
+class Grade:
+    """What a student gets for one exercise.
+
+    Args:
+        name: of the exercise.
+        points, most: given, and possible: all or none.
+        said: why not all, one line each; the diagnosis first.
+        printed: what the student's code printed.
+        seconds: that grading took.
+    """
+
+    name: str
+    points: int
+    most: int
+    said: tuple[str, ...]
+    printed: str
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether all points are given."""
+        return self.points == self.most
+
+
+def grade(each: Exercise, path: Path, blank: str | None = None) -> Grade:
+    """Grade a student's file.
+
+    Args:
+        each: the exercise.
+        path: the file; where there is none, or the code is stopped, there are no points.
+        blank: the text that the student started with, which has the forward pass; None: that of the exercise.
+    """
+    start, printed = time.perf_counter(), ""
+    if not path.is_file():
+        said = [f"there is no file {path.name}: `course start` writes it again"]
+    else:
+        forward = load(blank or blank_text(each), each.name, each.file)
+        with Sandbox(path, each.name) as sandbox:
+            said = _judged(each, sandbox, forward)
+            said = [sandbox.stopped] if sandbox.stopped else said
+            printed = sandbox.printed
+    return Grade(each.name, 0 if said else each.points, each.points, tuple(said), printed,
+                 time.perf_counter() - start)
+
+
+def _judged(each: Exercise, sandbox: Sandbox, forward: Rule) -> list[str]:
+    """What is wrong with the file that a sandbox runs."""
+    try:
+        sandbox.loaded()
+        return judged(each, sandbox.rule(forward), forward)
+    except RuleError as error:
+        return [str(error)]
+
+
+def judged(each: Exercise, rule: Rule, forward: Rule, broadcasts: bool | None = None) -> list[str]:
+    """What is wrong with a rule, in words; empty for a right one.
+
+    Args:
+        rule: the function with the student's pullbacks.
+        forward: the function that the exercise gives.
+        broadcasts: whether the engine sums gradients down; None: as for the op.
+    """
+    broadcasts = each.op.broadcasts if broadcasts is None else broadcasts
+    try:
+        _called_once(each, rule)
+    except RuleError as error:
+        return [str(error)]
+    except NotImplementedError:
+        return ["not written yet"]
+    except Exception as error:  # of a function that runs in this process
+        return [f"raises {type(error).__name__}: {error}"]
+    found = faults(each, rule, broadcasts)
+    if not found:
+        return []
+    causes = diagnose(rule, forward, samples_of(each.op), SEEDS[0], broadcasts)
+    return [str(cause) for cause in causes] or [str(finding) for finding in found[:FINDINGS]]
+
+
+def faults(each: Exercise, rule: Rule, broadcasts: bool) -> list[Finding]:
+    """What the sweep finds on the small samples of an exercise, on the first draw on which it finds something."""
+    with using_ops("plain"):
+        return next(filter(None, (check(_op(each, rule, broadcasts), seed) for seed in SEEDS)), [])
+
+
+def _called_once(each: Exercise, rule: Rule) -> None:
+    """What is wrong whatever the numbers are.
+
+    Raises:
+        RuleError: the function fails, is not written yet, or returns something else than gradients.
+    """
+    arguments, settings = samples(each.op)[0]
+    y = rule(XP, *arguments, **settings)[0]
+    answer(rule, arguments, settings, Draw(1).normal(*y.shape))
+
+
+def _op(each: Exercise, rule: Rule, broadcasts: bool) -> Op:
+    """The op of the exercise with the student's function, on its small samples."""
+    op = copy.copy(each.op)
+    op.plain, op.fast, op.cuda, op.composed = Form(rule), None, None, None  # type: ignore[method-assign]
+    op.samples, op.broadcasts = samples_of(each.op), broadcasts
+    return op
+
+
+def samples_of(op: Op) -> Callable[[Draw], list[tuple]]:
+    """The small ones of an op's samples, as a function of a draw."""
+    def small(draw):
+        return [sample for sample in op.samples(draw)
+                if sum(getattr(a, "size", 1) for a in split_sample(sample)[0]) <= SMALL]
+
+    return small
