@@ -3,8 +3,12 @@
 import contextlib
 import errno
 import ipaddress
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -16,6 +20,7 @@ from tinygrad_gpt.serve.worker import Worker
 __all__ = ["Listener", "Server", "listening"]
 
 CONNECTIONS = 512  # beyond which uvicorn itself answers 503
+STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 REMEDIES = {errno.EADDRINUSE: "stop the program that uses it, or give another --port",
             errno.EACCES: "give a --port above 1023"}
 GRACE = 1  # seconds for answers that are under way when the server is told to stop
@@ -96,6 +101,31 @@ class Server(uvicorn.Server):
         finally:
             self.worker.close()
             self.worker.join(0.5)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End on what ends any command, a closed terminal included; what the caller ignores stays ignored.
+
+        uvicorn's own method leaves SIGHUP to handlers that raise an exception inside the event loop, which then waits.
+        """
+        received: list[int] = []
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            received.append(number)
+            self.should_exit = True
+            self.force_exit = len(received) > 1
+
+        previous: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            previous = {number: signal.signal(number, stop) for number in STOPS
+                        if signal.getsignal(number) is not signal.SIG_IGN}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        for number in received[:1]:
+            signal.raise_signal(number)  # the handler of the command line ends the process with its line
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -23,6 +23,7 @@ needed = pytest.mark.skipif("not __import__('importlib.util').util.find_spec('uv
 @needed
 @pytest.mark.parametrize(("number", "code", "line"), [
     (signal.SIGTERM, 143, "error: terminated (SIGTERM): stopped on request; start the command again when you like\n"),
+    (signal.SIGHUP, 129, "error: hung up (SIGHUP): stopped on request; start the command again when you like\n"),
     (signal.SIGINT, 130, "error: interrupted (SIGINT): stopped on request; start the command again when you like\n"),
 ])
 def test_it_answers_until_a_signal_arrives(models, number, code, line):
