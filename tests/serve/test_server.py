@@ -72,6 +72,16 @@ def test_what_is_no_request_is_refused(served, bytes_):
     assert requests.get(f"{served}health", timeout=10).json()["status"] == "ok"
 
 
+@pytest.mark.parametrize("begun", [b"", b"GET /health HT", b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n"])
+def test_a_connection_without_a_request_is_closed(models, monkeypatch, begun):
+    monkeypatch.setattr("tinygrad_gpt.serve.server.OPENING", 0.2)
+    with answering(models) as (url, _):
+        port = int(url.rstrip("/").rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(begun)
+            assert connection.recv(100) == b""
+
+
 def test_it_stops_while_a_text_is_written(models):
     lines, begun = [], threading.Event()
 

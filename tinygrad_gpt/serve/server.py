@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tinygrad_gpt.errors import TinygradError, UsageError
 from tinygrad_gpt.serve.app import Limits, make_app
@@ -23,6 +24,7 @@ CONNECTIONS = 512  # beyond which uvicorn itself answers 503
 STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 REMEDIES = {errno.EADDRINUSE: "stop the program that uses it, or give another --port",
             errno.EACCES: "give a --port above 1023"}
+OPENING = 10.0  # seconds for the header of the first request on a connection
 GRACE = 1  # seconds for answers that are under way when the server is told to stop
 
 
@@ -75,6 +77,18 @@ def listening(host: str, port: int) -> Iterator[Listener]:
         yield Listener(host, connection)
 
 
+class _Connection(H11Protocol):
+    """uvicorn's connection, closed if no request begins on it: those that say nothing would use up all there may be."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.loop.call_later(OPENING, self._close_unless_begun)
+
+    def _close_unless_begun(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()
+
+
 class Server(uvicorn.Server):
     """uvicorn's server with the application in it.
 
@@ -91,7 +105,7 @@ class Server(uvicorn.Server):
         self.listener, self.ready, self.worker = listener, ready, Worker()
         app = make_app(models, self.worker, limits, names=(listener.host, *names))
         super().__init__(uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", http="h11", ws="none", server_header=False,
+            app, log_config=None, access_log=False, lifespan="off", http=_Connection, ws="none", server_header=False,
             date_header=False, limit_concurrency=CONNECTIONS, backlog=CONNECTIONS, timeout_graceful_shutdown=GRACE))
 
     def answer(self) -> None:
