@@ -10,7 +10,7 @@ from tinygrad_gpt import no_grad
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.models.classifier import GPT2Classifier, Reading
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
-from tinygrad_gpt.recipes.classification.classify import encode_texts
+from tinygrad_gpt.recipes.classification.classify import classify, encode_texts
 from tinygrad_gpt.recipes.classification.inputs import Texts
 from tinygrad_gpt.recipes.export import export
 from tinygrad_gpt.runs.saved_model import SavedModel, load_model
@@ -70,6 +70,35 @@ def test_transformers_classifies_alike(reading, tmp_path):
         tokens, _ = encode_texts(saved.tokenizer, texts, None, saved.classifier.reading.start)
         logits = Texts(saved.classifier, tokens).logits(np.arange(3)).numpy()
         np.testing.assert_allclose(logits, expected.numpy(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("start", [True, False])
+def test_a_pipeline_of_transformers_classifies_100_texts_in_padded_batches(start, tmp_path):
+    pytest.importorskip("torch", reason="torch, the oracle, is not installed")
+    transformers = pytest.importorskip("transformers", reason="transformers, the oracle, is not installed")
+    transformers.utils.logging.disable_progress_bar()
+    original = tiny.classifier(n_ctx=48)
+    eot = original.tokenizer.eot_id
+    model = GPT2Classifier(original.transformer, 3, reading=Reading(start=start, pad_id=eot)).eval()
+    model.score.weight.data[...] *= np.float32(50)
+    model.score.bias.data[...] = [0.5, -2.0, 1.0]
+    original = SavedModel(model, original.tokenizer, original.labels, {})
+    export(original, tmp_path)
+    generator = np.random.default_rng(0)
+    words = ["ice", "ski!", "bug", "loop?", "swim", "sand!!!", "über", "a\nb", "<b>", "!"]
+    texts = [" ".join(generator.choice(words, generator.integers(1, 9))) for _ in range(98)] + ["!", "bug " * 90]
+    pipeline = transformers.pipeline("text-classification", model=str(tmp_path), device="cpu", top_k=None)
+    found = pipeline(texts, batch_size=16, truncation=True)
+    for saved in (original, load_model(tmp_path)):
+        for answer, theirs in zip(classify(saved, texts), found, strict=True):
+            assert {row["label"]: row["score"] for row in theirs} == pytest.approx(answer.probabilities, abs=1e-5)
+    batch = pipeline.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+    logits = pipeline.model(**batch).logits.detach().numpy()
+    assert batch["input_ids"].shape == (100, 48)
+    tokens = [tokens[:48] for tokens in encode_texts(original.tokenizer, texts, None, start)[0]]
+    for classifier in (model, load_model(tmp_path).classifier):
+        ours = Texts(classifier, tokens).logits(np.arange(100)).numpy()
+        np.testing.assert_allclose(ours, logits, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("reading", [Reading(read="mean"), Reading(filled=True), Reading(causal=False)])

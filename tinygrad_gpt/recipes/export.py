@@ -1,5 +1,6 @@
 """Give a model to other programs: the files of a published GPT-2 or encoder; or one of this package, made smaller."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import numpy as np
 
 from tinygrad_gpt.checkpoints.gpt2_files import write_gpt2
 from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.files import write_atomic
 from tinygrad_gpt.models.bert import Bert
 from tinygrad_gpt.models.bert_classifier import BertClassifier
-from tinygrad_gpt.models.classifier import GPT2Classifier
+from tinygrad_gpt.models.classifier import GPT2Classifier, Reading, TextClassifier
 from tinygrad_gpt.models.gpt2 import GPT2
 from tinygrad_gpt.runs.folder import holds_model, holds_run
 from tinygrad_gpt.runs.saved_model import SavedModel, save_model
@@ -48,10 +50,26 @@ def export(saved: SavedModel, folder: Path) -> list[str]:
         write_gpt2(folder, model.config.to_dict(), model.arrays(), tokenizer.eot_id)
     elif isinstance(model, GPT2Classifier):
         model.save_pretrained(folder, saved.labels, tokenizer.eot_id)
-        first = tokenizer.eot_id if tokenizer.layout.start_id is None else tokenizer.layout.start_id
-        tokenizer = Tokenizer(tokenizer.tokens, replace(tokenizer.layout,
-                                                        start_id=first if model.reading.start else None))
-    return ["config.json", "model.safetensors", *tokenizer.save_pretrained(folder)]
+        tokenizer = _reading_as(tokenizer, model.reading)
+    names = tokenizer.save_pretrained(folder)
+    if isinstance(model, TextClassifier) and "tokenizer_config.json" in names:
+        _say_context(folder / "tokenizer_config.json", model.context)
+    return ["config.json", "model.safetensors", *names]
+
+
+def _reading_as(tokenizer: Tokenizer, reading: Reading) -> Tokenizer:
+    """The tokenizer of a classifier: with its token before a text, and its padding where that is no token of texts."""
+    layout = tokenizer.layout
+    first = tokenizer.eot_id if layout.start_id is None else layout.start_id
+    return Tokenizer(tokenizer.tokens, replace(
+        layout, start_id=first if reading.start else None,
+        pad_id=reading.pad_id if reading.pad_id in layout.special.values() else None))
+
+
+def _say_context(path: Path, context: int) -> None:
+    """Name the longest text in a tokenizer_config.json, so that `truncation=True` cuts there."""
+    content = json.loads(path.read_bytes()) | {"model_max_length": context}
+    write_atomic(path, json.dumps(content, indent=2).encode())
 
 
 def store(saved: SavedModel, folder: Path, form: str) -> Path:

@@ -98,6 +98,8 @@ def to_files(tokens: Sequence[bytes], layout: Layout) -> dict[str, bytes]:
         config |= {role: texts[i] for role, i in zip(ROBERTA, ids, strict=True) if i is not None}
         config |= {"tokenizer_class": "RobertaTokenizer"}
         del config["add_bos_token"]
+    elif layout.pad_id is not None:
+        config |= {"pad_token": texts[layout.pad_id], "padding_side": "right"}
     config["extra_special_tokens"] = [text for text in layout.special if text not in config.values()]
     if len(layout.end_ids) > 1:
         files["generation_config.json"] = json.dumps({"eos_token_id": list(layout.end_ids)}).encode()
