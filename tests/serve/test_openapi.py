@@ -1,6 +1,8 @@
 """The description fits the application: its paths, its fields, and every example in it."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +34,19 @@ def test_it_is_what_the_application_answers(client):
     routes = {(route.path, method) for route in client.app.routes for method in route.methods - {"HEAD"}}
     assert routes - described == {(path, "GET") for path in ("/", "/page.css", "/page.js", "/openapi.json")}
     assert described <= routes
+
+
+def test_the_page_of_the_documentation_has_the_same_addresses_statuses_and_fields():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
+    addresses = {(path, method.upper()) for path, methods in DOCUMENT["paths"].items() for method in methods}
+    assert {(path, method) for method, path in re.findall(r"`(GET|POST) (\S+)`", page)} == {
+        *addresses, ("/openapi.json", "GET")}
+    statuses = {status for methods in DOCUMENT["paths"].values() for operation in methods.values()
+                for status in operation["responses"]} - {"200"}
+    told = re.findall(r"^\| (\d{3}(?:, \d{3})*) \|", page, flags=re.MULTILINE)
+    assert {status for cell in told for status in cell.split(", ")} == {*statuses, "405"}
+    for kind in (Classify, Generate, Chat):
+        assert [name for name in kind.model_fields if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize("kind", [Classify, Generate, Chat])
