@@ -2,7 +2,7 @@
 
 import pytest
 
-from tinygrad_gpt.book.experiments import ROWS, rows_named, seeds_named
+from tinygrad_gpt.book.experiments import IMDB, ROWS, rows_named, seeds_named
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.recipes.experiments.experiments import BOOK, ExperimentsConfig, run_config
 
@@ -54,17 +54,27 @@ def test_the_multiplier_of_lora_is_the_reference_s():
     assert "score" in lora.targets.split(",")
 
 
+def test_the_rows_of_film_reviews():
+    assert [(row.number, row.model, row.test) for row in IMDB] == [
+        (20, "gpt2", 91.88), (21, "bert-base-uncased", 90.89), (22, "distilbert-base-uncased", 91.40),
+        (23, "roberta-large", 94.69)]
+    for row in IMDB:
+        run = run_config(CONFIG, row, 7)
+        assert (run.split, run.train, run.epochs, run.context, run.seed) == ("book-imdb", "all", 1, "256", 7)
+    assert [run_config(CONFIG, row, 7).read for row in IMDB] == ["last-real", "first", "first", "first"]
+
+
 @pytest.mark.parametrize(("text", "numbers"), [
     ("1-19", list(range(1, 20))), ("10", [10]), ("5, 1-3,2", [1, 2, 3, 5]), ("mean,head", [3, 19]),
-    ("random,4", [4, 10]),
+    ("random,4", [4, 10]), ("19-21,imdb-roberta", [19, 20, 21, 23]),
 ])
 def test_rows_are_named_by_number_range_or_word(text, numbers):
     assert [row.number for row in rows_named(text)] == numbers
 
 
-@pytest.mark.parametrize("text", ["", "0", "20", "18-20", "3-1", "1,,2", "-3", "1.5", "mode", "٣", "1-2-3"])
+@pytest.mark.parametrize("text", ["", "0", "24", "22-24", "3-1", "1,,2", "-3", "1.5", "mode", "٣", "1-2-3"])
 def test_rows_that_do_not_exist_are_refused(text):
-    with pytest.raises(UsageError, match="give numbers from 1 to 19, ranges such as 1-5, or names: last-block"):
+    with pytest.raises(UsageError, match="give numbers from 1 to 23, ranges such as 1-5, or names: last-block"):
         rows_named(text)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinygrad_gpt.book.splits import book_experiments_split, book_split
+from tinygrad_gpt.book.splits import book_experiments_split, book_imdb_split, book_split, divide
 from tinygrad_gpt.data.classification import LabelledTexts, read_labelled
 from tinygrad_gpt.errors import DataError
 from tinygrad_gpt.text import Tokenizer
@@ -55,3 +55,14 @@ def test_three_classes_are_refused():
     data = LabelledTexts(list("abc"), np.arange(3), ["a", "b", "c"], file="mail.csv")
     with pytest.raises(DataError, match=r"3 classes \(mail.csv\): the book's split is for two; use the split by text"):
         book_split(data)
+
+
+def test_film_reviews_are_shuffled_and_cut():
+    texts = [f"review {i}" for i in range(50)]
+    data = LabelledTexts(texts, np.arange(50) % 2, ["neg", "pos"], "imdb.csv", None)
+    parts = book_imdb_split(data)
+    assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [35, 5, 10]
+    rows = np.concatenate([parts.train, parts.validation, parts.test])
+    assert sorted(rows.tolist()) == list(range(50))
+    assert np.array_equal(rows, np.random.RandomState(123).choice(50, 50, replace=False))
+    assert np.array_equal(divide(data, "book-imdb", 0).test, parts.test)

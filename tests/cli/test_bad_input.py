@@ -191,7 +191,7 @@ CASES = [  # arguments, exit code, part of the line
     (["experiments"], 2, "Missing option '--data'"),
     (["experiments", "--data", "good.csv"], 2, "Missing option '--out'"),
     *[([*EXPERIMENTS, "good.csv", *more], 2, part) for part, *more in [
-        ("rows has '20'; give numbers from 1 to 19", "--rows", "1,20"), ("rows has 'x'", "--rows", "x"),
+        ("rows has '24'; give numbers from 1 to 23", "--rows", "1,24"), ("rows has 'x'", "--rows", "x"),
         ("rows has ''", "--rows", ""), ("rows has '3-1'", "--rows", "3-1"), ("seeds has 'a'", "--seeds", "1,a"),
         ("seeds has '-1'", "--seeds", "-1"), ("'0' is not a whole number from 1", "--epochs", "0"),
         ("'nan' is not a number above 0", "--lr", "nan"), ("'0' is not a number above 0", "--lr", "0")]],

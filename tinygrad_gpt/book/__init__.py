@@ -6,4 +6,4 @@ github.com/rasbt/LLMs-from-scratch, with the appendices and additional experimen
 
 __all__ = ["SPLITS"]
 
-SPLITS = ("by-text", "book", "book-experiments")  # the ways to divide labelled texts; see `splits.py`
+SPLITS = ("by-text", "book", "book-experiments", "book-imdb")  # the ways to divide labelled texts; see `splits.py`

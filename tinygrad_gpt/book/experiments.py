@@ -1,7 +1,7 @@
 """The book's experiments on finetuning, as a table of what each of them changes.
 
 Source: S. Raschka, the repository of *Build a Large Language Model (From Scratch)*, folder
-ch06/02_bonus_additional-experiments.
+ch06/02_bonus_additional-experiments and ch06/03_bonus_imdb-classification.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Any
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.models.lora import BLOCK_LAYERS
 
-__all__ = ["ROWS", "SHARED", "SIZES", "Row", "rows_named", "seeds_named"]
+__all__ = ["IMDB", "ROWS", "SHARED", "SIZES", "Row", "rows_named", "seeds_named"]
 
 SHARED: dict[str, Any] = dict(  # settings of all rows, unless they say otherwise
     split="book-experiments", init="book", train="last-block", read="last", no_start=True, context="longest",
@@ -32,9 +32,9 @@ class Row:
         number: in its table.
         name: one word for it.
         title: what is done.
-        model: name of the GPT-2 that it starts from, or "random".
-        train, validation, test: its accuracies in per cent.
-        minutes: that its training took.
+        model: name of the model that it starts from, or "random".
+        train, validation, test: its accuracies in per cent; None where they were not published.
+        minutes: that its training took, as far as it was published.
         change: settings that differ from `SHARED`.
         remark: what its figures do not tell.
     """
@@ -43,10 +43,10 @@ class Row:
     name: str
     title: str
     model: str
-    train: float
-    validation: float
+    train: float | None
+    validation: float | None
     test: float
-    minutes: float
+    minutes: float | None
     change: Mapping[str, Any] = field(default_factory=dict)
     remark: str = ""
 
@@ -87,6 +87,18 @@ ROWS = (
     Row(19, "mean", "read as the mean of all positions", "gpt2", 97.79, 99.33, 96.33, 0.32, {"read": "mean"},
         "The mean includes padding."),
 )
+_REVIEWS: dict[str, Any] = {"split": "book-imdb", "train": "all", "epochs": 1, "context": "256"}
+_ENCODER: dict[str, Any] = {**_REVIEWS, "read": "first", "dropout": 0.1}
+_OTHERS = "Its 10,000 test reviews are others than the book's, whose file has another order."
+
+IMDB = (  # 50,000 film reviews in one file: 35,000 to train on, 5,000 to validate, 10,000 to test
+    Row(20, "imdb-gpt2", "reviews, all trained", "gpt2", None, None, 91.88, None, {**_REVIEWS, "read": "last-real"},
+        _OTHERS),
+    Row(21, "imdb-bert", "reviews, all trained", "bert-base-uncased", None, None, 90.89, None, _ENCODER, _OTHERS),
+    Row(22, "imdb-distilbert", "reviews, all trained", "distilbert-base-uncased", None, None, 91.40, None, _ENCODER,
+        _OTHERS),
+    Row(23, "imdb-roberta", "reviews, all trained", "roberta-large", None, None, 94.69, None, _ENCODER, _OTHERS),
+)
 
 
 def rows_named(text: str) -> tuple[Row, ...]:
@@ -96,18 +108,18 @@ def rows_named(text: str) -> tuple[Row, ...]:
         text: numbers, ranges and names with commas between: "1-5,10,mean".
 
     Raises:
-        UsageError: "rows has '20'; give numbers from 1 to 19, …".
+        UsageError: "rows has '24'; give numbers from 1 to 23, …".
     """
-    wanted = set()
+    rows, wanted = (*ROWS, *IMDB), set()
     for part in text.split(","):
         numbers = re.fullmatch(r"([0-9]{1,3})(?:-([0-9]{1,3}))?", part.strip())
         first, last = (int(numbers[1]), int(numbers[2] or numbers[1])) if numbers else (0, 0)
-        found = [row for row in ROWS if first <= row.number <= last or row.name == part.strip()]
+        found = [row for row in rows if first <= row.number <= last or row.name == part.strip()]
         if not found or (numbers and len(found) < last - first + 1):
-            raise UsageError(f"rows has {part!r}; give numbers from 1 to {len(ROWS)}, ranges such as 1-5, or names: "
-                             f"{', '.join(row.name for row in ROWS)}")
+            raise UsageError(f"rows has {part!r}; give numbers from 1 to {len(rows)}, ranges such as 1-5, or names: "
+                             f"{', '.join(row.name for row in rows)}")
         wanted |= {row.number for row in found}
-    return tuple(row for row in ROWS if row.number in wanted)
+    return tuple(row for row in rows if row.number in wanted)
 
 
 def seeds_named(text: str) -> tuple[int, ...]:

@@ -1,9 +1,10 @@
-"""The ways to divide labelled texts: our own, and the two of the book, to compare figures on the very same texts.
+"""The ways to divide labelled texts: our own, and those of the book, to compare figures on the very same texts.
 
-Those two are not meant for new work: they rebalance the test texts, and some of these are in the training part as well.
+The two for spam are not meant for new work: they rebalance the test texts, and some of these are in the training part
+as well.
 
 Source: S. Raschka, *Build a Large Language Model (From Scratch)*, chapter 6, and its repository's folder
-ch06/02_bonus_additional-experiments.
+ch06/02_bonus_additional-experiments and ch06/03_bonus_imdb-classification.
 """
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from tinygrad_gpt.data.classification import LabelledTexts, Split, split_by_text
 from tinygrad_gpt.errors import DataError
 
-__all__ = ["book_experiments_split", "book_split", "divide"]
+__all__ = ["book_experiments_split", "book_imdb_split", "book_split", "divide"]
 
 SEED = 123
 
@@ -20,7 +21,7 @@ def divide(data: LabelledTexts, split: str, seed: int) -> Split:
     """One of the ways in `book.SPLITS`; the seed is that of the split by text, the others have their own."""
     if split == "by-text":
         return split_by_text(data, seed=seed)
-    return book_split(data) if split == "book" else book_experiments_split(data)
+    return {"book": book_split, "book-experiments": book_experiments_split, "book-imdb": book_imdb_split}[split](data)
 
 
 def book_split(data: LabelledTexts) -> Split:
@@ -38,6 +39,14 @@ def book_split(data: LabelledTexts) -> Split:
 def book_experiments_split(data: LabelledTexts) -> Split:
     """The split of the repository's experiments: they shuffle once more, so other texts are tested."""
     return _cut(_shuffled(_shuffled(_balanced(data))), data)
+
+
+def book_imdb_split(data: LabelledTexts) -> Split:
+    """The split of the film reviews: shuffled, cut at 70 % and 80 %; nothing is left out.
+
+    The book's file has the reviews in the order of its folders, so the same rows are other texts.
+    """
+    return _cut(_shuffled(np.arange(len(data.texts))), data)
 
 
 def _balanced(data: LabelledTexts) -> np.ndarray:

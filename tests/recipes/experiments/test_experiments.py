@@ -8,7 +8,7 @@ import published
 import pytest
 import tiny
 
-from tinygrad_gpt.book.experiments import ROWS, rows_named
+from tinygrad_gpt.book.experiments import IMDB, ROWS, rows_named
 from tinygrad_gpt.book.splits import book_experiments_split
 from tinygrad_gpt.data.classification import read_labelled
 from tinygrad_gpt.errors import CheckpointError, DataError, UsageError
@@ -24,11 +24,14 @@ from tinygrad_gpt.recipes.experiments.experiments import (
     plan,
     run_config,
 )
-from tinygrad_gpt.recipes.experiments.report import bag_of_words
+from tinygrad_gpt.recipes.experiments.report import bag_of_words, write_report
 from tinygrad_gpt.runs.saved_model import save_model
 from tinygrad_gpt.text import WordPiece
 
 RANDOM = replace(ROWS[9], change=ROWS[9].change | {"n_ctx": 24, "n_embd": 8, "n_layer": 1, "n_head": 2})
+
+SIGNS = "abcdefghijklmnopqrstuvwxyz0123456789"
+LETTERS = WordPiece(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *SIGNS, *(f"##{sign}" for sign in SIGNS)])
 
 
 @pytest.fixture(scope="module")
@@ -280,9 +283,7 @@ def test_a_small_row_ten_is_the_reference_s_training_loss_by_loss(config, tmp_pa
 
 def test_an_encoder_runs_every_row(config, tmp_path):
     """Its texts begin with [CLS] and end with [SEP]; rows that only a causal mask tells apart are one run."""
-    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
-    published.masked_lm(tmp_path / "bert", WordPiece(
-        ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]))
+    published.masked_lm(tmp_path / "bert", LETTERS)
     config = replace(config, base=str(tmp_path / "bert"), rows=ROWS)
     planned = {line.row.number: line for line in plan(config)}
     assert [line.failure for line in planned.values()] == [""] * 19
@@ -295,3 +296,15 @@ def test_an_encoder_runs_every_row(config, tmp_path):
     assert all(0 <= result.average("test") <= 1 for result in results)
     assert run_config(config, ROWS[0], 1).no_start is False
     assert run_config(config, ROWS[9], 1).no_start is True
+
+
+def test_film_reviews_have_a_split_and_models_of_their_own(config, tmp_path):
+    published.masked_lm(tmp_path / "models" / "bert-base-uncased", LETTERS)
+    rows = tuple(replace(row, change={**row.change, "context": "20"}) for row in IMDB[:2])
+    results = experiments(replace(config, base=str(tmp_path / "models"), rows=rows), tmp_path / "out")
+    assert [(len(result.runs), len(result.failures)) for result in results] == [(0, 1), (1, 0)]
+    assert "gpt2" in str(results[0].failures[0])
+    report = json.loads((tmp_path / "out" / "21-imdb-bert-seed-123" / "report.json").read_text())
+    assert sum(entry["count"] for entry in report["test"]["classes"]) == 12  # of 60
+    write_report(tmp_path / "out", replace(config, rows=rows), results)
+    assert "| 21 | reviews, all trained | " in (tmp_path / "out" / "report.md").read_text()

@@ -34,8 +34,10 @@ IDLE = (
 
 
 @click.command(name="experiments")
-@click.option("--data", required=True, metavar="FILE", help="Texts of two classes, as SMSSpamCollection.")
-@click.option("--rows", default="1-19", show_default=True, help="Rows of the book author's table: 1-5,10, or names.")
+@click.option("--data", required=True, metavar="FILE",
+              help="Texts of two classes: SMSSpamCollection, or for rows 20-23 the 50,000 reviews of IMDb.")
+@click.option("--rows", default="1-19", show_default=True,
+              help="Rows of the book author's tables: 1-5,10, or names; 20-23 are of film reviews.")
 @click.option("--base", default="storyteller", show_default=True, metavar="MODEL",
               help="Model that all rows start from but those of random weights; 'table': each row from its own, as in "
                    "the book; a folder with models of those names; 'family': small models of those names, trained "

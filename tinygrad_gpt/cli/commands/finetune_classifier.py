@@ -56,7 +56,7 @@ data, start, model, reading, training, folder = map(section, (
 @data("--test", metavar="FILE", help="Labelled texts to judge on.  [default: a fifth of those in --data]")
 @data("--extra", metavar="FILE",
       help="More labelled texts of the same classes: 90 % are trained on, 10 % validate, none is judged.")
-@data("--split", type=click.Choice(["by-text", "book", "book-experiments"]), default="by-text",
+@data("--split", type=click.Choice(["by-text", "book", "book-experiments", "book-imdb"]), default="by-text",
       help="by-text: no text in two parts. The others are the two splits of the book's author, to compare with his "
            "figures: of SMSSpamCollection's 300 test texts 37 or 36 are in the training part as well.")
 @data("--split-seed", type=NonNegativeInt(), default=123, help="Seed of the split by text.")

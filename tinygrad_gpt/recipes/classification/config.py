@@ -37,7 +37,7 @@ class FinetuneConfig:
         test: texts to judge on, in a file of their own that is read alike; 90 % of the others are trained on, 10 %
             validate, as in `split_for_test`. None: a part of ``data``.
         extra: more labelled texts of the same classes, read alike: 90 % are trained on, 10 % validate, none is tested.
-        split: "by-text" shares no text between the parts; "book" and "book-experiments" are those of the book.
+        split: "by-text" shares no text between the parts; those that begin with "book" are the book's.
         split_seed: of the division by text, without a test file into 70 % training, 10 % validation, 20 % test texts.
         base: any model that `load_model` takes, a GPT-2 or an encoder, or "random" for a new one.
         vocabulary, vocab_size, n_ctx, n_embd, n_layer, n_head: of a new model: a vocabulary as in `load_vocabulary`, or

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tinygrad_gpt.book.experiments import ROWS, SHARED, Row
+from tinygrad_gpt.book.experiments import IMDB, ROWS, SHARED, Row
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
 from tinygrad_gpt.runs.saved_model import SHIPPED_BASE, is_encoder
@@ -21,7 +21,8 @@ class ExperimentsConfig:
     """What a set of experiments depends on.
 
     Args:
-        data: labelled texts of two classes; the book's figures are of SMSSpamCollection.
+        data: labelled texts of two classes; the book's figures are of SMSSpamCollection, from row 20 on of 50,000
+            film reviews.
         base: the model that all rows start from but those of random weights, a GPT-2 or an encoder, as in
             `load_model`; or "table": each row from its own, as in the book's table; or a folder with models of those
             names; or "family": small models of those names that are trained on ``family_text`` first, in the folder
@@ -29,7 +30,7 @@ class ExperimentsConfig:
         vocabulary: GPT-2's, for rows of random weights, as in `load_vocabulary`.
         rows: which experiments.
         seeds: of each of them: of the head's initial values and of the order of the texts.
-        epochs, lr: of all rows.
+        epochs, lr: of all rows; from row 20 on there is one epoch.
         family_text, family_steps: files to train the family on, and the steps of each model; see `train_family`.
 
     Raises:
@@ -64,7 +65,8 @@ class ExperimentsConfig:
 
 def starts_by_name(base: str) -> bool:
     """Whether each row starts from the model of its own name in the book's table."""
-    return base in ("table", "family") or any((Path(base) / name).is_dir() for name in FAMILY)
+    return base in ("table", "family") or any(
+        (Path(base) / name).is_dir() for name in (*FAMILY, *(row.model for row in IMDB)))
 
 
 def run_config(config: ExperimentsConfig, row: Row, seed: int) -> FinetuneConfig:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_gpt.backend import default_backend
-from tinygrad_gpt.book.experiments import ROWS, SIZES, Row
+from tinygrad_gpt.book.experiments import IMDB, ROWS, SIZES, Row
 from tinygrad_gpt.book.splits import divide
 from tinygrad_gpt.data.classification import Split, read_labelled
 from tinygrad_gpt.errors import CheckpointError, TinygradError, UsageError
@@ -161,7 +161,9 @@ def experiments(config: ExperimentsConfig, out: str | Path, *, resume: bool = Fa
         CheckpointError, ResourceError: the base is not there, the disk is full.
     """
     out = Path(out)
-    divide(_read(config), BOOK.split, BOOK.split_seed)  # refuses what no run could be done on
+    data = _read(config)
+    for split in {run_config(config, row, 0).split for row in config.rows}:
+        divide(data, split, BOOK.split_seed)  # refuses what no run could be done on
     if not resume and any(out.glob(f"*/{RUN_FILE}")):
         raise UsageError(f"cannot start ({out}): experiments are already there; add --resume, or choose another folder")
     if config.base == "family":
@@ -193,8 +195,10 @@ def plan(config: ExperimentsConfig) -> list[Planned]:
         raise UsageError("cannot plan (family): its models are not trained yet; run the experiments, or give the "
                          "folder of a trained family as base")
     data = _read(config)
-    split, base = divide(data, BOOK.split, BOOK.split_seed), functools.cache(_sizes)
-    return [_planned(row, run_config(config, row, config.seeds[0]), data.texts, split, base) for row in config.rows]
+    base, runs = functools.cache(_sizes), [run_config(config, row, config.seeds[0]) for row in config.rows]
+    splits = {split: divide(data, split, BOOK.split_seed) for split in {run.split for run in runs}}
+    return [_planned(row, run, data.texts, splits[run.split], base)
+            for row, run in zip(config.rows, runs, strict=True)]
 
 
 def _planned(row: Row, run: FinetuneConfig, texts: list[str], split: Split,
@@ -225,7 +229,7 @@ def _read(config: ExperimentsConfig):
 
 def _first(config: ExperimentsConfig, row: Row) -> Row:
     """The first row that is the same run: on one base, the rows of larger models are those of the smallest."""
-    return next((other for other in ROWS if run_config(config, other, 0) == run_config(config, row, 0)), row)
+    return next((other for other in (*ROWS, *IMDB) if run_config(config, other, 0) == run_config(config, row, 0)), row)
 
 
 def _with_family(config: ExperimentsConfig, out: Path, shown: Shown) -> ExperimentsConfig:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinygrad_gpt.book.experiments import ROWS
 from tinygrad_gpt.figures.pictures import Point, draw_intervals
 from tinygrad_gpt.files import write_atomic
 from tinygrad_gpt.recipes.experiments.config import ExperimentsConfig, starts_by_name
@@ -50,7 +51,8 @@ def write_report(out: str | Path, config: ExperimentsConfig, results: Sequence[R
     out = Path(out)
     pieces = [*_introduction(config, results, out), result_table(results, config.base),
               "Accuracies in per cent, with a 95 % interval of the test accuracy: " + _intervals(config) +
-              " One text of the book's test part is 0.33 points.",
+              (" One text of the book's test part is 0.33 points." if any(result.row in ROWS for result in results)
+               else ""),
               Picture(out / "accuracy.png", "Accuracy on the test texts, with 95 % intervals."),
               Picture(out / "minutes.png", "Minutes of training."), *_remarks(results), *_failures(results)]
     write_atomic(out / "report.md", to_markdown(pieces).encode())
@@ -70,7 +72,8 @@ def result_table(results: Sequence[Result], base: str) -> Table:
     lines = []
     for result in results:
         row = result.row
-        theirs = (row.model, f"{row.train:.2f}", f"{row.validation:.2f}", f"{row.test:.2f}", f"{row.minutes:.2f}")
+        theirs = (row.model, *("–" if figure is None else f"{figure:.2f}"
+                               for figure in (row.train, row.validation, row.test, row.minutes)))
         if not result.runs:
             lines.append((str(row.number), row.title, "not run", *["–"] * 8, *theirs))
             continue
@@ -175,7 +178,9 @@ def _draw(out: Path, results: Sequence[Result]) -> None:
     minutes: list[Point | None] = [(result.average("seconds") / 60,) * 3 if result.runs else None
                                    for result in results]
     draw_intervals(out / "minutes.png", names, {
-        "here": minutes, "reference (A100)": [(result.row.minutes,) * 3 for result in results]}, "minutes of training")
+        "here": minutes, "reference (A100)": [
+            None if result.row.minutes is None else (result.row.minutes,) * 3 for result in results],
+    }, "minutes of training")
 
 
 def _point(share: float, low: float, high: float) -> Point:
