@@ -11,22 +11,40 @@ from lessons import COURSE, LESSONS, cells, decimals, quoted
 README = (COURSE / "README.md").read_text(encoding="utf-8")
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
+WITH_THE_VERDICT = [path for path in LESSONS if "THE_VERDICT" in path.read_text(encoding="utf-8")]
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+
+
+def run(path, **variables):
+    """What a lesson prints when it is run as plain Python."""
+    environment = {name: value for name, value in os.environ.items() if name != "THE_VERDICT"}
+    ran = subprocess.run([sys.executable, "-W", "error", str(path)], env=environment | ONE_THREAD | variables,
+                         cwd=COURSE.parent, capture_output=True, encoding="utf-8", check=False)
+    assert (ran.stderr, ran.returncode) == ("", 0)
+    return ran.stdout
 
 
 @each_lesson
 def test_a_lesson_prints_what_it_quotes(path):
-    ran = subprocess.run([sys.executable, "-W", "error", str(path)], env=os.environ | ONE_THREAD, cwd=COURSE.parent,
-                         capture_output=True, encoding="utf-8", check=False)
-    assert (ran.stderr, ran.returncode) == ("", 0)
-    assert ran.stdout.rstrip() == quoted(path.read_text(encoding="utf-8")).rstrip() != ""
+    assert run(path).rstrip() == quoted(path.read_text(encoding="utf-8")).rstrip() != ""
+
+
+@pytest.mark.parametrize("path", WITH_THE_VERDICT, ids=lambda path: path.stem)
+def test_a_lesson_prints_with_the_text_of_the_book_what_it_says(path, shared_data):
+    """The text says in backticks what each line will be."""
+    source = path.read_text(encoding="utf-8")
+    text = " ".join(words for kind, cell in cells(source) if kind == "markdown" for words in cell.split())
+    with_it = run(path, THE_VERDICT=str(shared_data / "text" / "the-verdict.txt")).splitlines()
+    added = [" ".join(line.split()) for line in with_it if line not in quoted(source).splitlines()]
+    assert added
+    assert [line for line in added if f"`{line}`" not in text] == []
 
 
 @each_lesson
 def test_a_lesson_states_no_number_that_is_not_in_its_code(path):
     parts = cells(path.read_text(encoding="utf-8"))
     code = "\n".join(text for kind, text in parts if kind == "code")
-    stated = set().union(*(decimals(text) for kind, text in parts if kind == "markdown"))
+    stated = decimals("".join(text for kind, text in parts if kind == "markdown").partition("## Try it")[0])
     assert sorted(number for number in stated if number not in code) == []
 
 

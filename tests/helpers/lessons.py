@@ -38,8 +38,10 @@ def quoted(code: str) -> str:
 
 
 def decimals(text: str) -> set[str]:
-    """Numbers with a decimal point in a text; not those in code, and not the numbers of sections and listings."""
-    prose = re.sub(r"`[^`]*`|[Ss]ections? [\d.]+(?:(?:–|, | and | to )[\d.]+)*|arXiv:[\d.]+", "", text)
+    """Numbers with a decimal point in a text; not those in code, and not the numbers of sections and exercises."""
+    number = r"\d\.\d(?:\.\d)?"
+    others = rf"`[^`]*`|(?:[Ss]ections?|exercise) {number}(?:(?:, | and | to ){number})*|\({number}"
+    prose = re.sub(others, "", " ".join(text.split()))
     return set(re.findall(r"(?<![\w.])\d[\d,]*\.\d+(?:e-?\d+)?", prose))
 
 
