@@ -15,7 +15,7 @@ from tinygrad_gpt.course.exercises import EXERCISES, exercise
 from tinygrad_gpt.course.grade import SEEDS, faults, grade, judged, samples_of
 from tinygrad_gpt.study.diagnose import DIFFERENCE, diagnose, holds
 
-EVERY = times(16, 1)  # one mutant of so many
+EVERY = times(24, 1)  # one mutant of so many
 # Changes of the code that are the same mathematics; test_mutants.py says why of each.
 EQUIVALENT = re.compile("pullbacks exchanged|sign: -[12] in|only its shape|POW|swapped: 1 / ")
 
@@ -26,8 +26,9 @@ def judge(each, text):
         return judged(each, load(text, each.name, "student"), load(blank_text(each), each.name, each.file))
 
 
-@pytest.mark.parametrize("each", EXERCISES, ids=lambda each: each.name)
-def test_a_solution_gets_all_points(each, tmp_path):
+@pytest.mark.parametrize("name", ["matmul", "cross_entropy", "embedding", "attention"])
+def test_a_solution_gets_all_points(name, tmp_path):
+    each = exercise(name)
     path = tmp_path / each.file
     path.write_text(students.solution(each), encoding="utf-8")
     result = grade(each, path)
@@ -46,7 +47,8 @@ def test_untouched_and_zeros_get_none(name, tmp_path):
 
 
 @pytest.mark.parametrize("each", EXERCISES, ids=lambda each: each.name)
-def test_untouched_and_zeros_are_wrong_in_every_exercise(each):
+def test_in_every_exercise_a_solution_is_right_and_untouched_and_zeros_are_wrong(each):
+    assert judge(each, students.solution(each)) == []
     assert judge(each, blank_text(each)) == ["not written yet"]
     assert "all zeros" in judge(each, students.zeros(each))[0]
 
@@ -114,7 +116,7 @@ def test_no_mutant_gets_points(counts):
     total, survivors = counts
     print(dict(total))
     assert [change for change in survivors if not EQUIVALENT.search(change)] == []
-    assert total["all"] >= 70
+    assert total["all"] >= 45
 
 
 def test_silent_mutants_get_a_sentence_that_holds_on_new_values(counts):

@@ -7,8 +7,9 @@ import re
 import reprlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
@@ -143,6 +144,7 @@ class Settings:
     threads: int | None = None
     debug: bool = False
     ops: str | None = None
+    gradients: str | None = None
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -159,10 +161,24 @@ class Settings:
                 from tinygrad_gpt.engine import using_ops
 
                 stack.enter_context(using_ops(self.ops))
+            if self.gradients is not None:
+                stack.enter_context(self._own_gradients(self.gradients))
             yield
             if self.backend == "auto":  # at the end, because a failure is the only line on stderr
                 why = "" if taken != "numpy" else "; --backend cupy says what is missing for a GPU"
                 print(f"computed on {taken}{why}", file=sys.stderr)
+
+
+    def _own_gradients(self, path: str) -> AbstractContextManager[None]:
+        """The functions of a file or folder in place of the ops of their names."""
+        from tinygrad_gpt.course.gradients import own_functions, using_gradients
+
+        if self.ops not in (None, "plain"):
+            raise UsageError(f"--ops ({self.ops}): --gradients run with the plain forms; leave one of the two out")
+        functions, unwritten = own_functions(Path(path))
+        rest = f"; not written yet: {', '.join(unwritten)}" if unwritten else ""
+        print(f"gradients of {path}: {', '.join(functions) or 'none'}{rest}", file=sys.stderr)
+        return using_gradients(functions)
 
 
 def _refuse_small_limit() -> None:
@@ -190,6 +206,9 @@ _SETTINGS = (
     click.option("--ops", type=click.Choice(["composed", "plain", "fast"]), expose_value=False, callback=_remember,
                  help="Form of the ops: fused ones as simpler ops, the plain functions that can be read, or the "
                       "tuned ones; the same numbers.  [default: fast]"),
+    click.option("--gradients", expose_value=False, callback=_remember, metavar="PATH",
+                 help="Your own gradients: a Python file, or a folder of the course, whose functions replace the ops "
+                      "of their names."),
     click.option("--composed", "ops", flag_value="composed", expose_value=False, callback=_remember,
                  help="The same as --ops composed."),
     click.option("--debug", is_flag=True, expose_value=False, callback=_remember,
@@ -198,7 +217,7 @@ _SETTINGS = (
 
 
 def settings_options(function: Callable) -> Callable:
-    """Add `--backend`, `--threads`, `--ops`, `--composed` and `--debug`; `ctx.obj`, a `Settings`, has their values."""
+    """Add the options that every command has; `ctx.obj`, a `Settings`, has their values."""
     return add_options(function, _SETTINGS)
 
 
