@@ -156,6 +156,7 @@ def change_config(folder, **changes):
     ({"layer_norm_eps": None}, "layer_norm_eps is None, not a number between 0 and 1"),
     ({"type_vocab_size": -1}, "type_vocab_size is -1, not a whole number"),
     ({"vocab_size": 40}, "embeddings.word_embeddings.weight is (41, 12), expected (40, 12)"),
+    ({"model_type": ["bert"]}, "model_type is ['bert'], and only bert, distilbert, roberta are known here"),
     ({"model_type": "electra"}, "model_type is 'electra', and only bert, distilbert, roberta are known here"),
 ])
 def test_what_computes_otherwise_is_refused(change, why, folder):

@@ -2,11 +2,15 @@
 
 import copy
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 import tiny
 
 from tinygrad_gpt.errors import CheckpointError
+from tinygrad_gpt.models.bert import Bert, BertConfig
+from tinygrad_gpt.models.bert_classifier import BertClassifier
+from tinygrad_gpt.models.classifier import Reading
 from tinygrad_gpt.runs.metadata import read_metadata
 from tinygrad_gpt.runs.saved_model import packed
 
@@ -36,8 +40,15 @@ GOOD = {  # hostile values that are good values of a field
 }
 
 
-def spoiled(field, value):
-    metadata = copy.deepcopy(METADATA)
+ENCODER = BertClassifier(Bert(BertConfig(vocab_size=300, n_ctx=9, n_embd=6, n_layer=1, n_head=2, n_inner=8)), 3,
+                         reading=Reading("mean", causal=False, context=8))
+ENCODER_TENSORS, ENCODER_METADATA = packed(replace(tiny.classifier(), model=ENCODER))
+ENCODER_SHAPES = {name: array.shape for name, array in ENCODER_TENSORS.items() if not name.startswith("tokenizer.")}
+ENCODER_FIELDS = [(part, name) for part in ("config", "reading") for name in (*ENCODER_METADATA[part], "colour")]
+
+
+def spoiled(field, value, metadata=METADATA):
+    metadata = copy.deepcopy(metadata)
     place = metadata
     for name in field[:-1]:
         place = place[name]
@@ -63,6 +74,25 @@ def test_every_spoiled_field_is_refused_in_one_line(field):
         assert peak < 4 * 2**20, name
         assert len(str(caught.value)) < 240, name
         assert "\n" not in str(caught.value), name
+
+
+@pytest.mark.parametrize("field", ENCODER_FIELDS, ids=".".join)
+def test_every_spoiled_field_of_an_encoder_is_refused_in_one_line(field):
+    for name, value in HOSTILE.items():
+        metadata = spoiled(field, value, ENCODER_METADATA)
+        if name in GOOD.get(field, ()) and (field, name) != (("reading", "causal"), "true"):
+            assert read_metadata(metadata, ENCODER_SHAPES).labels == tuple(METADATA["labels"])
+            continue
+        with pytest.raises(CheckpointError) as caught:
+            read_metadata(metadata, ENCODER_SHAPES)
+        assert len(str(caught.value)) < 240, name
+        assert "\n" not in str(caught.value), name
+
+
+def test_an_encoder_keeps_room_for_its_special_tokens():
+    assert read_metadata(spoiled(("reading", "context"), 3, ENCODER_METADATA), ENCODER_SHAPES).reading.context == 3
+    with pytest.raises(CheckpointError, match=r"reading.context 2, but an encoder sees the whole text, between two"):
+        read_metadata(spoiled(("reading", "context"), 2, ENCODER_METADATA), ENCODER_SHAPES)
 
 
 def test_what_is_good_comes_back():

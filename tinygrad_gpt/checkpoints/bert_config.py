@@ -36,7 +36,7 @@ def bert_config(content: Mapping[str, Any]) -> dict[str, Any]:
     Source: `BertConfig`, `DistilBertConfig` and `RobertaConfig` of transformers.
     """
     family = content.get("model_type")
-    if family not in FAMILIES:
+    if family not in tuple(FAMILIES):  # it may be anything
         raise CheckpointError(f"model_type is {family!r:.60}, and only {', '.join(FAMILIES)} are known here; give an "
                               "encoder of these families")
     problems = [f"{name} is {content[name]!r:.60}, and only {only!r} is known here"

@@ -76,8 +76,9 @@ def read_bert_head(path: str | Path) -> ClassHead | None:
     content = read_config(file.parent / "config.json") or {}
     with explained(file):
         stored, family = plain_tensors(file), content.get("model_type", "")
-        names = content.get("architectures") or ["ForSequenceClassification"]
-        if family not in FAMILIES or not str(names[0]).endswith("ForSequenceClassification"):
+        names = content.get("architectures")
+        if family not in tuple(FAMILIES) or not (names is None or isinstance(names, list) and any(
+                str(name).endswith("ForSequenceClassification") for name in names)):
             return None
         weight, bias = (stored.get(f"{SCORES[family]}.{kind}") for kind in ("weight", "bias"))
         if weight is None or bias is None or f"{POOLERS[family][0]}.weight" not in stored:

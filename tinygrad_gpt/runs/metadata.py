@@ -78,6 +78,9 @@ def read_metadata(metadata: Mapping[str, Any], shapes: Shapes) -> Metadata:
         if (reading.context or 1) > config.n_ctx or reading.pad_id >= config.vocab_size:
             raise CheckpointError(f"reading.context is {reading.context} and reading.pad_id {reading.pad_id}, but the "
                                   f"model has {config.n_ctx} positions and {config.vocab_size} tokens")
+        if isinstance(config, BertConfig) and (reading.causal or (reading.context or 3) <= 2 * reading.start):
+            raise CheckpointError(f"reading.causal is {reading.causal} and reading.context {reading.context}, but an "
+                                  "encoder sees the whole text, between two special tokens")
     return Metadata(config, tuple(labels), reading, check_provenance(metadata.get("provenance"), len(labels)))
 
 
