@@ -77,8 +77,8 @@ def read_bert_head(path: str | Path) -> ClassHead | None:
     with explained(file):
         stored, family = plain_tensors(file), content.get("model_type", "")
         names = content.get("architectures")
-        if family not in tuple(FAMILIES) or not (names is None or isinstance(names, list) and any(
-                str(name).endswith("ForSequenceClassification") for name in names)):
+        if family not in tuple(FAMILIES) or not (names is None or (isinstance(names, list) and any(
+                str(name).endswith("ForSequenceClassification") for name in names))):
             return None
         weight, bias = (stored.get(f"{SCORES[family]}.{kind}") for kind in ("weight", "bias"))
         if weight is None or bias is None or f"{POOLERS[family][0]}.weight" not in stored:
