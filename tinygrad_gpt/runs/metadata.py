@@ -29,6 +29,7 @@ ORIGIN: dict[str, Callable[[Any], bool]] = {  # the settings of a run that are r
     "split_seed": lambda value: type(value) is int and 0 <= value < 2**63,
     "style": lambda value: value is None or (isinstance(value, str) and value in STYLES),
     "test": lambda value: value is None or isinstance(value, str),
+    "unsure_below": lambda value: type(value) in (int, float) and 0 <= value <= 1,
 }
 
 

@@ -48,12 +48,14 @@ class SavedModel:
         tokenizer: its vocabulary.
         labels: names of the classes in the order of the scores; empty for a language model.
         provenance: how the model was made: command, data, figures.
+        unsure_below: probability below which an answer of a classifier is unsure; 0: none is.
     """
 
     model: GPT2 | Bert | TextClassifier
     tokenizer: Tokenizer
     labels: tuple[str, ...]
     provenance: dict
+    unsure_below: float = 0.0
 
     @property
     def base(self) -> GPT2 | Bert:
@@ -247,7 +249,8 @@ def unpacked(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any], pat
     _check_vocabulary(path, tokenizer, read.config)
     model = _without_weights(read)
     model.adopt_state_dict(weights)
-    return SavedModel(model.eval(), tokenizer, read.labels, read.provenance)
+    unsure_below = read.provenance.get("config", {}).get("unsure_below", 0.0)
+    return SavedModel(model.eval(), tokenizer, read.labels, read.provenance, unsure_below)
 
 
 def _without_weights(read: Metadata) -> GPT2 | Bert | TextClassifier:

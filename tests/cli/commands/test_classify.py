@@ -53,7 +53,7 @@ def test_json_has_every_field(model, answers, capsys):
     assert main(["classify", "--json", "--model", model, *TEXTS]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [list(line) for line in lines] == [
-        ["text", "label", "probability", "probabilities", "tokens", "truncated"]] * len(TEXTS)
+        ["text", "label", "probability", "probabilities", "tokens", "truncated", "unsure"]] * len(TEXTS)
     for line, answer in zip(lines, answers, strict=True):
         assert (line["text"], line["label"], line["tokens"], line["truncated"]) == (
             answer.text, answer.label, answer.tokens, False)
@@ -326,3 +326,17 @@ def test_the_page_of_reasons(model, tmp_path, capsys):
 def test_a_table_has_no_place_for_reasons(tmp_path, capsys):
     assert main(["classify", "--explain", "--output", str(tmp_path / "a.csv"), "x"]) == 2
     assert "a table has no place for reasons; use --json or --html" in capsys.readouterr().err
+
+
+def test_unsure_answers_are_said_so_and_counted(model, tmp_path, capsys):
+    assert main(["classify", "--model", model, "--json", *TEXTS]) == 0
+    sure = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    threshold = sorted(answer["probability"] for answer in sure)[1]  # the least sure answer is below it
+    assert main(["classify", "--model", model, "--unsure-below", f"{threshold:.6f}", *TEXTS]) == 0
+    printed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert printed.count("unsure") >= 1
+    assert [label for label, answer in zip(printed, sure, strict=True) if label != "unsure"] == [
+        answer["label"] for answer, label in zip(sure, printed, strict=True) if label != "unsure"]
+    data = tiny.labelled_file(tmp_path / "three.csv", 30)
+    assert main(["evaluate", "classifier", "--model", model, "--data", str(data), "--unsure-below", "1"]) == 0
+    assert "30 answers unsure, below 1" in capsys.readouterr().out

@@ -58,7 +58,8 @@ def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     save_model(folder / "base.h5", tiny.language_model(n_ctx=12))
     data = tiny.labelled_file(folder / "three.csv", 90)
-    return FinetuneConfig(str(data), base=str(folder / "base.h5"), epochs=3, lr=1e-2, batch_size=8, float16=True)
+    return FinetuneConfig(str(data), base=str(folder / "base.h5"), epochs=3, lr=1e-2, batch_size=8, float16=True,
+                          unsure_below=0.9)
 
 
 def test_the_saved_model_is_calibrated_and_the_report_says_what_that_did(config, tmp_path):
@@ -73,6 +74,7 @@ def test_the_saved_model_is_calibrated_and_the_report_says_what_that_did(config,
     assert figures["test_before"] == pytest.approx(plain.test.calibration_error, abs=2e-3)
     assert figures["validation_after"] == mended.validation.calibration_error
     texts = [text for text, _ in tiny.texts(20)]
+    assert load_model(tmp_path / "mended").unsure_below == mended.saved.unsure_below == 0.9
     answers = [[list(answer.probabilities.values()) for answer in classify(load_model(tmp_path / name), texts)]
                for name in ("plain", "mended")]
     np.testing.assert_allclose(answers[1], tempered(np.array(answers[0]), temperature), atol=2e-3)

@@ -1,5 +1,7 @@
 """Answers for texts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny
@@ -17,6 +19,19 @@ def test_an_answer_has_the_likeliest_label_and_probabilities_that_sum_to_one():
         assert tuple(answer.probabilities) == tuple(tiny.WORDS)
         assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-6)
         assert answer.probability == max(answer.probabilities.values()) == answer.probabilities[answer.label]
+
+
+def test_answers_below_the_threshold_are_unsure():
+    saved = tiny.classifier()
+    assert not any(answer.unsure for answer in classify(saved, TEXTS))
+    threshold = float(np.median([answer.probability for answer in classify(saved, TEXTS)]))
+    answers = classify(replace(saved, unsure_below=threshold), TEXTS)
+    assert {answer.unsure for answer in answers} == {True, False}
+    for answer in answers:
+        assert answer.unsure == (answer.probability < threshold)
+        assert answer.answer == ("unsure" if answer.unsure else answer.label)
+        assert answer.label in tiny.WORDS
+        assert answer.cells() == (answer.text, answer.answer, answer.probability)
 
 
 def test_answers_do_not_depend_on_the_other_texts():

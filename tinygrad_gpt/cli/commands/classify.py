@@ -2,14 +2,14 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tinygrad_gpt.cli.idle import SOURCE, note_idle
-from tinygrad_gpt.cli.options import check_source, common_options, echo, opened, print_json
+from tinygrad_gpt.cli.options import UnitInterval, check_source, common_options, echo, opened, print_json
 from tinygrad_gpt.cli.progress import rate_shown
 from tinygrad_gpt.cli.reasons import print_reason
 from tinygrad_gpt.cli.resuming import stopped_with
@@ -35,6 +35,8 @@ EXTENSIONS = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet")
 @click.option("--skip-malformed", is_flag=True, help="Leave out rows of the file without text, and malformed ones.")
 @click.option("--model", default=None, metavar="PATH|NAME",
               help="A checkpoint, a run folder, or a shipped model.  [default: the shipped spam filter]")
+@click.option("--unsure-below", type=UnitInterval(), default=None, metavar="P",
+              help="Answer 'unsure' below this probability.  [default: what the model was finetuned with]")
 @click.option("--output", "--out", type=click.Path(path_type=Path), metavar="FILE",
               help="Write text, label and probability to a .csv, .tsv, .jsonl or .parquet file.")
 @click.option("--resume", is_flag=True, help="Go on with an output that was stopped, behind its last whole row.")
@@ -43,7 +45,7 @@ EXTENSIONS = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per text.")
 @common_options
 def command(texts: Sequence[str], file: str | None, text_column: str | None, encoding: str, skip_malformed: bool,
-            model: str | None, output: Path | None, resume: bool, explain: bool, html: Path | None,
+            model: str | None, unsure_below: float | None, output: Path | None, resume: bool, explain: bool, html: Path | None,
             as_json: bool) -> None:
     """Say which class a text belongs to, and why."""
     check_source("classify", "text", texts, file, text_column)
@@ -53,6 +55,8 @@ def command(texts: Sequence[str], file: str | None, text_column: str | None, enc
 
     saved = load_model(SHIPPED_CLASSIFIER if model is None else model)
     _ = saved.classifier  # refuses a language model before anything is read
+    if unsure_below is not None:
+        saved = replace(saved, unsure_below=unsure_below)
     with contextlib.ExitStack() as stack:
         rows, source = None, iter(texts)
         if file:
@@ -110,7 +114,7 @@ def _print(saved: "SavedModel", windows: "Iterable[list[Prediction]]", explain: 
             for answer, reason in zip(window, reasons, strict=True):
                 print_json({**asdict(answer), **({"explanation": asdict(reason)} if reason else {})})
             continue
-        rows = columns([(answer.label, "" if answer.probability is None else f"{answer.probability:.3f}")
+        rows = columns([(answer.answer, "" if answer.probability is None else f"{answer.probability:.3f}")
                         for answer in window])
         for row, answer, reason in zip(rows, window, reasons, strict=True):
             echo(shortened(f"{row}  ", answer.text))

@@ -1,8 +1,10 @@
 """`evaluate classifier`: how good a classifier is on texts whose labels are known."""
 
+from dataclasses import replace
+
 import click
 
-from tinygrad_gpt.cli.options import NonNegativeInt, common_options, echo, opened, print_json
+from tinygrad_gpt.cli.options import NonNegativeInt, UnitInterval, common_options, echo, opened, print_json
 from tinygrad_gpt.cli.show import columns, report_text, shortened
 
 __all__ = ["command"]
@@ -18,18 +20,22 @@ __all__ = ["command"]
               help="A checkpoint, a run folder, or a shipped model.  [default: the shipped spam filter]")
 @click.option("--part", type=click.Choice(["all", "train", "validation", "test"]), default="all", show_default=True,
               help="All rows, or a part of the split that the model was finetuned with.")
+@click.option("--unsure-below", type=UnitInterval(), default=None, metavar="P",
+              help="Count answers below this probability as unsure.  [default: what the model was finetuned with]")
 @click.option("--errors", type=NonNegativeInt(1_000_000), default=0, metavar="N",
               help="List the N wrong answers that the model was surest of.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 @common_options
 def command(data: str, text_column: str | None, label_column: str | None, encoding: str, skip_malformed: bool,
-            model: str | None, part: str, errors: int, as_json: bool) -> None:
+            model: str | None, part: str, unsure_below: float | None, errors: int, as_json: bool) -> None:
     """Measure a classifier on labelled texts."""
     from tinygrad_gpt.data.classification import read_labelled
     from tinygrad_gpt.recipes.classification.evaluate import evaluate, reads_quotes
     from tinygrad_gpt.runs.saved_model import SHIPPED_CLASSIFIER, load_model
 
     saved = load_model(SHIPPED_CLASSIFIER if model is None else model)
+    if unsure_below is not None:
+        saved = replace(saved, unsure_below=unsure_below)
     labelled = read_labelled(opened(data), text_column, label_column, encoding=encoding, skip_malformed=skip_malformed,
                              quotes=reads_quotes(saved, part))
     result = evaluate(saved, labelled, part)
@@ -39,6 +45,9 @@ def command(data: str, text_column: str | None, label_column: str | None, encodi
         return
     lines = [result.counts, f"{result.truncated:,} texts truncated to {saved.classifier.longest_text} tokens", "",
              report_text(result.report)]
+    if saved.unsure_below:
+        others = "" if result.sure_accuracy is None else f"; accuracy of the others {result.sure_accuracy:.4f}"
+        lines += ["", f"{result.unsure:,} answers unsure, below {saved.unsure_below:g}{others}"]
     if errors:
         shown = result.mistakes[:errors]
         lines += ["", f"{len(shown):,} of {len(result.mistakes):,} wrong answers, the surest first"]

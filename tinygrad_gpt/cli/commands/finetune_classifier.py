@@ -121,6 +121,8 @@ data, start, model, reading, training, folder = map(section, (
           help="balanced: classes count alike, however many texts they have.")
 @training("--no-calibration", is_flag=True,
           help="Do not fit a temperature on the validation texts that makes probabilities as sure as they are right.")
+@training("--unsure-below", type=UnitInterval(), default=0.0, metavar="P",
+          help="Below this probability the model's answers are 'unsure'; it is stored with the model.")
 @training("--budget", type=Duration(), metavar="TIME",
           help="Find good settings within this time, 10m say: some are tried on the validation texts, the best kept.")
 @precision_option(training)

@@ -13,9 +13,10 @@ from tinygrad_gpt.recipes.classification.inputs import Texts
 from tinygrad_gpt.runs.saved_model import SavedModel
 from tinygrad_gpt.text import Tokenizer
 
-__all__ = ["Prediction", "classify", "classify_windows", "encode_texts", "predict", "refuse_empty"]
+__all__ = ["UNSURE", "Prediction", "classify", "classify_windows", "encode_texts", "predict", "refuse_empty"]
 
 
+UNSURE = "unsure"  # in the place of a label
 BATCH_TOKENS = 1024  # computed together: their activations stay in the cache of a core
 WINDOW, WINDOW_CHARACTERS = 4096, 2**22  # texts, or characters, that are read before the first of them is answered
 
@@ -30,6 +31,7 @@ class Prediction:
         probabilities: of every class.
         tokens: how many tokens the text has.
         truncated: whether it was longer than the model's context, so that its end was not read.
+        unsure: whether the probability is below the one from which on the model's answers count.
     """
 
     text: str
@@ -38,10 +40,16 @@ class Prediction:
     probabilities: dict[str, float]
     tokens: int
     truncated: bool
+    unsure: bool = False
+
+    @property
+    def answer(self) -> str:
+        """What is said of the text: its label, or "unsure"."""
+        return UNSURE if self.unsure else self.label
 
     def cells(self) -> tuple[str, str, float | None]:
         """A row of a table of answers."""
-        return self.text, self.label, self.probability
+        return self.text, self.answer, self.probability
 
 
 def classify(saved: SavedModel, texts: Sequence[str], batch_tokens: int = BATCH_TOKENS) -> list[Prediction]:
@@ -112,7 +120,8 @@ def _answers(saved: SavedModel, texts: Sequence[str], batch_tokens: int) -> list
     probabilities = predict(Texts(model, read), batch_tokens=batch_tokens)
     return [
         Prediction(text, saved.labels[best], row[best], dict(zip(saved.labels, row, strict=True)),
-                   tokens=len(ids) - model.specials, truncated=len(ids) > model.context)
+                   tokens=len(ids) - model.specials, truncated=len(ids) > model.context,
+                   unsure=row[best] < saved.unsure_below)
         for text, ids, row, best in zip(texts, tokens, probabilities.tolist(), probabilities.argmax(axis=1).tolist(),
                                         strict=True)
     ]

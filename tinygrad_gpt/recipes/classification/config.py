@@ -74,6 +74,7 @@ class FinetuneConfig:
         class_weights: "balanced" weighs every class alike, however many texts it has: of N texts of K classes, the
             loss of one of a class of n counts N / (K · n) times.
         no_calibration: leave out the temperature that is fitted on the validation texts, as in `calibration.py`.
+        unsure_below: probability below which the model's answers are "unsure"; 0: none is.
         seed: of the head's initial values, the order of the texts and the dropout masks.
         save_every: steps between states to resume from; 0: none, and a run that was stopped starts again.
         float16: store the weights in half precision.
@@ -125,6 +126,7 @@ class FinetuneConfig:
     lm_weight: float = SUITED
     class_weights: str = "none"
     no_calibration: bool = False
+    unsure_below: float = 0.0
     seed: int = 123
     save_every: int = 100
     float16: bool = False
@@ -146,6 +148,8 @@ class FinetuneConfig:
             raise UsageError(f"lr is {self.lr!r}; give a number above 0")
         if self.unlabelled is not None and not self.pretrain_epochs:
             raise UsageError("unlabelled texts are read in further pretraining only; set pretrain_epochs, to 5 say")
+        if not 0 <= self.unsure_below <= 1:
+            raise UsageError(f"unsure_below is {self.unsure_below!r}; give a probability from 0 to 1")
         if not 0 < self.layer_decay <= 1:
             raise UsageError(f"layer_decay is {self.layer_decay!r}; give a factor above 0, at most 1")
         if not 0 <= self.average <= self.epochs:

@@ -38,6 +38,8 @@ class Evaluation:
         truncated: judged texts whose end was not read.
         report: the figures.
         mistakes: every wrong answer, the most confident first.
+        unsure: answers below the model's ``unsure_below``; they count as all others in the report.
+        sure_accuracy: share of right answers among the others; None if there are none.
     """
 
     counts: str
@@ -45,6 +47,8 @@ class Evaluation:
     truncated: int
     report: Report
     mistakes: list[Mistake]
+    unsure: int = 0
+    sure_accuracy: float | None = None
 
     def to_dict(self) -> dict:
         """As plain JSON values."""
@@ -72,8 +76,11 @@ def evaluate(saved: SavedModel, data: LabelledTexts, part: str = "all") -> Evalu
     labels = np.array([saved.labels.index(name) for name in data.classes])[data.labels[rows]]
     tokens, truncated = encode_texts(saved.tokenizer, texts, model.context, model.reading.start)
     probabilities = predict(Texts(model, tokens))
+    sure = probabilities.max(axis=1) >= saved.unsure_below
+    right = (probabilities.argmax(axis=1) == labels)[sure]
     return Evaluation(counts, part, truncated, judge(probabilities, labels, saved.labels),
-                      _mistakes(texts, labels, probabilities, saved.labels))
+                      _mistakes(texts, labels, probabilities, saved.labels), unsure=int((~sure).sum()),
+                      sure_accuracy=float(right.mean()) if sure.any() else None)
 
 
 def reads_quotes(saved: SavedModel, part: str) -> bool:

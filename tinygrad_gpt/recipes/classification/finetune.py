@@ -187,7 +187,7 @@ def _save(config: FinetuneConfig, start: _Prepared, run: Run, figures: dict[str,
     """Write the model, with its figures on the test texts."""
     provenance = origin("finetune classifier", config, _files(config)) | {
         "base_vocabulary": start.tokenizer.digest, **figures}
-    saved = SavedModel(run.task.model, start.tokenizer, tuple(start.data.classes), provenance)
+    saved = SavedModel(run.task.model, start.tokenizer, tuple(start.data.classes), provenance, config.unsure_below)
     save_model(run.folder / "model.h5", saved, np.float16 if config.float16 else np.float32)
     return saved
 
