@@ -19,11 +19,14 @@ CHOICES: dict[str, dict] = {
     "further pretraining, 5 epochs": {"pretrain_epochs": 5},
     "layer decay 0.8": {"layer_decay": 0.8},
     "weights averaged over the last 2 epochs": {"average": 2},
+    "hidden tokens, 10 %": {"hide": 0.1},
+    "head dropout 0.2": {"head_dropout": 0.2},
+    "last, mean and maximum of the hidden states": {"read": "concat"},
     "layers thaw in the first 30 %": {"unfreeze": 0.3},
     "causal mask, and language-model loss of weight 0.5": {"lm_weight": 0.5, "no_causal_mask": False},
     "classes weighted alike": {"class_weights": "balanced"},
 }
-GPT_ONLY = {"pretrain_epochs", "lm_weight"}
+GPT_ONLY = {"lm_weight"}
 
 
 def measure(options) -> dict[str, list[dict]]:

@@ -79,6 +79,7 @@ def changed_by(model, row, place):
     (Reading("last"), {0, 2}), (Reading("last", filled=True), {0, 2, 3, 11}),
     (Reading("first", start=False), {0}), (Reading("first", causal=False), {0, 2}),
     (Reading("mean"), {0, 2}), (Reading("mean", filled=True), {0, 2, 3, 11}),
+    (Reading("concat"), {0, 2}), (Reading("concat", filled=True), {0, 2, 3, 11}),
 ], ids=str)
 def test_which_tokens_of_a_text_of_three_decide(reading, seen):
     model = classifier(reading)
@@ -91,6 +92,23 @@ def test_the_mean_is_that_of_the_scores_at_all_positions():
         every = model.score(model.transformer.ln_f(model.whole_blocks(model.embed(IDS), LENGTHS))).numpy()
     expected = [row[:length].mean(axis=0) for row, length in zip(every, LENGTHS, strict=True)]
     np.testing.assert_allclose(scores(model), expected, rtol=1e-10)
+
+
+def test_last_mean_and_maximum_are_side_by_side():
+    model = classifier(Reading("concat"))
+    with no_grad():
+        every = model.transformer.ln_f(model.whole_blocks(model.embed(IDS), LENGTHS)).numpy()
+    rows = [row[:length] for row, length in zip(every, LENGTHS, strict=True)]
+    read = np.stack([np.concatenate([row[-1], row.mean(axis=0), row.max(axis=0)]) for row in rows])  # (B, 3 C)
+    np.testing.assert_allclose(scores(model), read @ model.score.weight.numpy() + model.score.bias.numpy(), rtol=1e-10)
+
+
+def test_what_goes_into_the_head_is_dropped_while_training():
+    model = classifier()
+    before = scores(model.eval())
+    model.head_drop.p = 0.9
+    np.testing.assert_array_equal(scores(model), before)
+    assert (scores(model.train()) != before).any()
 
 
 def test_the_last_block_is_computed_where_it_is_read():

@@ -15,7 +15,7 @@ from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.models.bert import Bert
 from tinygrad_gpt.models.classifier import Reading, TextClassifier, take_row
-from tinygrad_gpt.nn import Conv1D
+from tinygrad_gpt.nn import Conv1D, Dropout
 from tinygrad_gpt.nn.precision_casts import to_float32
 
 __all__ = ["BertClassifier"]
@@ -44,7 +44,8 @@ class BertClassifier(TextClassifier):
             raise UsageError(f"context is {self.context}, but the model reads {transformer.config.n_ctx} tokens, "
                              f"{self.specials} of which are not the text's")
         generator = None if seed is None else np.random.default_rng((seed, n_classes))
-        self.score = Conv1D(transformer.config.n_embd, n_classes, generator)
+        self.score = Conv1D(transformer.config.n_embd * self.reading.copies, n_classes, generator)
+        self.head_drop = Dropout(0.0)
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> Self:
@@ -104,7 +105,7 @@ class BertClassifier(TextClassifier):
         n_layer, reading, lengths = len(self.transformer.h), self.reading, raw(lengths)
         stop = n_layer if stop is None else stop
         visible = reading.counted(lengths, x.shape[1])
-        narrow = stop == n_layer > start and reading.read != "mean"
+        narrow = stop == n_layer > start and not reading.whole
         for block in self.transformer.h[start:stop - narrow]:
             x = block(x, visible)
         if not narrow:
@@ -113,5 +114,5 @@ class BertClassifier(TextClassifier):
         return self.transformer.h[-1].over(row, x, visible)
 
     def scores(self, x: Tensor, lengths) -> Tensor:
-        read = self.pooled(x, lengths) if self.reading.read == "mean" else x[:, 0]
-        return to_float32(self.score(self.transformer.drop(self.transformer.pool(read))))
+        read = self.pooled(x, lengths) if self.reading.whole else x[:, 0]
+        return to_float32(self.score(self.head_drop(self.transformer.drop(self.transformer.pool(read)))))

@@ -17,13 +17,15 @@ from tinygrad_gpt.engine.operators import raw
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import CheckpointError, ShapeError, UsageError
 from tinygrad_gpt.models.gpt2 import GPT2
-from tinygrad_gpt.nn import Block, Conv1D, Module
+from tinygrad_gpt.nn import Block, Conv1D, Dropout, Module
 from tinygrad_gpt.nn.precision_casts import to_compute, to_float32
 from tinygrad_gpt.nn.recompute import recomputed
 
 __all__ = ["READS", "GPT2Classifier", "Reading", "TextClassifier", "block_over", "take_row"]
 
-READS = ("last-real", "last", "first", "mean")
+READS = ("last-real", "last", "first", "mean", "concat")
+
+LOWEST = 1e4  # what a position that is no text has, negative, where the maximum is read
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Reading:
 
     Args:
         read: where the scores come from: the text's "last-real" token, the "last" position (a filler, if the text is
-            filled up), the "first" token, or the "mean" of all positions.
+            filled up), the "first" token, or the "mean" of all positions; "concat": the last real token, the mean and
+            the maximum of all positions, side by side (Howard and Ruder 2018, section 3.3).
         causal: whether a token sees only itself and the tokens before it.
         context: tokens that are read, the start token included; None: as many as the model takes.
         filled: whether shorter texts are filled up to the context with ``pad_id``, as tokens like any other; if not,
@@ -58,6 +61,16 @@ class Reading:
             raise UsageError("read is 'first': under the causal mask that is the start token, the same in all texts; "
                              "leave it out, or the mask")
 
+    @property
+    def whole(self) -> bool:
+        """Whether all positions are read."""
+        return self.read in ("mean", "concat")
+
+    @property
+    def copies(self) -> int:
+        """How many hidden states go into the head."""
+        return 3 if self.read == "concat" else 1
+
     def trimmed(self, ids: Sequence[int]) -> list[int]:
         """A text without the padding tokens at its end, of which the first is kept where there is nothing else."""
         end = len(ids)
@@ -66,7 +79,7 @@ class Reading:
         return list(ids[:end])
 
     def position(self, lengths, width: int):
-        """Index (B) of the token that is read in a batch of ``width`` tokens; not for "mean"."""
+        """Index (B) of the token that is read, alone or beside others, in a batch of ``width`` tokens."""
         if self.read == "first":
             return lengths * 0
         return lengths * 0 + (width - 1) if self.read == "last" and self.filled else lengths - 1
@@ -88,13 +101,15 @@ class TextClassifier(Module):
     Attributes:
         transformer: the model below the head.
         reading: how texts are read.
-        score: the head, (C, n_classes).
+        score: the head, (C, n_classes); (3 C, n_classes) where three hidden states are read.
+        head_drop: dropout of what goes into it.
         specials: how many tokens are put around each text.
     """
 
     transformer: Any
     reading: Reading
     score: Conv1D
+    head_drop: Dropout
     specials: int
 
     @property
@@ -129,11 +144,20 @@ class TextClassifier(Module):
         raise NotImplementedError
 
     def pooled(self, x: Tensor, lengths) -> Tensor:
-        """x (B, T, C) at every position -> what is read of it, (B, C)."""
+        """x (B, T, C) at every position -> what is read of it, (B, C), or (B, 3 C)."""
         lengths = raw(lengths)
-        if self.reading.read != "mean":
+        if not self.reading.whole:
             return take_row(x, self.reading.position(lengths, x.shape[1]))
         counted = self.reading.counted(lengths, x.shape[1])
+        mean = self._mean(x, lengths, counted)
+        if self.reading.read == "mean":
+            return mean
+        last = take_row(x, self.reading.position(lengths, x.shape[1]))
+        highest = (x if counted is None else ops.where(counted[..., None], x, -LOWEST)).max(axis=1)
+        return ops.concat(last, mean, highest, axis=-1)
+
+    @staticmethod
+    def _mean(x: Tensor, lengths, counted) -> Tensor:
         if counted is None:
             return x.mean(axis=1)
         share = counted.astype(x.dtype) / lengths[:, None].astype(x.dtype)  # (B, T)
@@ -160,7 +184,8 @@ class GPT2Classifier(TextClassifier):
         if self.context > transformer.config.n_ctx:
             raise UsageError(f"context is {self.context}, but the model reads {transformer.config.n_ctx} tokens")
         generator = None if seed is None else np.random.default_rng((seed, n_classes))
-        self.score = Conv1D(transformer.config.n_embd, n_classes, generator)
+        self.score = Conv1D(transformer.config.n_embd * self.reading.copies, n_classes, generator)
+        self.head_drop = Dropout(0.0)
 
     @classmethod
     def from_pretrained(cls, path: str | Path, pad_id: int = 0, start: bool = False) -> Self:
@@ -236,7 +261,7 @@ class GPT2Classifier(TextClassifier):
         """
         n_layer = len(self.transformer.h)
         stop = n_layer if stop is None else stop
-        if stop < n_layer or start == stop or self.reading.read == "mean":
+        if stop < n_layer or start == stop or self.reading.whole:
             return self.whole_blocks(x, lengths, start, stop)
         x = self.whole_blocks(x, lengths, start, n_layer - 1)
         lengths, width = raw(lengths), x.shape[1]
@@ -256,7 +281,8 @@ class GPT2Classifier(TextClassifier):
     def scores(self, x: Tensor, lengths) -> Tensor:
         """What `blocks` gives -> logits (B, n_classes)."""
         x = self.transformer.ln_f(x)
-        return to_float32(self.score(self.pooled(x, lengths) if self.reading.read == "mean" else x[:, 0]))
+        read = self.pooled(x, lengths) if self.reading.whole else x[:, 0]
+        return to_float32(self.score(self.head_drop(read)))
 
 
 def block_over(block: Block, rows: Tensor, x: Tensor, visible) -> Tensor:

@@ -72,10 +72,10 @@ def read_metadata(metadata: Mapping[str, Any], shapes: Shapes) -> Metadata:
     if metadata.get("kind") != (kind := kind_of(config, bool(labels))):
         raise CheckpointError(f"kind is {reprlib.repr(metadata.get('kind'))}, expected {kind!r} of a model with "
                               f"{len(labels)} labels")
-    _check_shapes(config, len(labels), shapes)
-    reading = None
-    if "reading" in metadata:
-        reading = _record(Reading, metadata["reading"], "reading")
+    reading = _record(Reading, metadata["reading"], "reading") if "reading" in metadata else None
+    head = (config.n_embd * (reading.copies if reading else 1), len(labels)) if labels else None
+    _check_shapes(config, head, shapes)
+    if reading:
         if (reading.context or 1) > config.n_ctx or reading.pad_id >= config.vocab_size:
             raise CheckpointError(f"reading.context is {reading.context} and reading.pad_id {reading.pad_id}, but the "
                                   f"model has {config.n_ctx} positions and {config.vocab_size} tokens")
@@ -139,16 +139,15 @@ def _is(value: Any, kind: type) -> bool:
     return type(value) is kind
 
 
-def _check_shapes(config: GPT2Config | BertConfig, n_labels: int, shapes: Shapes) -> None:
+def _check_shapes(config: GPT2Config | BertConfig, head: tuple[int, int] | None, shapes: Shapes) -> None:
     """Compare the weights that a config has with those that are there."""
     if config.n_layer > len(shapes):  # before a list is made of what a hostile file says
         raise CheckpointError(f"config.n_layer is {config.n_layer}, but there are {len(shapes)} tensors in all")
     expected = (bert_shapes if isinstance(config, BertConfig) else shapes_of)(config.to_dict())
     if isinstance(config, GPT2Config) and not config.tied_head:
         expected["lm_head.weight"] = expected["lm_head.weight"][::-1]  # (in, out) here
-    if n_labels:
-        expected = {f"transformer.{name}": shape for name, shape in expected.items()} | {
-            "score.weight": (config.n_embd, n_labels)}
+    if head:
+        expected = {f"transformer.{name}": shape for name, shape in expected.items()} | {"score.weight": head}
     problems = [f"missing {name} {shape}" for name, shape in expected.items() if name not in shapes]
     problems += [f"unexpected {name} {shapes[name]}" for name in shapes
                  if name not in expected and not name.startswith("score.")]

@@ -86,8 +86,8 @@ def test_the_clock_of_a_run_includes_the_frozen_blocks(config, tmp_path, monkeyp
 def test_the_report_says_everything(run, config):
     out, result, _ = run
     report = json.loads((out / "report.json").read_text())
-    assert set(report) == {"counts", "caution", "classes", "truncated", "trained", "training", "validation", "test",
-                           "bag_of_words", "provenance"}
+    assert set(report) == {"verdict", "counts", "caution", "classes", "truncated", "trained", "training", "validation",
+                           "test", "calibration", "bag_of_words", "provenance"}
     assert report["classes"] == sorted(tiny.WORDS)
     assert report["test"]["accuracy"] == result.test.accuracy
     assert report["bag_of_words"]["accuracy"] > 0.8
@@ -209,6 +209,7 @@ PLAIN = {"dropout": 0.0, "lm_weight": 0.0, "epochs": 2}
     {"train": "lora", "rank": 4, "alpha": 8}, {"train": "lora", "targets": "q,v,score", "init": "book"},
     {"read": "mean", "no_causal_mask": True}, {"read": "first", "no_start": True}, {"train": "head", "read": "last"},
     {"padding": "none", "batch_size": 1, "accumulate": 8}, {"padding": "fixed", "context": "longest", "read": "last"},
+    {"read": "concat", "hide": 0.2, "head_dropout": 0.3}, {"context": "9", "hide": 0.2, "lm_weight": 1.0},
     {"context": "4", "class_weights": "balanced"}, {"order": "book", "schedule": "constant", "train": "last-block"},
     {"base": "random", "n_layer": 1, "n_embd": 8, "n_head": 2, "n_ctx": 20, "vocab_size": 270, "init": "book"},
 ], ids=str)
@@ -341,7 +342,8 @@ def test_balanced_classes_weigh_alike():
     ({"padding": "none", "batch_size": 8}, "use batch_size 1 and accumulate 8"),
     ({"no_causal_mask": True}, "set lm_weight to 0"),
     ({"read": "first", "lm_weight": 0.0}, "leave it out, or the mask"),
-    ({"context": "7"}, "context is 7, but the model reads 6 tokens"),
+    ({"context": "97"}, "context is 97, but the model reads 6 tokens; give at most 96"),
+    ({"hide": 1.0}, "head_dropout is 0.0 and hide 1.0; give shares from 0 to below 1"),
     ({"train": "lora", "targets": "q,mlp"}, "no linear layer is called 'mlp'"),
     ({"split": "book"}, "3 classes .*: the book's split is for two"),
 ])

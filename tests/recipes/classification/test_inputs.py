@@ -15,7 +15,14 @@ from tinygrad_gpt.models.lora import apply_lora
 from tinygrad_gpt.recipes.classification import inputs as module
 from tinygrad_gpt.recipes.classification.classify import predict
 from tinygrad_gpt.recipes.classification.config import TRAINED
-from tinygrad_gpt.recipes.classification.inputs import FrozenPrefix, Texts, frozen_blocks, inputs_of, memory_kept
+from tinygrad_gpt.recipes.classification.inputs import (
+    FrozenPrefix,
+    NoisyTexts,
+    Texts,
+    frozen_blocks,
+    inputs_of,
+    memory_kept,
+)
 from tinygrad_gpt.recipes.classification.starting_model import set_trained
 
 CONFIG = GPT2Config(vocab_size=23, n_ctx=12, n_embd=16, n_layer=3, n_head=2)
@@ -167,3 +174,20 @@ def test_filled_texts_are_as_long_as_the_context():
     ids, lengths = Texts(model, TOKENS).ids(np.array([0, 2]))
     assert (ids.shape, lengths.tolist()) == ((2, 9), [3, 7])
     assert ids[0].tolist() == [*TOKENS[0], *[22] * 6]
+
+
+def test_a_share_of_the_tokens_is_replaced_by_others_of_the_batch(monkeypatch):
+    model = classifier(Reading(start=True))
+    texts = [[0, *RANDOM.integers(1, 23, 11).tolist()] for _ in range(40)]
+    noisy, rows, fed = NoisyTexts(model, texts, 0.5), np.arange(40), []
+    monkeypatch.setattr(model, "embed", lambda ids: fed.append(ids.copy()) or ids)
+    for stream in ((1, 2), (1, 2), (1, 3)):
+        noisy.stream = stream
+        noisy.batch(rows)
+    original = noisy.ids(rows)[0]
+    np.testing.assert_array_equal(original, texts)  # the targets of a language-model loss stay
+    np.testing.assert_array_equal(fed[0], fed[1])
+    assert (fed[0] != fed[2]).any()
+    assert (fed[0][:, 0] == 0).all()  # the start token stays
+    assert 0.4 < (fed[0] != original)[:, 1:].mean() < 0.55
+    assert set(fed[0][:, 1:].ravel()) <= set(original[:, 1:].ravel())

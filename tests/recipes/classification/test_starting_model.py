@@ -9,7 +9,7 @@ import tiny
 
 from tinygrad_gpt.files import sha256_of
 from tinygrad_gpt.recipes.classification.finetune import FinetuneConfig, train_on_texts
-from tinygrad_gpt.recipes.classification.starting_model import base_has_seen_test, load_base
+from tinygrad_gpt.recipes.classification.starting_model import base_has_seen_test, interpolated, load_base
 from tinygrad_gpt.recipes.export import export
 from tinygrad_gpt.recipes.instructions.instruct import InstructConfig, InstructTask
 from tinygrad_gpt.recipes.instructions.tuning import start
@@ -98,3 +98,20 @@ def test_a_base_that_knows_the_test_texts_is_found_out(made_with, change, seen, 
 
 def test_a_published_base_says_nothing_of_its_texts(published, tmp_path):
     assert not base_has_seen_test(FinetuneConfig(str(tiny.labelled_file(tmp_path / "a.csv")), base=str(published)))
+
+
+def test_positions_are_stretched_in_a_line():
+    positions = np.array([[0.0, 5.0], [1.0, 3.0], [2.0, 1.0]], np.float32)
+    np.testing.assert_allclose(interpolated(positions, 5), [[0, 5], [0.5, 4], [1, 3], [1.5, 2], [2, 1]])
+    assert interpolated(positions, 3) is positions
+    np.testing.assert_array_equal(interpolated(positions[:1], 3), positions[[0, 0, 0]])
+
+
+def test_a_longer_context_keeps_all_other_weights(tmp_path):
+    save_model(tmp_path / "base.h5", tiny.language_model(n_ctx=6))
+    before = load_model(tmp_path / "base.h5").transformer.arrays()
+    base, _ = load_base(FinetuneConfig("", base=str(tmp_path / "base.h5"), context="11"), [])
+    assert base.config.n_ctx == 11
+    for name, array in base.arrays().items():
+        expected = interpolated(before[name], 11) if name == "wpe.weight" else before[name]
+        np.testing.assert_array_equal(array, expected)

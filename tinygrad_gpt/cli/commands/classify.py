@@ -45,8 +45,8 @@ EXTENSIONS = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per text.")
 @common_options
 def command(texts: Sequence[str], file: str | None, text_column: str | None, encoding: str, skip_malformed: bool,
-            model: str | None, unsure_below: float | None, output: Path | None, resume: bool, explain: bool, html: Path | None,
-            as_json: bool) -> None:
+            model: str | None, unsure_below: float | None, output: Path | None, resume: bool, explain: bool,
+            html: Path | None, as_json: bool) -> None:
     """Say which class a text belongs to, and why."""
     check_source("classify", "text", texts, file, text_column)
     _check_output(output, as_json, resume, explain)

@@ -84,11 +84,12 @@ data, start, model, reading, training, folder = map(section, (
 @model("--alpha", type=PositiveFloat(), default=16.0, help="LoRA's updates are multiplied by alpha / rank.")
 @model("--targets", default="q,k,v,attn.c_proj,mlp.c_fc,mlp.c_proj", metavar="LAYERS",
        help="Layers that LoRA adapts; add 'score' for the head.")
-@reading("--read", type=click.Choice(["last-real", "last", "first", "mean"]), default=None,
-         help="The position that the scores come from; 'last' may be padding.  [default: last-real; mean with an "
-              "encoder]")
+@reading("--read", type=click.Choice(["last-real", "last", "first", "mean", "concat"]), default=None,
+         help="The position that the scores come from; 'last' may be padding; concat: the last real token, the mean "
+              "and the maximum, side by side.  [default: last-real; mean with an encoder]")
 @reading("--context", default="model", metavar="longest|model|N",
-         help="Tokens of a text that are read: as the longest training text has, as the model takes, or N.")
+         help="Tokens of a text that are read: as the longest training text has, as the model takes, or N; beyond a "
+              "GPT-2's context its positions are interpolated.")
 @reading("--padding", type=click.Choice(["none", "dynamic", "fixed"]), default="dynamic",
          help="none: a text a batch; dynamic: to the longest of a batch; fixed: to the context, with tokens that are "
               "read.")
@@ -115,6 +116,9 @@ data, start, model, reading, training, folder = map(section, (
 @training("--max-norm", type=PositiveFloat(), default=1.0, help="Gradients are clipped to it.")
 @training("--dropout", type=UnitInterval(), default=None,
           help="Dropout while training.  [default: 0.2; 0.1 with an encoder]")
+@training("--head-dropout", type=UnitInterval(), default=0.0, help="Dropout of what goes into the head.")
+@training("--hide", type=UnitInterval(), default=0.0, metavar="SHARE",
+          help="Share of the tokens that are replaced by others while training.")
 @training("--lm-weight", type=UnitInterval(), default=None,
           help="Weight of the language-model loss on the texts.  [default: 1; 0 with an encoder, which has none]")
 @training("--class-weights", type=click.Choice(["none", "balanced"]), default="none",

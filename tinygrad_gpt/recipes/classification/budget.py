@@ -52,6 +52,7 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
         "the same, rates that fall with depth": {"layer_decay": 0.8},
         "the same, averaged weights": {"average": 1},
         "the same, half the rate": {"lr": 5e-5},
+        "the same, pretrained on the texts": {"pretrain_epochs": 3},
     },
 }
 FEWEST_STEPS = 60  # of a trial

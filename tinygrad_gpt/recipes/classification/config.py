@@ -54,7 +54,7 @@ class FinetuneConfig:
         no_causal_mask: let tokens see those after them, as an encoder's always do.
         no_start: leave out the tokens around each text: the end-of-text token before it, or an encoder's two.
         context: tokens of a text that are read: "longest" (as many as the longest training text has), "model" (as many
-            as the model takes), or a number.
+            as the model takes), or a number; beyond a GPT-2's own context its positions are interpolated.
         padding: "dynamic" (to the longest text of a batch), "none" (a text a batch), or "fixed" (to the context, with
             end-of-text tokens, which are read as if they were text).
         epochs: passes over the training texts.
@@ -68,6 +68,8 @@ class FinetuneConfig:
         weight_decay, max_norm: AdamW's decay, and the global norm to which gradients are clipped.
         decay: what decays: "matrices", or "all", biases and norms too, as in the book.
         dropout: of the model while it is finetuned.
+        head_dropout: of what goes into the head.
+        hide: share of the tokens that are replaced by others of their batch while the model is finetuned.
         precision: in which layers compute while it is, one of `POLICIES`; it is judged in float32.
         lm_weight: weight of the language-model loss on the training texts, added to the classification loss
             (Radford et al. 2018, section 3.2).
@@ -122,6 +124,8 @@ class FinetuneConfig:
     decay: str = "matrices"
     max_norm: float = 1.0
     dropout: float = SUITED
+    head_dropout: float = 0.0
+    hide: float = 0.0
     precision: str = "float32"
     lm_weight: float = SUITED
     class_weights: str = "none"
@@ -148,6 +152,9 @@ class FinetuneConfig:
             raise UsageError(f"lr is {self.lr!r}; give a number above 0")
         if self.unlabelled is not None and not self.pretrain_epochs:
             raise UsageError("unlabelled texts are read in further pretraining only; set pretrain_epochs, to 5 say")
+        if not (0 <= self.head_dropout < 1 and 0 <= self.hide < 1):
+            raise UsageError(f"head_dropout is {self.head_dropout!r} and hide {self.hide!r}; give shares from 0 to "
+                             "below 1")
         if not 0 <= self.unsure_below <= 1:
             raise UsageError(f"unsure_below is {self.unsure_below!r}; give a probability from 0 to 1")
         if not 0 < self.layer_decay <= 1:

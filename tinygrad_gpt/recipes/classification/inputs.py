@@ -14,7 +14,7 @@ from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import ResourceError
 from tinygrad_gpt.models.classifier import TextClassifier
 
-__all__ = ["IN_MEMORY", "FrozenPrefix", "Texts", "frozen_blocks", "inputs_of", "memory_kept"]
+__all__ = ["IN_MEMORY", "FrozenPrefix", "NoisyTexts", "Texts", "frozen_blocks", "inputs_of", "memory_kept"]
 
 IN_MEMORY = 2**30  # bytes of activations; more than that go into a temporary file
 PREPARED_TOGETHER = 32  # texts; about a thousand tokens fill a matrix product
@@ -54,6 +54,33 @@ class Texts:
     def on_device(self, array: np.ndarray):
         """A host array, brought to the backend that holds the model."""
         return backend_of(self.model.score.weight.data).from_numpy(array)
+
+
+class NoisyTexts(Texts):
+    """The same, where a share of the tokens is replaced by others of the batch; the ids that `ids` gives stay.
+
+    What is replaced is a function of ``stream`` and the texts, so that a run can be resumed. The tokens around a text
+    stay.
+
+    Args:
+        share: of the tokens, 0 to 1.
+
+    Source: Xie et al. 2017, arXiv:1703.02573 (unigram noise).
+    """
+
+    def __init__(self, model: TextClassifier, token_lists: Sequence[list[int]], share: float):
+        super().__init__(model, token_lists)
+        self.share, self.stream = share, (0, 0)
+
+    def batch(self, rows: np.ndarray) -> tuple[Tensor, np.ndarray]:
+        ids, lengths = self.ids(rows)
+        generator = np.random.default_rng([*self.stream, int(rows[0])])
+        places, after = np.arange(ids.shape[1]), self.model.specials // 2
+        own = (places >= self.model.specials - after) & (places < lengths[:, None] - after)  # (B, T): of the text
+        replaced = own & (generator.random(ids.shape) < self.share)
+        if replaced.any():
+            ids[replaced] = generator.choice(ids[own], replaced.sum())
+        return self.model.embed(self.on_device(ids)), self.on_device(lengths)
 
 
 class FrozenPrefix(Texts):
@@ -120,7 +147,7 @@ def _kept_positions(model: TextClassifier, token_lists: Sequence[list[int]], row
     """For each text the first one that is the same, and at how many positions its activations are kept."""
     first: dict[tuple[int, ...], int] = {}
     same_as = np.array([first.setdefault(tuple(ids), i) for i, ids in enumerate(token_lists)])
-    if start == model.transformer.config.n_layer and model.reading.read != "mean":
+    if start == model.transformer.config.n_layer and not model.reading.whole:
         sizes = np.ones(len(token_lists), np.int64)  # behind the last block only what is read is left
     else:
         sizes = np.array([model.context if model.reading.filled else len(ids) for ids in token_lists], np.int64)

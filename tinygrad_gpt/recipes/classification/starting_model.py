@@ -24,7 +24,9 @@ from tinygrad_gpt.recipes.pretraining.corpus import load_vocabulary
 from tinygrad_gpt.runs.saved_model import load_model, model_file, provenance_of
 from tinygrad_gpt.text import Tokenizer
 
-__all__ = ["base_has_seen_test", "load_base", "set_trained", "with_head"]
+__all__ = ["base_has_seen_test", "interpolated", "load_base", "set_trained", "with_head"]
+
+MOST_TIMES = 16  # of its own context, to which a GPT-2 is stretched
 
 
 def load_base(config: FinetuneConfig, train_texts: list[str]) -> tuple[GPT2 | Bert, Tokenizer]:
@@ -48,8 +50,9 @@ def _with_dropout(base: GPT2 | Bert, config: FinetuneConfig) -> GPT2 | Bert:
     One that was published without gets a new pooler then, as transformers' classifiers do.
     """
     if isinstance(base, GPT2):
-        gpt2 = GPT2(replace(base.config, dropout=config.dropout), seed=None)
-        gpt2.adopt_state_dict(base.arrays())
+        sizes = replace(base.config, dropout=config.dropout, n_ctx=_context(base.config.n_ctx, config))
+        gpt2, arrays = GPT2(sizes, seed=None), base.arrays()
+        gpt2.adopt_state_dict(arrays | {"wpe.weight": interpolated(arrays["wpe.weight"], sizes.n_ctx)})
         return gpt2
     if config.lm_weight:
         raise UsageError(f"lm_weight is {config.lm_weight}, but an encoder predicts no next token; set it to 0, or "
@@ -63,6 +66,29 @@ def _with_dropout(base: GPT2 | Bert, config: FinetuneConfig) -> GPT2 | Bert:
            "pooler.bias": init.zeros(width)}
     bert.adopt_state_dict({name: arrays[name] if name in arrays else new[name] for name in bert.arrays()})
     return bert
+
+
+def _context(own: int, config: FinetuneConfig) -> int:
+    """The positions that a GPT-2 is to have: its own, or as many as are to be read, if that is more."""
+    wanted = int(config.context) if config.context.isdecimal() else own
+    if wanted > MOST_TIMES * own:
+        raise UsageError(f"context is {wanted}, but the model reads {own} tokens; give at most {MOST_TIMES * own}, to "
+                         "which its positions can be interpolated")
+    return max(own, wanted)
+
+
+def interpolated(positions: np.ndarray, length: int) -> np.ndarray:
+    """Embeddings of positions (T, C) stretched to a longer text, (length, C): the first and the last stay.
+
+    Source: Chen et al. 2023, arXiv:2306.15595 (position interpolation).
+    """
+    if length == len(positions):
+        return positions
+    at = np.linspace(0, len(positions) - 1, length)  # of each new position among the old ones
+    below = np.minimum(at.astype(np.int64), max(0, len(positions) - 2))
+    above = np.minimum(below + 1, len(positions) - 1)
+    share = (at - below)[:, None].astype(positions.dtype)
+    return positions[below] * (1 - share) + positions[above] * share
 
 
 def base_has_seen_test(config: FinetuneConfig) -> bool:
@@ -106,6 +132,7 @@ def with_head(base: GPT2 | Bert, tokenizer: Tokenizer, texts: list[str], train: 
 
 def _initialise(model: TextClassifier, config: FinetuneConfig) -> None:
     """The head's values and those of LoRA, by the rules of the run, and what is trained."""
+    model.head_drop.p = config.head_dropout
     draw = uniform_by_inputs(config.seed)
     width, n_classes = model.score.weight.shape
     if config.init == "book":

@@ -25,7 +25,7 @@ from tinygrad_gpt.nn.precision_casts import to_float32
 from tinygrad_gpt.optim import AdamW, warmup_cosine
 from tinygrad_gpt.recipes.classification.classify import predict
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
-from tinygrad_gpt.recipes.classification.inputs import Texts
+from tinygrad_gpt.recipes.classification.inputs import NoisyTexts, Texts
 from tinygrad_gpt.recipes.classification.layer_rates import LayerRates
 from tinygrad_gpt.recipes.classification.weight_average import WeightAverage
 from tinygrad_gpt.runs.progress import Preparation, Progress
@@ -51,7 +51,9 @@ class ClassificationTask(Task):
         self.config, self.inputs, self.labels, self.split, self.prepare = config, inputs, labels, split, prepare
         self.model = inputs.model
         # What is random cannot be kept.
-        self.fed = inputs if config.dropout == 0 else Texts(self.model, inputs.token_lists)
+        self.noisy = NoisyTexts(self.model, inputs.token_lists, config.hide)
+        self.fed = self.noisy if config.hide else inputs if config.dropout == 0 else Texts(self.model,
+                                                                                           inputs.token_lists)
         self.steps = [batches for epoch in _epochs(inputs.lengths[split.train], config)
                       for batches in _steps(epoch, config.accumulate)]
         self.total = len(self.steps)
@@ -90,6 +92,7 @@ class ClassificationTask(Task):
 
     def losses(self, step: int) -> list[Callable[[], Tensor]]:
         self.prepare_texts()  # not when the task is made: this is most of the time of a run of the last block
+        self.noisy.stream = (self.config.seed, step)
         batches = [self.split.train[rows] for rows in self.steps[step]]
         texts = relative_counts([len(rows) for rows in batches])
         tokens = relative_counts([int((self.inputs.lengths[rows] - 1).sum()) for rows in batches])
@@ -185,7 +188,8 @@ def classification_loss(inputs: Texts, labels, class_weights, lm_weight: float, 
     x, lengths = inputs.batch(rows)
     h = model.transformer.ln_f(model.whole_blocks(x, lengths, inputs.start))  # (B, T, C): every position is needed
     following = inputs.on_device(next_tokens(*inputs.ids(rows)))
-    loss = ops.cross_entropy(to_float32(model.score(model.pooled(h, lengths))), targets, class_weights) * weight
+    logits = to_float32(model.score(model.head_drop(model.pooled(h, lengths))))
+    loss = ops.cross_entropy(logits, targets, class_weights) * weight
     return loss + model.transformer.head_loss(h, following) * lm_weight
 
 
