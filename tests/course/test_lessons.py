@@ -8,6 +8,8 @@ import sys
 import pytest
 from lessons import COURSE, LESSONS, cells, decimals, quoted
 
+from tinygrad_gpt.course.exercises import EXERCISES
+
 README = (COURSE / "README.md").read_text(encoding="utf-8")
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -60,6 +62,22 @@ def test_a_lesson_is_short_and_begins_with_its_title(path):
 
 def test_the_readme_lists_every_lesson():
     assert sorted(re.findall(r"\]\((\d\d_\w+\.py)\)", README)) == [path.name for path in LESSONS]
+
+
+def rows(start):
+    """The cells of the rows of the README's tables that begin so."""
+    return [row.strip("| ").split(" | ") for row in re.findall(rf"^\| {start}.*$", README, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("column", [[row[3:] for row in rows(r"\[")], [row[2] for row in rows(r"\d")]],
+                         ids=["lessons", "weeks"])
+def test_the_readme_names_every_exercise(column):
+    assert set(re.findall(r"`(\w+)`", str(column))) == {exercise.name for exercise in EXERCISES}
+
+
+def test_the_weeks_hold_every_lesson_of_the_first_two_parts():
+    named = re.findall(r"\d\d", " ".join(row[1] for row in rows(r"\d")))
+    assert {path.name[:2] for path in LESSONS if path.name < "29"} <= set(named)
 
 
 def test_what_is_quoted_and_what_is_stated():

@@ -40,7 +40,7 @@ def quoted(code: str) -> str:
 def decimals(text: str) -> set[str]:
     """Numbers with a decimal point in a text; not those in code, and not the numbers of sections and exercises."""
     number = r"\d\.\d(?:\.\d)?"
-    others = rf"`[^`]*`|(?:[Ss]ections?|exercise) {number}(?:(?:, | and | to ){number})*|\({number}"
+    others = rf"`[^`]*`|(?:[Ss]ections?|exercise) {number}(?:(?:, | and | to ){number})*|\({number}|arXiv:[\d.]+"
     prose = re.sub(others, "", " ".join(text.split()))
     return set(re.findall(r"(?<![\w.])\d[\d,]*\.\d+(?:e-?\d+)?", prose))
 
