@@ -78,11 +78,13 @@ class StoredTensor:
         return self._read(dtype, count).reshape(self.shape)
 
     def _read(self, dtype: np.dtype, count: int) -> np.ndarray:
-        """Elements from the offset on, in float32."""
-        values = np.fromfile(self.path, dtype, count, offset=self.offset)
-        if len(values) < count:
+        """Elements from the offset on, converted to float32 while they are read, so that nothing is held twice."""
+        if self.offset + count * dtype.itemsize > self.path.stat().st_size:
             raise CheckpointError("it ends too early; use another copy")
-        return bfloat16_to_float32(values) if self.dtype == "BF16" else values.astype(np.float32, copy=False)
+        if not count:
+            return np.empty(0, np.float32)
+        values = np.memmap(self.path, dtype, "r", self.offset, (count,)).view(np.ndarray)
+        return bfloat16_to_float32(values) if self.dtype == "BF16" else values.astype(np.float32)
 
     def _strided(self, dtype: np.dtype) -> np.ndarray:
         """The elements at their strides, copied into C order."""
@@ -121,4 +123,4 @@ FileTensor = StoredTensor | ComputedTensor
 
 def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:
     """The same values in float32: bfloat16 is its upper half."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
+    return np.left_shift(bits, 16, dtype=np.uint32).view(np.float32)
