@@ -12,14 +12,16 @@ import students
 
 import tinygrad_gpt.ops.cuda
 import tinygrad_gpt.ops.fast
+from tinygrad_gpt.course import exercises, layers
 from tinygrad_gpt.course.blanks import blank_text, load
-from tinygrad_gpt.course.exercises import EXERCISES, exercise
+from tinygrad_gpt.course.exercises import exercise
 from tinygrad_gpt.course.folder import start
 from tinygrad_gpt.engine import OPS
 from tinygrad_gpt.study.calls import samples
 from tinygrad_gpt.study.cases import XP
 from tinygrad_gpt.study.show import called_functions
 
+EXERCISES = [each for each in exercises.EXERCISES if not each.is_layer]
 GRAM = 9  # tokens in a row: shorter runs are idioms, such as .sum(axis=axis, keepdims=True)
 
 
@@ -92,6 +94,15 @@ def test_no_line_of_a_gradient_and_no_field_about_it_is_in_any_file(folder):
 def test_a_folder_holds_texts_and_nothing_else(folder):
     assert {path.suffix for path in folder.iterdir()} == {".py", ".json", ".md"}
     assert all(path.is_file() for path in folder.iterdir())  # no __pycache__ with bytecode
+
+
+def test_nothing_of_a_layer_is_in_any_file(folder, given):
+    solutions = {name: grams(ast.unparse(ast.parse(inspect.getsource(getattr(layers, name))).body[0].body)) - given
+                 for name in layers.LAYERS}
+    assert all(solutions.values())
+    for path in folder.glob("*.py"):
+        for name, secret in solutions.items():
+            assert not grams(path.read_text(encoding="utf-8")) & secret, (path.name, name)
 
 
 def test_the_check_of_leaks_can_fail(given):

@@ -10,11 +10,13 @@ import students
 from mutants import mutants
 from soak import times
 
+from tinygrad_gpt.course import exercises
 from tinygrad_gpt.course.blanks import blank_text, load
-from tinygrad_gpt.course.exercises import EXERCISES, exercise
+from tinygrad_gpt.course.exercises import exercise
 from tinygrad_gpt.course.grade import SEEDS, faults, grade, judged, samples_of
 from tinygrad_gpt.study.diagnose import DIFFERENCE, diagnose, holds
 
+EXERCISES = [each for each in exercises.EXERCISES if not each.is_layer]
 EVERY = times(24, 1)  # one mutant of so many
 # Changes of the code that are the same mathematics; test_mutants.py says why of each.
 EQUIVALENT = re.compile("pullbacks exchanged|sign: -[12] in|only its shape|POW|swapped: 1 / ")

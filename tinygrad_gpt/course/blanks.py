@@ -25,8 +25,21 @@ give names to parts of it. Then run `course check {name}`.
 '''
 
 
+LAYER_HEAD = '''\
+"""Exercise {number} of {count}: {name}, {points} points.
+
+{task}
+
+Replace `raise NotImplementedError` by the forward pass. The arguments are Tensors: compute with operators and functions
+of `ops`, such as `ops.linear(x, weight, bias)`, and the tape has the gradient. Then run `course check {name}`.
+"""
+'''
+
+
 def blank_text(each: Exercise) -> str:
     """The file that a student starts with."""
+    if each.is_layer:
+        return _blank_layer(each)
     function = each.op.function
     helpers = [f for f in called_functions(function) if not f.__name__.startswith(("check_", "_check"))]
     parts = [_source(f) for f in helpers[::-1]] + [_emptied(function)]
@@ -35,6 +48,16 @@ def blank_text(each: Exercise) -> str:
     task = textwrap.fill(each.task, 118)
     head = HEAD.format(number=each.number, count=len(EXERCISES), name=each.name, points=each.points, task=task)
     return "\n".join([head, "import math\n", *constants, *([""] if constants else []), "", code.lstrip("\n")]) + "\n"
+
+
+def _blank_layer(each: Exercise) -> str:
+    head = LAYER_HEAD.format(number=each.number, count=len(EXERCISES), name=each.name, points=each.points,
+                             task=textwrap.fill(each.task, 118))
+    docstring = textwrap.indent(f'"""{inspect.cleandoc(each.op.__doc__ or "")}\n"""', "    ",
+                                lambda line: bool(line.strip()))
+    return "\n".join([head, "import math\n\nimport numpy as np\n\n",
+                      f"def {each.name}(ops, {', '.join(each.op.arguments)}):", docstring,
+                      '    raise NotImplementedError("the forward pass")\n'])
 
 
 def load(text: str, name: str, filename: str) -> Rule:

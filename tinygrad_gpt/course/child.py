@@ -1,6 +1,7 @@
 """The process that runs a student's file: it computes what it is asked for, and judges nothing.
 
-It is started as a script, ``python child.py PACKAGE FOLDER FILE NAME``, reads requests from stdin and writes replies to
+It is started as a script, ``python child.py PACKAGE FOLDER FILE NAME``, for a function of Tensors with the names of
+the ops that it does not get behind it. It reads requests from stdin and writes replies to
 stdout, each a line of JSON and the bytes of arrays. What the student's code may not do ends it with one line. This
 keeps mistakes from doing harm, and a copied gradient from counting; it is no wall against an attacker who knows Python.
 """
@@ -167,8 +168,8 @@ def _laid_out(x: np.ndarray, layout: str) -> np.ndarray:
 class Child:
     """Answers requests: `forward` calls the student's function, `pull` one of the pullbacks that it returned."""
 
-    def __init__(self, xp, guard: Guard, printed: Printed):
-        self.xp, self.guard, self.printed = xp, guard, printed
+    def __init__(self, xp, call: Callable, guard: Guard, printed: Printed):
+        self.xp, self.call, self.guard, self.printed = xp, call, guard, printed
         self.calls: dict = {}
         self.function: Callable | None = None
 
@@ -186,7 +187,7 @@ class Child:
         given = [None if i is None else arrays[i] for i in header["given"]]
         if header["do"] == "forward":
             settings = {key: tuple(v) if isinstance(v, list) else v for key, v in header["settings"].items()}
-            returned = self.function(self.xp, *given, **settings)  # type: ignore[misc]
+            returned = self.call(self.function, self.xp, given, settings)
             if not (isinstance(returned, tuple) and len(returned) == 2):
                 return {"error": NO_PAIR}, []
             y, pullbacks = returned
@@ -221,6 +222,21 @@ def _array(value, what: str) -> np.ndarray:
     return array
 
 
+def _namespace(hidden: list[str]):
+    """What a student's function is given first, and how it is called: on arrays with ``xp``, or Tensors with ``ops``."""
+    if not hidden:
+        from tinygrad_gpt.backend import get_backend
+
+        return get_backend("numpy").namespace, lambda function, xp, arrays, settings: function(xp, *arrays, **settings)
+    from tinygrad_gpt import ops
+    from tinygrad_gpt.course.tensors import on_tensors
+
+    for name in [name for name in sys.modules if name.startswith("tinygrad_gpt.ops")]:
+        del sys.modules[name]  # so that an import of it is noticed
+    given = {name: getattr(ops, name) for name in ops.__all__ if name not in hidden[0].split(",")}
+    return types.SimpleNamespace(**given), lambda function, ops, arrays, _: on_tensors(function, ops, arrays)
+
+
 def _limit() -> None:
     """Limits of the system on this process, where it has them."""
     try:
@@ -240,16 +256,14 @@ def main() -> None:
     """Serve requests until stdin ends."""
     package, folder, path = (Path(text).resolve() for text in sys.argv[1:4])
     sys.path.insert(0, str(package.parent))
-    from tinygrad_gpt.backend import get_backend
-
-    xp = get_backend("numpy").namespace
+    xp, call = _namespace(sys.argv[5:])
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     guard = Guard(package, folder)
     printed = sys.stdout = sys.stderr = Printed(guard.refuse)
     np.seterr(all="ignore")
-    child = Child(xp, guard, printed)
+    child = Child(xp, call, guard, printed)
     _limit()
     sys.modules["__main__"] = types.ModuleType("__main__")  # not this one, whose functions could be replaced
     guard.start()

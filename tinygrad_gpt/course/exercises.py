@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import tinygrad_gpt.ops  # noqa: F401 - fills the registry
+from tinygrad_gpt.course.layers import LAYERS
 from tinygrad_gpt.engine import OPS, Op
 from tinygrad_gpt.errors import UsageError
 
@@ -13,7 +14,7 @@ VERSION = 1  # of the course: raised when a text that students have is changed
 
 @dataclass(frozen=True)
 class Exercise:
-    """One function whose pullbacks a student writes.
+    """One function whose pullbacks a student writes, or a layer whose forward pass.
 
     Args:
         number: its place in the course, from 1.
@@ -29,8 +30,13 @@ class Exercise:
 
     @property
     def op(self) -> Op:
-        """The op of the registry."""
-        return OPS[self.name]
+        """The op of the registry, or the layer as an op that is in none."""
+        return OPS[self.name] if self.name in OPS else LAYERS[self.name]
+
+    @property
+    def is_layer(self) -> bool:
+        """Whether the forward pass is to be written, with the ops on Tensors."""
+        return self.name in LAYERS
 
     @property
     def file(self) -> str:
@@ -54,6 +60,9 @@ _TASKS = (
     ("dropout", 5, "A mask that is given, and a scale."),
     ("attention", 25, "Three arguments, a softmax, masks and dropout: step by step back from y = U v."),
     ("linear_cross_entropy", 15, "The head of GPT-2 and its loss together."),
+    ("mlp", 5, "A layer of two products."),
+    ("causal_attention", 10, "Attention from products and a softmax; `ops.where(mask, a, b)` chooses."),
+    ("block", 10, "Two branches and two residual connections."),
 )
 EXERCISES = tuple(Exercise(number, *task) for number, task in enumerate(_TASKS, 1))
 

@@ -16,7 +16,8 @@ ABOUT = "course.json"
 README = """\
 # Every gradient of GPT-2
 
-{count} exercises, {points} points. In each file a function of GPT-2 has its forward pass; you write the gradients.
+{count} exercises, {points} points. In each file a function of GPT-2 has its forward pass, and you write the gradients;
+the last three are layers, which you build of ops.
 
 - `course check` in this folder grades all, `course check gelu` one. It works without a network.
 - `course watch .` grades a file each time you save it.

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from tinygrad_gpt.course.blanks import blank_text, load
 from tinygrad_gpt.course.exercises import Exercise
+from tinygrad_gpt.course.layers import HIDDEN, said_of_layer
 from tinygrad_gpt.course.sandbox import Sandbox
 from tinygrad_gpt.engine import Op, using_ops
 from tinygrad_gpt.engine.registry import Form
@@ -17,7 +20,7 @@ from tinygrad_gpt.study.diagnose import diagnose
 from tinygrad_gpt.study.gradcheck import Draw, split_sample
 from tinygrad_gpt.study.sweep import Finding, check
 
-__all__ = ["SEEDS", "Grade", "faults", "grade", "judged", "samples_of"]
+__all__ = ["SEEDS", "Grade", "faults", "grade", "judged", "judged_layer", "samples_of"]
 
 SMALL = 200  # entries of all arguments of a sample
 SEEDS = (1, 2)  # of the draws; on one alone a mask may hide a mistake
@@ -61,19 +64,21 @@ def grade(each: Exercise, path: Path, blank: str | None = None) -> Grade:
     if not path.is_file():
         said = [f"there is no file {path.name}: `course start` writes it again"]
     else:
-        forward = load(blank or blank_text(each), each.name, each.file)
-        with Sandbox(path, each.name) as sandbox:
-            said = _judged(each, sandbox, forward)
+        with Sandbox(path, each.name, HIDDEN[each.name] if each.is_layer else None) as sandbox:
+            said = _judged(each, sandbox, blank or blank_text(each))
             said = [sandbox.stopped] if sandbox.stopped else said
             printed = sandbox.printed
     return Grade(each.name, 0 if said else each.points, each.points, tuple(said), printed,
                  time.perf_counter() - start)
 
 
-def _judged(each: Exercise, sandbox: Sandbox, forward: Rule) -> list[str]:
+def _judged(each: Exercise, sandbox: Sandbox, blank: str) -> list[str]:
     """What is wrong with the file that a sandbox runs."""
     try:
         sandbox.loaded()
+        if each.is_layer:
+            return judged_layer(each, sandbox.layer())
+        forward = load(blank, each.name, each.file)
         return judged(each, sandbox.rule(forward), forward)
     except RuleError as error:
         return [str(error)]
@@ -101,6 +106,17 @@ def judged(each: Exercise, rule: Rule, forward: Rule, broadcasts: bool | None = 
         return []
     causes = diagnose(rule, forward, samples_of(each.op), SEEDS[0], broadcasts)
     return [str(cause) for cause in causes] or [str(finding) for finding in found[:FINDINGS]]
+
+
+def judged_layer(each: Exercise, rule: Callable) -> list[str]:
+    """What is wrong with a layer, in words: in float64, in float32, and with another layout of memory."""
+    for seed in SEEDS:
+        for arrays, _ in samples(each.op, seed):
+            for kind in (np.ascontiguousarray, np.asfortranarray, np.float32):
+                said = said_of_layer(each.name, rule, tuple(kind(a) for a in arrays))
+                if said:
+                    return [said]
+    return []
 
 
 def faults(each: Exercise, rule: Rule, broadcasts: bool) -> list[Finding]:

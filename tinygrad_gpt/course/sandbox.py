@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,19 +29,21 @@ class Sandbox:
     Args:
         path: the student's file.
         name: of the function in it.
+        hidden: None for a function of arrays; for one of Tensors the names of ops that it does not get.
 
     Attributes:
         stopped: why the code was stopped, "" if it was not.
         printed: what it printed, its first 2,000 characters.
     """
 
-    def __init__(self, path: Path, name: str):
+    def __init__(self, path: Path, name: str, hidden: Sequence[str] | None = None):
         self.stopped, self.printed, self.count, self.too_late = "", "", 0, False
         path = path.resolve()
         kept = {key: os.environ[key] for key in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH") if key in os.environ}
         environment = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", **kept}
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-B", child.__file__, str(PACKAGE), str(path.parent), str(path), name],
+            [sys.executable, "-I", "-B", child.__file__, str(PACKAGE), str(path.parent), str(path), name,
+             *([] if hidden is None else [",".join(hidden)])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=path.parent, env=environment)
         self.clock = threading.Timer(SECONDS, self._end)
         self.clock.start()
@@ -101,6 +103,16 @@ class Sandbox:
         if code in (-24, 152):  # SIGXCPU
             return f"takes more than {child.SECONDS} seconds of processor time: is there a loop without an end?"
         return f"ends the process that runs it (exit code {code})"
+
+    def layer(self) -> Callable:
+        """The student's layer as a function of arrays, which returns its result and a function of its gradient."""
+        def rule(xp, *arrays):
+            self.count += 1
+            _, (y,) = self._ask({"do": "forward", "settings": {}, "call": self.count}, arrays)
+            call = {"call": self.count, "index": None}
+            return y, lambda g: self._pulled(call, g, len(arrays))
+
+        return rule
 
     def rule(self, forward: Rule) -> Rule:
         """The student's function, with the results of the given forward pass.
