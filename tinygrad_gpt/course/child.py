@@ -223,7 +223,7 @@ def _array(value, what: str) -> np.ndarray:
 
 
 def _namespace(hidden: list[str]):
-    """What a student's function is given first, and how it is called: on arrays with ``xp``, or Tensors with ``ops``."""
+    """What a student's function is given first, and how it is called: arrays with ``xp``, or Tensors with ``ops``."""
     if not hidden:
         from tinygrad_gpt.backend import get_backend
 

@@ -42,15 +42,15 @@ def causal_attention(ops, q, k, v):
     return ops.softmax(ops.where(past, scores, -1e30)) @ v
 
 
-def block(ops, x, ln_1_weight, ln_1_bias, attn_weight, ln_2_weight, ln_2_bias, mlp_weight):
+def block(ops, x, ln_weight, ln_bias, attn_weight, mlp_weight):
     """A block of GPT-2 with one head, its projections left out: two branches, each added to what it reads.
 
-    Forward:  x₁ = x + attention(norm₁(x) W),  y = x₁ + gelu(norm₂(x₁) V)
-    Shapes:   x (B, T, C), weights and biases of the norms (C), attn_weight (C, 3C), mlp_weight (C, C) -> y (B, T, C)
+    Forward:  x₁ = x + attention(norm₁(x) W),  y = x₁ + gelu(norm₂(x₁) V); row 0 of ln_weight and ln_bias is of norm₁
+    Shapes:   x (B, T, C), ln_weight and ln_bias (2, C), attn_weight W (C, 3C), mlp_weight V (C, C) -> y (B, T, C)
     """
-    qkv = ops.linear(ops.layer_norm(x, ln_1_weight, ln_1_bias), attn_weight)
+    qkv = ops.linear(ops.layer_norm(x, ln_weight[0], ln_bias[0]), attn_weight)
     x = x + ops.self_attention(qkv, n_head=1)
-    return x + ops.gelu(ops.linear(ops.layer_norm(x, ln_2_weight, ln_2_bias), mlp_weight))
+    return x + ops.gelu(ops.linear(ops.layer_norm(x, ln_weight[1], ln_bias[1]), mlp_weight))
 
 
 def _layer(function: Callable, samples: Callable) -> Op:
@@ -69,14 +69,21 @@ LAYERS = {op.name: op for op in (
     _layer(mlp, lambda r: [(r.normal(2, 3, 4), r.normal(4, 8), r.normal(8), r.normal(8, 4), r.normal(4))]),
     _layer(causal_attention, lambda r: [tuple(r.normal(2, 2, 3, 2) for _ in "qkv"),
                                         tuple(r.normal(1, 1, 4, 3) for _ in "qkv")]),
-    _layer(block, lambda r: [(r.normal(2, 3, 4), r.normal(4), r.normal(4), r.normal(4, 12), r.normal(4), r.normal(4),
-                              r.normal(4, 4))]),
+    _layer(block, lambda r: [(r.normal(2, 3, 4), r.normal(2, 4), r.normal(2, 4), r.normal(4, 12), r.normal(4, 4))]),
 )}
 
 
-def _one_branch(ops, x, w_1, b_1, qkv, w_2, b_2, v):
-    return ops.gelu(ops.linear(ops.layer_norm(ops.self_attention(
-        ops.linear(ops.layer_norm(x, w_1, b_1), qkv), n_head=1), w_2, b_2), v))
+def _attended_branch(o, x, w, b, q):
+    return o.self_attention(o.linear(o.layer_norm(x, w[0], b[0]), q), n_head=1)
+
+
+def _mlp_branch(o, x, w, b, v):
+    return o.gelu(o.linear(o.layer_norm(x, w[1], b[1]), v))
+
+
+def _norms_behind(o, x, w, b, q, v):
+    x = o.layer_norm(x + o.self_attention(o.linear(x, q), n_head=1), w[0], b[0])
+    return o.layer_norm(x + o.gelu(o.linear(x, v)), w[1], b[1])
 
 
 def _attended(ops, q, k, v, scale, mask):
@@ -112,27 +119,20 @@ MISTAKES: dict[str, list[tuple[str, Callable]]] = {
             q.shape[-2], dtype=bool), q @ k.swapaxes(-1, -2) * (1 / math.sqrt(q.shape[-1])), 0.0)) @ v),
     ],
     "block": [
-        ("both residual connections are missing", _one_branch),
-        ("the first residual connection is missing", lambda o, x, w, b, q, u, c, v: (
-            _first(o, x, w, b, q) - x + o.gelu(o.linear(o.layer_norm(_first(o, x, w, b, q) - x, u, c), v)))),
-        ("the second residual connection is missing", lambda o, *a: block(o, *a) - _first(o, *a)),
-        ("the second branch reads x, not the sum of x and the first branch", lambda o, x, w, b, q, u, c, v: _first(
-            o, x, w, b, q) + o.gelu(o.linear(o.layer_norm(x, u, c), v))),
-        ("the norms are behind the branches, not before them", lambda o, x, w, b, q, u, c, v: o.layer_norm(
-            _post(o, x, w, b, q) + o.gelu(o.linear(_post(o, x, w, b, q), v)), u, c)),
-        ("GELU is missing", lambda o, x, w, b, q, u, c, v: _first(o, x, w, b, q) + o.linear(o.layer_norm(
-            _first(o, x, w, b, q), u, c), v)),
-        ("the two norms are exchanged", lambda o, x, w, b, q, u, c, v: block(o, x, u, c, q, w, b, v)),
+        ("both residual connections are missing", lambda o, x, w, b, q, v: _mlp_branch(
+            o, _attended_branch(o, x, w, b, q), w, b, v)),
+        ("the first residual connection is missing", lambda o, x, w, b, q, v: _attended_branch(
+            o, x, w, b, q) + _mlp_branch(o, _attended_branch(o, x, w, b, q), w, b, v)),
+        ("the second residual connection is missing", lambda o, x, w, b, q, v: _mlp_branch(
+            o, x + _attended_branch(o, x, w, b, q), w, b, v)),
+        ("the second branch reads x, not the sum of x and the first branch", lambda o, x, w, b, q, v: (
+            x + _attended_branch(o, x, w, b, q) + _mlp_branch(o, x, w, b, v))),
+        ("the norms are behind the branches, not before them", _norms_behind),
+        ("GELU is missing", lambda o, x, w, b, q, v: x + _attended_branch(o, x, w, b, q) + o.linear(o.layer_norm(
+            x + _attended_branch(o, x, w, b, q), w[1], b[1]), v)),
+        ("the two norms are exchanged", lambda o, x, w, b, q, v: block(o, x, w[::-1], b[::-1], q, v)),
     ],
 }
-
-
-def _first(o, x, w, b, q, *_):
-    return x + o.self_attention(o.linear(o.layer_norm(x, w, b), q), n_head=1)
-
-
-def _post(o, x, w, b, q):
-    return o.layer_norm(x + o.self_attention(o.linear(x, q), n_head=1), w, b)
 
 
 def said_of_layer(name: str, rule: Callable, arrays: tuple) -> str | None:
