@@ -29,6 +29,7 @@ _BY_MODULE = {
     "engine.pytorch.random_tensors": "Generator multinomial normal rand rand_like randint randn randn_like randperm",
     "errors": "TinygradError",
     "estimator": "GPTClassifier",
+    "models.bert": "Bert BertConfig",
     "models.gpt2": "GPT2 GPT2Config",
     "random": "manual_seed",
     "study.entries": "gradcheck",

@@ -109,7 +109,7 @@ def apply_lora(model: Module, rank: int, alpha: float, targets: Sequence[str] = 
     """Freeze a model and give some of its linear layers trainable updates; its output does not change yet.
 
     Args:
-        model: a GPT2 or GPT2Classifier.
+        model: a GPT2 or Bert, or a classifier made of one.
         rank, alpha: of every update; it is multiplied by alpha / rank.
         targets: ends of layer names, such as "mlp.c_fc" or "score"; "q", "k" and "v" are thirds of attn.c_attn, with
             an update each.
