@@ -17,7 +17,7 @@ __all__ = ["answer", "continuation", "explanations", "reply"]
 def answer(predicted: Prediction, explanation: Explanation | None = None) -> Answer:
     """The answer for one text."""
     assert predicted.probability is not None  # no text of a request is empty
-    return Answer(label=predicted.label, probability=predicted.probability, probabilities=predicted.probabilities,
+    return Answer(label=predicted.answer, probability=predicted.probability, probabilities=predicted.probabilities,
                   tokens=predicted.tokens, truncated=predicted.truncated, explanation=explanation)
 
 

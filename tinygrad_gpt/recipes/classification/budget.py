@@ -95,7 +95,7 @@ class Search:
         config: what all trials share.
         seconds: the stated time.
         given: names of settings that no trial changes.
-        epoch_seconds: how long a pass over the texts takes, as far as is known.
+        epoch_seconds: how long a pass over the texts takes without the language-model loss, as far as is known.
         steps: optimiser steps of a pass.
         baseline: accuracy, log_loss and seconds of a bag of words on the validation texts; empty without scikit-learn.
         spent: seconds so far.
@@ -144,7 +144,7 @@ class Search:
     def cost(self, changes: Mapping[str, Any], epochs: int) -> float:
         """Seconds that a trial takes, about."""
         config = replace(self.config, **changes)
-        return self.epoch_seconds * (epochs * (1.4 if config.lm_weight else 1.0) + 1.5 * config.pretrain_epochs)
+        return self.epoch_seconds * (epochs * _weight(config) + 1.5 * config.pretrain_epochs)
 
     @property
     def first_epochs(self) -> int:
@@ -260,9 +260,16 @@ def _probe(search: Search) -> tuple[float, int]:
             raise _TimeOver
 
     with contextlib.suppress(_TimeOver):
-        validate_setting(replace(search.config, epochs=1, average=0, save_every=0), folder, report)
+        validate_setting(replace(search.config, epochs=1, average=0, pretrain_epochs=0, unlabelled=None, save_every=0),
+                         folder, report)
     shutil.rmtree(folder)
-    return max(1e-6, seen[-1].seconds * seen[-1].total / len(seen)), seen[-1].total
+    seconds = seen[-1].seconds * seen[-1].total / len(seen)
+    return max(1e-6, seconds / _weight(search.config)), seen[-1].total
+
+
+def _weight(config: FinetuneConfig) -> float:
+    """How much longer a pass takes than one without the language-model loss."""
+    return 1.4 if config.lm_weight else 1.0
 
 
 def _trials(search: Search, ready: Callable[[], None]) -> Iterator[Trial]:
