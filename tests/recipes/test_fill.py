@@ -7,7 +7,8 @@ from tinygrad_gpt.engine import no_grad
 from tinygrad_gpt.errors import CheckpointError, DataError
 from tinygrad_gpt.recipes.fill import fill, load_masked_lm
 from tinygrad_gpt.runs.saved_model import save_model
-from tinygrad_gpt.text import WordPiece
+from tinygrad_gpt.text import Tokenizer, WordPiece
+from tinygrad_gpt.text.layout import Layout
 
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "##s", "!", "a"]
 
@@ -79,5 +80,35 @@ def test_beside_transformers(tmp_path):
     theirs = transformers.pipeline("fill-mask", model=model, tokenizer=transformers.BertTokenizer.from_pretrained(
         tmp_path), top_k=5)("the cat [MASK] a!")
     ((ours,),) = [filled.places for filled in fill(*load_masked_lm(tmp_path), ["the cat [MASK] a!"])]
+    assert [word.id for word in ours] == [answer["token"] for answer in theirs]
+    np.testing.assert_allclose([word.probability for word in ours], [answer["score"] for answer in theirs], atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["roberta", "distilbert"])
+def test_other_families_beside_transformers(tmp_path, family):
+    """RoBERTa has byte-level BPE, <mask>, and positions that begin behind that of the padding."""
+    transformers = pytest.importorskip("transformers", reason="transformers, the oracle, is not installed")
+    torch = pytest.importorskip("torch", reason="torch, the oracle, is not installed")
+    transformers.utils.logging.disable_progress_bar()
+    torch.manual_seed(0)
+    if family == "roberta":
+        bpe = Tokenizer.train(["the cat sat on a cat"], 262)
+        ids = {text: i for i, text in enumerate(["<s>", "<pad>", "</s>", "<unk>"])}
+        last = len(bpe.tokens) + 4
+        Tokenizer(bpe.tokens, Layout(tuple(range(4, last)), ids | {"<mask>": last}, 2, (2,), 0, sep_id=2, pad_id=1,
+                                     unk_id=3, mask_id=last)).save_pretrained(tmp_path)
+        model = transformers.RobertaForMaskedLM(transformers.RobertaConfig(
+            vocab_size=last + 1, hidden_size=12, num_hidden_layers=2, num_attention_heads=2, intermediate_size=20,
+            max_position_embeddings=24, initializer_range=0.5))
+    else:
+        WordPiece(TOKENS).save_pretrained(tmp_path)
+        model = transformers.DistilBertForMaskedLM(transformers.DistilBertConfig(
+            vocab_size=len(TOKENS), dim=12, n_layers=2, n_heads=2, hidden_dim=20, max_position_embeddings=24,
+            initializer_range=0.5))
+    model.eval().save_pretrained(tmp_path)
+    text = "the cat <mask> on" if family == "roberta" else "the cat [MASK] a"
+    theirs = transformers.pipeline("fill-mask", model=model, top_k=5,
+                                   tokenizer=transformers.AutoTokenizer.from_pretrained(tmp_path))(text)
+    ((ours,),) = [filled.places for filled in fill(*load_masked_lm(tmp_path), [text])]
     assert [word.id for word in ours] == [answer["token"] for answer in theirs]
     np.testing.assert_allclose([word.probability for word in ours], [answer["score"] for answer in theirs], atol=1e-5)

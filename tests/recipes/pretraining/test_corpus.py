@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tiny
 
-from tinygrad_gpt.errors import CheckpointError
+from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.recipes.pretraining.corpus import documents, encode_documents, load_vocabulary
-from tinygrad_gpt.text import Characters, Tokenizer
+from tinygrad_gpt.text import Characters, Tokenizer, WordPiece
 
 
 def test_documents_stand_between_end_of_text_tokens():
@@ -53,3 +53,11 @@ def test_no_vocabulary_is_one_line(tmp_path):
         with pytest.raises(CheckpointError, match="cannot") as caught:
             load_vocabulary(path)
         assert "\n" not in str(caught.value)
+
+
+def test_the_vocabulary_of_a_bert_is_refused(tmp_path):
+    WordPiece(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"]).save_pretrained(tmp_path)
+    WordPiece(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"]).save(tmp_path / "own.json")
+    for path in (tmp_path, tmp_path / "own.json"):
+        with pytest.raises(UsageError, match=r"^cannot use the vocabulary \(.*\): WordPiece does not give texts back"):
+            load_vocabulary(path)

@@ -11,12 +11,12 @@ import numpy as np
 
 from tinygrad_gpt.data.pretraining import hold_out, load_text
 from tinygrad_gpt.data.token_file import open_tokens, save_tokens
-from tinygrad_gpt.errors import CheckpointError, DataError
+from tinygrad_gpt.errors import CheckpointError, DataError, UsageError
 from tinygrad_gpt.files import sha256_of
 from tinygrad_gpt.recipes.pretraining.config import PretrainConfig
 from tinygrad_gpt.runs.progress import Preparation
 from tinygrad_gpt.runs.saved_model import load_model
-from tinygrad_gpt.text import END_OF_TEXT, Characters, Tokenizer, load_tokenizer
+from tinygrad_gpt.text import END_OF_TEXT, Characters, Tokenizer, WordPiece, load_tokenizer, read_tokenizer
 from tinygrad_gpt.text.pretrained import has_vocabulary, is_shipped
 
 __all__ = ["Corpus", "documents", "encode_documents", "load_corpus", "load_vocabulary", "make_corpus", "save_corpus"]
@@ -62,11 +62,17 @@ def load_vocabulary(path: str | Path) -> Tokenizer:
 
     Raises:
         CheckpointError: no vocabulary is there, or it is damaged.
+        UsageError: "cannot use the vocabulary (minilm): WordPiece does not give texts back; …".
     """
     path = Path(path)
     if is_shipped(path) or (path.is_dir() and has_vocabulary(path)):
-        return Tokenizer.from_pretrained(path)
-    return load_tokenizer(path) if path.suffix == ".json" else load_model(path).tokenizer
+        tokenizer = read_tokenizer(path)
+    else:
+        tokenizer = load_tokenizer(path) if path.suffix == ".json" else load_model(path).tokenizer
+    if isinstance(tokenizer, WordPiece):
+        raise UsageError(f"cannot use the vocabulary ({path}): WordPiece does not give texts back; give one of "
+                         "byte-pair encoding, such as gpt2")
+    return tokenizer
 
 
 def make_corpus(config: PretrainConfig, tokenizer: Tokenizer | None,
