@@ -1,12 +1,16 @@
 import json
+import os
 import random
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tinygrad_gpt
 from tinygrad_gpt.errors import CheckpointError, DataError, UsageError
 from tinygrad_gpt.text import Tokenizer, WordPiece, load_tokenizer, tokenizer_from_arrays
 from tinygrad_gpt.text.layout import Layout
@@ -215,3 +219,16 @@ def test_the_whole_vocabulary_of_bert(minilm):
     assert (minilm.cls_id, minilm.sep_id, minilm.mask_id) == (101, 102, 103)
     assert minilm.encode_sequence("Hello, unaffable world!") == [101, 7592, 1010, 14477, 20961, 3468, 2088, 999, 102]
     assert tokenizer_from_arrays(minilm.to_arrays()) == minilm
+
+
+def test_a_gpt_does_not_wait_for_it():
+    code = ("import sys, tinygrad_gpt.runs.saved_model, tinygrad_gpt.recipes.classification.classify; "
+            "print([name for name in sys.modules if 'wordpiece' in name or name == 'tokenizers'])")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True,
+                          env={**os.environ, "PYTHONPATH": str(Path(tinygrad_gpt.__file__).parents[1])})
+    assert done.stdout == "[]\n"
+
+
+def test_other_names_are_not_there():
+    with pytest.raises(AttributeError, match="no attribute 'WordPieces'"):
+        tinygrad_gpt.text.WordPieces  # noqa: B018

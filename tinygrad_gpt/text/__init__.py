@@ -6,18 +6,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygrad_gpt.errors import UsageError
-from tinygrad_gpt.text import characters, merges, vocabulary, wordpiece_tokenizer
+from tinygrad_gpt.text import characters, merges, vocabulary
 from tinygrad_gpt.text.characters import Characters
 from tinygrad_gpt.text.layout import END_OF_TEXT
 from tinygrad_gpt.text.tokenizer import Tokenizer
-from tinygrad_gpt.text.wordpiece_files import is_wordpiece
-from tinygrad_gpt.text.wordpiece_tokenizer import WordPiece
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from tinygrad_gpt.text.wordpiece_tokenizer import WordPiece
+
 __all__ = ["END_OF_TEXT", "Characters", "Tokenizer", "WordPiece", "get_encoding", "load_tokenizer", "read_tokenizer",
            "tokenizer_from_arrays"]
+
+
+def __getattr__(name: str) -> type[Tokenizer]:
+    """Import `WordPiece` when it is first used: most models do without."""
+    if name == "WordPiece":
+        from tinygrad_gpt.text.wordpiece_tokenizer import WordPiece
+
+        return WordPiece
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def tokenizer_from_arrays(arrays: "Mapping[str, np.ndarray]") -> Tokenizer:
@@ -26,8 +35,11 @@ def tokenizer_from_arrays(arrays: "Mapping[str, np.ndarray]") -> Tokenizer:
     Raises:
         CheckpointError: `cannot use the vocabulary (token_lengths): …` where the arrays do not fit.
     """
-    kind = WordPiece if "wordpiece" in arrays else Characters if "characters" in arrays else Tokenizer
-    return kind.from_arrays(arrays)
+    if "wordpiece" in arrays:
+        from tinygrad_gpt.text.wordpiece_tokenizer import WordPiece
+
+        return WordPiece.from_arrays(arrays)
+    return (Characters if "characters" in arrays else Tokenizer).from_arrays(arrays)
 
 
 def read_tokenizer(folder: str | Path) -> Tokenizer:
@@ -40,6 +52,9 @@ def read_tokenizer(folder: str | Path) -> Tokenizer:
         CheckpointError: `cannot read the vocabulary (model/vocab.txt): …` where a file is missing or damaged, or the
             vocabulary is of another kind.
     """
+    from tinygrad_gpt.text.wordpiece_files import is_wordpiece
+    from tinygrad_gpt.text.wordpiece_tokenizer import WordPiece
+
     return (WordPiece if is_wordpiece(folder) else Tokenizer).from_pretrained(folder)
 
 
@@ -73,6 +88,9 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     Raises:
         CheckpointError: `cannot read the vocabulary (vocab.json): …` where it is missing, foreign or damaged.
     """
-    kinds: dict[object, type[Tokenizer]] = {characters.FORMAT: Characters, wordpiece_tokenizer.FORMAT: WordPiece}
+    from tinygrad_gpt.text import wordpiece_tokenizer
+
+    kinds: dict[object, type[Tokenizer]] = {
+        characters.FORMAT: Characters, wordpiece_tokenizer.FORMAT: wordpiece_tokenizer.WordPiece}
     found = vocabulary.read_content(path).get("format")
     return kinds.get(found if isinstance(found, str) else None, Tokenizer).load(path)

@@ -16,7 +16,7 @@ from tinygrad_gpt.files import sha256_of
 from tinygrad_gpt.recipes.pretraining.config import PretrainConfig
 from tinygrad_gpt.runs.progress import Preparation
 from tinygrad_gpt.runs.saved_model import load_model
-from tinygrad_gpt.text import END_OF_TEXT, Characters, Tokenizer, WordPiece, load_tokenizer, read_tokenizer
+from tinygrad_gpt.text import END_OF_TEXT, Characters, Tokenizer, load_tokenizer, read_tokenizer
 from tinygrad_gpt.text.pretrained import has_vocabulary, is_shipped
 
 __all__ = ["Corpus", "documents", "encode_documents", "load_corpus", "load_vocabulary", "make_corpus", "save_corpus"]
@@ -69,6 +69,8 @@ def load_vocabulary(path: str | Path) -> Tokenizer:
         tokenizer = read_tokenizer(path)
     else:
         tokenizer = load_tokenizer(path) if path.suffix == ".json" else load_model(path).tokenizer
+    from tinygrad_gpt.text import WordPiece
+
     if isinstance(tokenizer, WordPiece):
         raise UsageError(f"cannot use the vocabulary ({path}): WordPiece does not give texts back; give one of "
                          "byte-pair encoding, such as gpt2")
