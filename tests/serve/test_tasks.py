@@ -1,5 +1,7 @@
 """What the worker computes is what the recipes give."""
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("pydantic", reason="the extra 'serve' is not installed")
@@ -25,6 +27,12 @@ def test_answers_are_those_of_the_classifier(saved):
         assert [(word.text, word.weight) for word in one.explanation.words] == [
             (word.text, word.integrated) for word in found.words]
     assert told[1].truncated
+
+
+def test_an_answer_may_be_unsure(saved):
+    doubtful = replace(saved["words"], unsure_below=0.999)
+    told = [answer(one) for one in classify(doubtful, ["ice ski"])]
+    assert [(one.unsure, one.label) for one in told] == [(True, classify(saved["words"], ["ice ski"])[0].label)]
 
 
 def test_a_continuation_is_that_of_generate(saved):

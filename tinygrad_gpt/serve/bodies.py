@@ -135,6 +135,8 @@ class Answer(BaseModel):
     label: str
     probability: float
     probabilities: dict[str, float]
+    unsure: Annotated[bool, Field(description="Whether the probability is below the one from which on the model's "
+                                              "answers count.")]
     tokens: int
     truncated: Annotated[bool, Field(description="Whether the text was too long for the model to read its end.")]
     explanation: Explanation | None = None

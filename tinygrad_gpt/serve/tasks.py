@@ -17,8 +17,9 @@ __all__ = ["answer", "continuation", "explanations", "reply"]
 def answer(predicted: Prediction, explanation: Explanation | None = None) -> Answer:
     """The answer for one text."""
     assert predicted.probability is not None  # no text of a request is empty
-    return Answer(label=predicted.answer, probability=predicted.probability, probabilities=predicted.probabilities,
-                  tokens=predicted.tokens, truncated=predicted.truncated, explanation=explanation)
+    return Answer(label=predicted.label, probability=predicted.probability, probabilities=predicted.probabilities,
+                  unsure=bool(predicted.unsure), tokens=predicted.tokens, truncated=predicted.truncated,
+                  explanation=explanation)
 
 
 def explanations(saved: SavedModel, predicted: Sequence[Prediction]) -> Iterator[Explanation]:

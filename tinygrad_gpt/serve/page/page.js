@@ -111,8 +111,8 @@ function showAnswer(answer) {
     element("td", {}, element("meter", { min: 0, max: 1, value: p, ariaHidden: "true" })),
     element("td", { className: "number" }, p.toFixed(3))));
   $("#answer").replaceChildren(
-    element("p", { className: "verdict" }, element("bdi", {}, answer.label),
-      element("small", {}, answer.probability.toFixed(3))),
+    element("p", { className: "verdict" }, element("bdi", {}, answer.unsure ? "unsure" : answer.label),
+      element("small", {}, answer.unsure ? "no class is likely enough" : answer.probability.toFixed(3))),
     element("p", { className: "note" }, `${answer.tokens} tokens` +
       (answer.truncated ? "; the text is longer than the model reads, its end was not read" : "")),
     element("table", { className: "probabilities" }, element("tbody", {}, ...rows)),
