@@ -86,7 +86,8 @@ class SavedModel:
             UsageError: "the model is a language model, not a classifier; finetune it first".
         """
         if not isinstance(self.model, TextClassifier):
-            raise UsageError("the model is a language model, not a classifier; finetune it first")
+            kind = "a language model" if isinstance(self.model, GPT2) else "an encoder"
+            raise UsageError(f"the model is {kind}, not a classifier; finetune it first")
         return self.model
 
 

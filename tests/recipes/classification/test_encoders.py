@@ -115,6 +115,8 @@ def test_the_first_token_goes_through_a_pooler_which_is_new_where_there_was_none
 def test_other_losses_and_models_are_refused(data, encoder, tmp_path, capsys):
     with pytest.raises(UsageError, match=r"^lm_weight is 1.0, but an encoder predicts no next token; set it to 0, or"):
         finetune_classifier(config_of(data, encoder, lm_weight=1.0), tmp_path / "run")
+    assert main(["classify", "--model", str(encoder), "Once"]) == 2
+    assert "the model is an encoder, not a classifier; finetune it first" in capsys.readouterr().err
     assert main(["generate", "--model", str(encoder), "Once"]) == 2
     assert "the model is an encoder, which predicts no next token; give a GPT-2" in capsys.readouterr().err
 
