@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tensorflow_checkpoint import crc32c as byte_by_byte
 
-from tinygrad_gpt.checkpoints.crc32c import MAX_LANES, crc32c, masked_crc32c
+from tinygrad_gpt.checkpoints.crc32c import FAR, NEAR, NEARER, crc32c, masked_crc32c
 
 
 @pytest.mark.parametrize(("data", "expected"), [  # RFC 3720, appendix B.4
@@ -14,14 +14,25 @@ def test_published_values(data, expected):
     assert crc32c(data) == expected
 
 
-@pytest.mark.parametrize("length", [1, 3, 4, 5, 255, 256, 511, 512, 513, 1023, 1024, 1025, 4099, 70_001])
+@pytest.mark.parametrize("length", [1, 3, 4, 5, 255, 256, 511, 512, 513, 1023, 1024, 1025, 4095, 4096, 4099,
+                                    70_001, 118_936, 118_937, 177_137, 300_002])
 def test_every_cut_into_lanes_gives_the_checksum_of_single_bytes(length):
     data = np.random.default_rng(length).integers(0, 256, length, np.uint8)
     assert crc32c(data) == crc32c(data.tobytes()) == byte_by_byte(data.tobytes())
 
 
-def test_at_the_most_lanes_the_checksum_is_still_linear():
-    length = 256 * MAX_LANES + 77
+def test_four_terms_far_apart_are_a_multiple_of_the_polynomial():
+    words = np.zeros((4, FAR + 1), np.uint32)
+    for row, exponent in zip(words, (FAR, NEAR, NEARER, 0), strict=True):
+        row[FAR - exponent] = 1
+    zero = crc32c(np.zeros(4 * FAR + 4, np.uint8))
+    checksums = [crc32c(row.view(np.uint8)) ^ zero for row in words]
+    assert checksums[0] ^ checksums[1] ^ checksums[2] ^ checksums[3] == 0
+    assert 0 not in checksums
+
+
+def test_the_checksum_of_long_data_is_linear():
+    length = 4_194_381
     one, other = np.random.default_rng(0).integers(0, 256, (2, length), np.uint8)
     assert crc32c(one) ^ crc32c(other) ^ crc32c(one ^ other) == crc32c(np.zeros(length, np.uint8))
     assert crc32c(one) != crc32c(other)
