@@ -88,6 +88,13 @@ def test_files_without_gradients_are_refused(tmp_path, text, error, said):
         own_functions(tmp_path / "none.py")
 
 
+def test_another_forward_pass_is_refused(tmp_path):
+    text = students.solution(exercise("gelu")).replace("return x * h,", "return 1.5 * x * h,")
+    (tmp_path / "my.py").write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=r"--gradients \(.*my.py\): gelu computes something else than the op 'gelu'"):
+        own_functions(tmp_path / "my.py")
+
+
 def test_a_gradient_that_fails_in_a_step_is_one_line(tmp_path, capsys):
     text = students.with_pullbacks(exercise("gelu"), {"grad_x": "raise ValueError('so')"})
     (tmp_path / "my.py").write_text(text, encoding="utf-8")

@@ -13,7 +13,7 @@ __all__ = ["FOLDER_FILES", "INPUTS", "OUTPUT_FILES", "OUTPUT_FOLDERS", "refuse_o
 
 # Parameters of commands by what their values are; tests/cli/test_paths.py fails on one that is in no table.
 INPUTS = ("data", "validation", "test", "file", "base", "model", "vocabulary", "source", "first", "second",
-          "unlabelled", "extra", "family_text", "gradients")
+          "unlabelled", "extra", "family_text", "gradients", "personal")
 OUTPUT_FILES = ("output", "save", "html")
 OUTPUT_FOLDERS = ("out", "folder", "exercises")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tinygrad_gpt.course.blanks import blank_text
 from tinygrad_gpt.course.exercises import EXERCISES, VERSION, Exercise
+from tinygrad_gpt.course.personal import personal_text
 from tinygrad_gpt.course.sandbox import SECONDS
 from tinygrad_gpt.errors import DataError, UsageError
 
@@ -35,17 +36,28 @@ class Folder:
     Args:
         path: of the folder.
         student: whose it is, "" if nobody was named.
+        personal: whether its exercises are those of this student alone.
     """
 
     path: Path
     student: str
+    personal: bool = False
 
     def file(self, each: Exercise) -> Path:
         """The student's file of an exercise."""
         return self.path / each.file
 
+    def blank(self, each: Exercise) -> str:
+        """The text that the student started with."""
+        text = blank_text(each)
+        return personal_text(each, text, self.student) if self.personal else text
 
-def start(path: Path, student: str | None = None) -> list[str]:
+    def digests(self) -> dict[str, str]:
+        """A digest of each of these texts, by the exercise's name."""
+        return {each.name: hashlib.blake2b(self.blank(each).encode(), digest_size=8).hexdigest() for each in EXERCISES}
+
+
+def start(path: Path, student: str | None = None, *, personal: bool = False) -> list[str]:
     """Write a folder, or add to one what this version of the course has more; what is there is never overwritten.
 
     Returns:
@@ -53,7 +65,7 @@ def start(path: Path, student: str | None = None) -> list[str]:
         file, as NAME.new.py.
 
     Raises:
-        UsageError: the folder is that of another student.
+        UsageError: the folder is that of another student, or its exercises are not personal, or are.
         DataError: course.json cannot be read.
     """
     path.mkdir(parents=True, exist_ok=True)
@@ -61,17 +73,17 @@ def start(path: Path, student: str | None = None) -> list[str]:
     if known and student is not None and known["student"] != student:
         raise UsageError(f"--student ({student}): {path} is the folder of {known['student'] or 'no named student'}; "
                          "name another folder")
-    whose = str(known.get("student", student or ""))
-    written = []
+    folder = Folder(path, str(known.get("student", student or "")), bool(known.get("personal", personal)))
+    if personal and not folder.personal:
+        raise UsageError(f"--personal ({path}): its exercises are those of all students; name another folder")
+    digests, written = folder.digests(), []
     for each in EXERCISES:
-        text = blank_text(each)
-        if known.get("texts", {}).get(each.name) == _digest(text) and (path / each.file).exists():
-            continue
-        written += _written(path / each.file, text)
+        if known.get("texts", {}).get(each.name) != digests[each.name] or not folder.file(each).exists():
+            written += _written(folder.file(each), folder.blank(each))
     points = sum(each.points for each in EXERCISES)
     written += _written(path / "README.md", README.format(count=len(EXERCISES), points=points, seconds=SECONDS),
                         beside=not known)
-    about = {"version": VERSION, "student": whose, "texts": {e.name: _digest(blank_text(e)) for e in EXERCISES}}
+    about = {"version": VERSION, "student": folder.student, "personal": folder.personal, "texts": digests}
     (path / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return written
 
@@ -99,10 +111,11 @@ def opened(path: Path) -> Folder:
     if not (path / ABOUT).is_file():
         raise UsageError(f"no course ({path}): there is no {ABOUT}; `course start {path}` makes one")
     about = _read(path)
-    if about["version"] != VERSION or about["texts"] != {e.name: _digest(blank_text(e)) for e in EXERCISES}:
+    folder = Folder(path, about["student"], bool(about.get("personal", False)))
+    if about["version"] != VERSION or about["texts"] != folder.digests():
         raise UsageError(f"another version of the course ({path / ABOUT}): `course start {path}` adds what is new; "
                          "it leaves your files as they are")
-    return Folder(path, about["student"])
+    return folder
 
 
 def _read(path: Path) -> dict:
@@ -114,7 +127,3 @@ def _read(path: Path) -> dict:
     except (ValueError, KeyError, TypeError) as error:
         why = f"{type(error).__name__}"
     raise DataError(f"cannot read ({path / ABOUT}): {why}; start in a new folder and copy your exercises into it")
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

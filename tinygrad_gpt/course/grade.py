@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +18,13 @@ from tinygrad_gpt.study.calls import samples
 from tinygrad_gpt.study.cases import XP, Rule, RuleError, answer
 from tinygrad_gpt.study.diagnose import diagnose
 from tinygrad_gpt.study.gradcheck import Draw, split_sample
-from tinygrad_gpt.study.sweep import Finding, check
+from tinygrad_gpt.study.sweep import CHECKS, Finding, check
 
 __all__ = ["SEEDS", "Grade", "faults", "grade", "judged", "judged_layer", "samples_of"]
 
 SMALL = 200  # entries of all arguments of a sample
 SEEDS = (1, 2)  # of the draws; on one alone a mask may hide a mistake
+SHARED = [name for name in CHECKS if name != "special_points"]  # those values are of the op itself
 FINDINGS = 3  # that are shown
 
 
@@ -79,18 +80,20 @@ def _judged(each: Exercise, sandbox: Sandbox, blank: str) -> list[str]:
         if each.is_layer:
             return judged_layer(each, sandbox.layer())
         forward = load(blank, each.name, each.file)
-        return judged(each, sandbox.rule(forward), forward)
+        return judged(each, sandbox.rule(forward), forward, checks=SHARED if blank != blank_text(each) else None)
     except RuleError as error:
         return [str(error)]
 
 
-def judged(each: Exercise, rule: Rule, forward: Rule, broadcasts: bool | None = None) -> list[str]:
+def judged(each: Exercise, rule: Rule, forward: Rule, broadcasts: bool | None = None,
+           checks: Sequence[str] | None = None) -> list[str]:
     """What is wrong with a rule, in words; empty for a right one.
 
     Args:
         rule: the function with the student's pullbacks.
         forward: the function that the exercise gives.
         broadcasts: whether the engine sums gradients down; None: as for the op.
+        checks: of the sweep; None for all.
     """
     broadcasts = each.op.broadcasts if broadcasts is None else broadcasts
     try:
@@ -101,7 +104,7 @@ def judged(each: Exercise, rule: Rule, forward: Rule, broadcasts: bool | None = 
         return ["not written yet"]
     except Exception as error:  # of a function that runs in this process
         return [f"raises {type(error).__name__}: {error}"]
-    found = faults(each, rule, broadcasts)
+    found = faults(each, rule, broadcasts, checks)
     if not found:
         return []
     causes = diagnose(rule, forward, samples_of(each.op), SEEDS[0], broadcasts)
@@ -119,10 +122,11 @@ def judged_layer(each: Exercise, rule: Callable) -> list[str]:
     return []
 
 
-def faults(each: Exercise, rule: Rule, broadcasts: bool) -> list[Finding]:
+def faults(each: Exercise, rule: Rule, broadcasts: bool, checks: Sequence[str] | None = None) -> list[Finding]:
     """What the sweep finds on the small samples of an exercise, on the first draw on which it finds something."""
+    op = _op(each, rule, broadcasts)
     with using_ops("plain"):
-        return next(filter(None, (check(_op(each, rule, broadcasts), seed) for seed in SEEDS)), [])
+        return next(filter(None, (check(op, seed, checks) for seed in SEEDS)), [])
 
 
 def _called_once(each: Exercise, rule: Rule) -> None:

@@ -5,6 +5,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 import tinygrad_gpt.ops  # noqa: F401 - fills the registry
 from tinygrad_gpt.engine import OPS, using_ops
 from tinygrad_gpt.engine.registry import Form
@@ -25,7 +27,7 @@ def own_functions(path: Path) -> tuple[dict[str, Callable], list[str]]:
         The functions by the op's name, and the names of those that are not written yet.
 
     Raises:
-        UsageError: there is no such file, or no function of an op in it.
+        UsageError: there is no such file, or no function of an op in it, or one computes something else than the op.
         TapeError: a file fails.
     """
     files = sorted(path.glob("*.py")) if path.is_dir() else [path]
@@ -51,10 +53,14 @@ def _written(name: str, function: Callable) -> bool:
     try:
         y = function(XP, *arguments, **settings)[0]
         answer(function, arguments, settings, y * 0)
+        right = OPS[name].function(XP, *arguments, **settings)[0]
     except NotImplementedError:
         return False
     except Exception:  # it fails: the step in which it does will say so
         return True
+    if y.shape != right.shape or not np.allclose(y, right):
+        raise UsageError(f"--gradients ({function.__code__.co_filename}): {name} computes something else than the op "
+                         f"'{name}', as a personal exercise does; give the forward pass of the op")
     return True
 
 

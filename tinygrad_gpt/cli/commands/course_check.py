@@ -25,7 +25,7 @@ def command(names: tuple[str, ...], exercises: Path, as_json: bool) -> None:
     folder = opened(exercises)
     grades = []
     for each in [exercise(name) for name in names] or EXERCISES:
-        grades.append(grade(each, folder.file(each)))
+        grades.append(grade(each, folder.file(each), folder.blank(each)))
         if as_json:
             print_json({**asdict(grades[-1]), "passed": grades[-1].passed, "student": folder.student})
         else:

@@ -31,7 +31,7 @@ def command(exercises: Path) -> None:
             now = _saved(folder.file(each))
             if now != seen[each.name]:
                 seen[each.name] = now
-                report(grade(each, folder.file(each)))
+                report(grade(each, folder.file(each), folder.blank(each)))
 
 
 def _saved(path: Path) -> int | None:
