@@ -168,7 +168,9 @@ def test_a_saved_model_is_read_here_and_by_the_commands(fitted, tmp_path, capsys
     fitted.save(tmp_path / "model.h5")
     again = GPTClassifier.load(tmp_path / "model.h5")
     assert again.predict_proba(TEXTS).tobytes() == fitted.predict_proba(TEXTS).tobytes()
-    assert again.get_params() | {"base": fitted.base} == fitted.get_params()  # a file's path is noted without folders
+    chosen = {"base": fitted.base, "read": None}  # a file's path is noted without folders, and a chosen setting
+    assert again.read == "last-real"
+    assert again.get_params() | chosen == fitted.get_params()
     assert main(["classify", "--model", str(tmp_path / "model.h5"), TEXTS[0]]) == 0
     assert fitted.predict(TEXTS[:1])[0] in capsys.readouterr().out
 
