@@ -26,8 +26,6 @@ from tinygrad_gpt.checkpoints.hdf5_guard import HDF5_SIGNATURE, explained, first
 from tinygrad_gpt.checkpoints.keras_files import read_keras
 from tinygrad_gpt.checkpoints.mapped_tensor import FileTensor, StoredTensor
 from tinygrad_gpt.checkpoints.safetensors_files import read_header, read_index, read_small
-from tinygrad_gpt.checkpoints.tensorflow_files import checkpoint_index, is_index, read_tensorflow
-from tinygrad_gpt.checkpoints.torch_files import read_torch
 from tinygrad_gpt.errors import CheckpointError
 from tinygrad_gpt.files import write_atomic
 
@@ -135,6 +133,8 @@ def weights_file(path: str | Path) -> Path:
         for name in WEIGHTS:
             if (folder / name).exists():
                 return folder / name
+        from tinygrad_gpt.checkpoints.tensorflow_files import checkpoint_index  # here: a start needs it seldom
+
         if (checkpoint := checkpoint_index(folder)) is not None:
             return checkpoint
         found = sorted(entry for entry in folder.iterdir() if entry.suffix in STATE_DICTS)
@@ -157,10 +157,14 @@ def read_places(file: Path) -> Mapping[str, FileTensor]:
     if start.startswith(HDF5_SIGNATURE):
         return read_keras(file)
     if start.startswith(b"PK\3\4"):
+        from tinygrad_gpt.checkpoints.torch_files import read_torch  # here: zipfile takes 30 ms to import
+
         return read_torch(file)
     if start[8:9] == b"{" and start[5:8] == b"\0\0\0":
         return read_header(file)
     if not start.startswith(b"{"):
+        from tinygrad_gpt.checkpoints.tensorflow_files import is_index, read_tensorflow
+
         if is_index(file):
             return read_tensorflow(file)
         refuse_foreign(start, f"it is not an HDF5 file, nor safetensors; {WHERE}")

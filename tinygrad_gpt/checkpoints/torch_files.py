@@ -61,15 +61,16 @@ def _records(path: Path) -> dict[str, _Record]:
             entries = archive.infolist()
     except zipfile.BadZipFile as error:
         raise CheckpointError(f"its zip archive is damaged ({str(error).lower()[:60]}); {DAMAGED}") from None
-    if not any(entry.filename.endswith("/data.pkl") for entry in entries):
+    folder = next((parts[0] for entry in entries if (parts := entry.filename.partition("/"))[2] == "data.pkl"), None)
+    if folder is None:
         raise CheckpointError("it is a zip archive without data.pkl, not a file of torch.save; give a checkpoint")
     if len(entries) > MAX_RECORDS:
         raise CheckpointError(f"it has {len(entries):,} records; give a file of one model")
     records: dict[str, _Record] = {}
     with path.open("rb") as file:
         for entry in entries:
-            _, _, name = entry.filename.partition("/")
-            if not name or not name.isprintable() or name in records or ".." in entry.filename.split("/"):
+            place, _, name = entry.filename.partition("/")
+            if place != folder or not name or name in records or ".." in name.split("/"):
                 raise CheckpointError(f"its record {entry.filename[:60]!r} is there twice, or is not in its folder; "
                                       f"{DAMAGED}")
             if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 \
