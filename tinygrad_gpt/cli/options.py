@@ -19,7 +19,8 @@ from tinygrad_gpt.errors import ResourceError, UsageError
 
 __all__ = [
     "Duration", "NonNegativeFloat", "NonNegativeInt", "PositiveFloat", "PositiveInt", "Settings", "UnitInterval",
-    "add_options", "check_source", "common_options", "echo", "one_line", "opened", "print_json", "printable",
+    "add_options", "check_source", "columns_given", "common_options", "echo", "one_line", "opened", "print_json",
+    "printable",
     "settings_options",
 ]
 
@@ -255,6 +256,11 @@ def check_source(command: str, what: str, given: Sequence[str], file: str | None
         raise UsageError(f"cannot {command} (arguments): {why}")
     if text_column and not file:
         raise UsageError("--text-column (arguments): there is no --file that it could be a column of; leave it out")
+
+
+def columns_given(columns: tuple[str, ...]) -> str | tuple[str, ...] | None:
+    """The values of an option for one column that may be given several times: None, one, or all."""
+    return (columns or (None,))[0] if len(columns) < 2 else columns
 
 
 def opened(file: str) -> str | BinaryIO:

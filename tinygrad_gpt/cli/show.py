@@ -4,13 +4,14 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_gpt.cli.options import one_line
 from tinygrad_gpt.terminal import aligned, width
 
 if TYPE_CHECKING:
     from tinygrad_gpt.figures.classification import Report
+    from tinygrad_gpt.figures.several_labels import LabelsReport
     from tinygrad_gpt.text import Tokenizer
 
 __all__ = ["columns", "note", "note_half_precision", "note_special", "report_text", "shortened"]
@@ -56,8 +57,10 @@ def shortened(start: str, text: str) -> str:
     return start + text if ends[-1] <= room else f"{start}{text[:sum(end < room for end in ends)]}…"
 
 
-def report_text(report: "Report") -> str:
-    """Figures of a classifier: in a sentence, per class, and which classes it confuses."""
+def report_text(report: Any) -> str:
+    """Figures of a classifier, a `Report` or a `LabelsReport`: in a sentence, per class, and which it confuses."""
+    if not hasattr(report, "confusion"):
+        return _labels_text(report)
     low, high = report.accuracy_interval
     per_class = columns([("class", "texts", "predicted", "precision", "recall", "F1")] + [
         (figures.label, f"{figures.count:,}", f"{figures.predicted:,}", f"{figures.precision:.4f}",
@@ -67,6 +70,15 @@ def report_text(report: "Report") -> str:
         f"always the commonest class: {report.majority:.4f}",
         f"F1 {report.f1:.4f}, log loss {report.log_loss:.4f}, calibration error {report.calibration_error:.4f}",
         "", *per_class, "", *_confusion(report)])
+
+
+def _labels_text(report: "LabelsReport") -> str:
+    per_label = columns([("label", "threshold", "texts", "predicted", "precision", "recall", "F1")] + [
+        (figures.label, f"{figures.threshold:.3f}", f"{figures.count:,}", f"{figures.predicted:,}",
+         f"{figures.precision:.4f}", f"{figures.recall:.4f}", f"{figures.f1:.4f}") for figures in report.classes])
+    return "\n".join([
+        f"F1 {report.f1:.4f} (mean of the labels), {report.f1_micro:.4f} (of all answers) on {report.count:,} texts",
+        f"all labels right: {report.accuracy:.4f}, log loss {report.log_loss:.4f}", "", *per_label])
 
 
 def _confusion(report: "Report") -> list[str]:

@@ -3,7 +3,7 @@
 import hashlib
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from typing import Any
 
@@ -13,25 +13,43 @@ from tinygrad_gpt.data.columns import find_text_and_label
 from tinygrad_gpt.data.compressed import Source
 from tinygrad_gpt.data.json_entries import Number
 from tinygrad_gpt.data.rows import Counts, Table
+from tinygrad_gpt.data.several_labels import label_columns, separated_labels
 from tinygrad_gpt.data.tables import open_table
 from tinygrad_gpt.data.texts import cell_fault
 from tinygrad_gpt.errors import DataError, UsageError
 
 __all__ = [
-    "LabelledTexts", "Split", "normalise", "read_labelled", "shared_texts", "split_by_text",
+    "LabelledTexts", "Split", "in_given_order", "normalise", "read_labelled", "shared_texts", "split_by_text",
     "split_for_test", "with_extra",
 ]
 
 
 @dataclass(frozen=True)
 class LabelledTexts:
-    """Texts with the index of their class; `classes` are sorted, so they do not depend on the order of the rows."""
+    """Texts with the index of their class, or with any number of labels.
+
+    Args:
+        texts: N of them.
+        labels: (N,) int64, the class of each; or (N, K) float32, 1 for each label that a text has.
+        classes: (K) names, sorted unless an order was given, so that they do not depend on the order of the rows.
+        counts: where the lines of the file went.
+        file: its name.
+    """
 
     texts: list[str]
-    labels: np.ndarray  # (N,) int64
+    labels: np.ndarray
     classes: list[str]
     counts: Counts = field(default_factory=Counts)
     file: str = "data"
+
+    def in_order(self, classes: Sequence[str]) -> "LabelledTexts":
+        """The same with classes in another order, perhaps with further ones, which no text has."""
+        places = np.array([list(classes).index(name) for name in self.classes])
+        if self.labels.ndim == 1:
+            return replace(self, labels=places[self.labels], classes=list(classes))
+        labels = np.zeros((len(self.labels), len(classes)), np.float32)
+        labels[:, places] = self.labels
+        return replace(self, labels=labels, classes=list(classes))
 
 
 @dataclass(frozen=True)
@@ -68,8 +86,8 @@ class Split:
 
 
 def read_labelled(
-    path: Source, text_column: str | None = None, label_column: str | None = None, *,
-    encoding: str = "utf-8", skip_malformed: bool = False, quotes: bool = False,
+    path: Source, text_column: str | None = None, label_column: str | Sequence[str] | None = None, *,
+    encoding: str = "utf-8", skip_malformed: bool = False, quotes: bool = False, label_separator: str | None = None,
 ) -> LabelledTexts:
     """Read texts and labels from a CSV, TSV, JSON Lines, Excel or Parquet file.
 
@@ -87,6 +105,8 @@ def read_labelled(
         skip_malformed: count malformed rows instead of refusing the file.
         quotes: read TSV with quotes, as pandas does unless it is told otherwise; a cell that begins with one may then
             swallow rows.
+        label_separator: what separates the labels of a text; with it, or with several label columns, a text has any
+            number of labels (see `data.several_labels`).
 
     Returns:
         The texts as they are in the file; labels without surrounding space.
@@ -95,24 +115,58 @@ def read_labelled(
         DataError: `malformed row (sms.csv, line 7, column text): the text is empty; …`; columns that are absent or
             ambiguous; one class only; labels that differ by case or space only.
     """
-    texts, labels = [], []
     with open_table(path, encoding=encoding, skip_malformed=skip_malformed, quotes=quotes, kept=True) as table:
-        if table.names is None:
-            table.rows += table.rest  # their contents may say which columns are meant
-        text_at, label_at = table.wanted = find_text_and_label(table, text_column, label_column)
-        for line, cells in table.all_rows():
-            if why := cell_fault(cells[text_at], "text"):
-                table.malformed(line, text_column or text_at + 1, why)
-            elif why := cell_fault(label := _label(cells[label_at]), "label"):
-                table.malformed(line, label_column or label_at + 1, why)
-            else:
-                texts.append(cells[text_at])
-                labels.append(label)
-    _count(table, len(texts))
+        if label_separator is not None:
+            found = separated_labels(table, text_column, _one(label_column), label_separator)
+        elif not isinstance(label_column, (str, type(None))):
+            found = label_columns(table, text_column, label_column)
+        else:
+            found = _one_label(table, text_column, label_column)
+    _count(table, len(found[0]))
+    return LabelledTexts(*found, table.counts, table.file)
+
+
+def _one_label(table: Table, text_column: str | None,
+               label_column: str | None) -> tuple[list[str], np.ndarray, list[str]]:
+    texts, labels = [], []
+    if table.names is None:
+        table.rows += table.rest  # their contents may say which columns are meant
+    text_at, label_at = table.wanted = find_text_and_label(table, text_column, label_column)
+    for line, cells in table.all_rows():
+        if why := cell_fault(cells[text_at], "text"):
+            table.malformed(line, text_column or text_at + 1, why)
+        elif why := cell_fault(label := _label(cells[label_at]), "label"):
+            table.malformed(line, label_column or label_at + 1, why)
+        else:
+            texts.append(cells[text_at])
+            labels.append(label)
+    table.counts.records = len(texts)
     classes = _classes(labels, table)
     index = {label: i for i, label in enumerate(classes)}
-    return LabelledTexts(
-        texts, np.array([index[label.strip()] for label in labels], np.int64), classes, table.counts, table.file)
+    return texts, np.array([index[label.strip()] for label in labels], np.int64), classes
+
+
+def _one(label_column: str | Sequence[str] | None) -> str | None:
+    if isinstance(label_column, (str, type(None))):
+        return label_column
+    raise UsageError(f"{len(label_column)} label columns and a separator of labels: use one of them")
+
+
+def in_given_order(data: LabelledTexts, classes: str) -> LabelledTexts:
+    """The same texts with classes in an order that is given.
+
+    Args:
+        classes: each of them once, with commas between.
+
+    Raises:
+        DataError: "classes (mail.csv): the labels there are others ('ad'); give each of them once".
+    """
+    given = [name.strip() for name in classes.split(",")]
+    if sorted(given) != sorted(data.classes):
+        odd = sorted(set(given) ^ set(data.classes)) or ["a name is there twice"]
+        raise DataError(f"classes ({data.file}): the labels there are others ({', '.join(map(repr, odd[:5]))}); give "
+                        "each of them once")
+    return data.in_order(given)
 
 
 def _label(cell: Any) -> Any:
@@ -180,13 +234,14 @@ def split_by_text(
     rows = defaultdict(list)  # normalised text -> its rows
     for row, text in enumerate(data.texts):
         rows[normalise(text)].append(row)
-    agreed = {text: same for text, same in rows.items() if len({int(data.labels[row]) for row in same}) == 1}
-    by_class: list[list[tuple[bytes, int]]] = [[] for _ in data.classes]
+    agreed = {text: same for text, same in rows.items() if len({data.labels[row].tobytes() for row in same}) == 1}
+    strata = data.classes if data.labels.ndim == 1 else ["all texts"]  # with several labels there is no class to divide
+    by_class: list[list[tuple[bytes, int]]] = [[] for _ in strata]
     for text, same in agreed.items():
-        by_class[data.labels[same[0]]].append((_hash(seed, text), same[0]))
+        by_class[data.labels[same[0]] if data.labels.ndim == 1 else 0].append((_hash(seed, text), same[0]))
 
     parts: list[list[tuple[bytes, int]]] = [[], [], []]
-    for name, members in zip(data.classes, by_class, strict=True):
+    for name, members in zip(strata, by_class, strict=True):
         members.sort()
         held_out = [max(1, round(len(members) * fraction)) if fraction else 0 for fraction in fractions[1:]]
         sizes = [len(members) - sum(held_out), *held_out]
@@ -261,11 +316,11 @@ def with_extra(data: LabelledTexts, split: Split, extra: LabelledTexts, *, seed:
 
 
 def _labels_in(data: LabelledTexts, other: LabelledTexts) -> np.ndarray:
-    """Labels of texts of another file as indices into the classes of ``data``."""
+    """Labels of texts of another file, for the classes of ``data``."""
     if unknown := [name for name in other.classes if name not in data.classes]:
         raise DataError(f"unknown labels ({other.file}): {', '.join(map(repr, unknown[:10]))} are not in "
                         f"{data.file}; rename them, or add texts with them there")
-    return np.array([data.classes.index(name) for name in other.classes], np.int64)[other.labels]
+    return other.in_order(data.classes).labels
 
 
 def _hash(seed: int, text: str) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tinygrad_gpt.data.rows import Table
 from tinygrad_gpt.errors import DataError, UsageError
 
-__all__ = ["find_text", "find_text_and_label"]
+__all__ = ["find_text", "find_text_and_label", "find_text_and_labels"]
 
 TEXT = ("text", "message", "sentence", "review", "sms", "content", "body", "document", "comment", "tweet")
 LABEL = ("label", "category", "class", "rating", "target", "sentiment", "intent", "topic")
@@ -36,6 +36,25 @@ def find_text_and_label(table: Table, text: str | None, label: str | None) -> tu
     if positions[0] == positions[1]:
         raise DataError(f"text and label ({table.file}): both are column {positions[0] + 1}; give two columns")
     return positions
+
+
+def find_text_and_labels(table: Table, text: str | None, labels: Sequence[str]) -> tuple[int, list[int], list[str]]:
+    """The positions of the text column and of several label columns, and the names of the latter.
+
+    Args:
+        table: with names, or with a header as its first row, which is removed.
+        text: name of the text column, or None.
+        labels: names of the others.
+
+    Raises:
+        DataError: as `find_text_and_label`, also for a column that is given twice.
+    """
+    names = table.names or table.take_header()
+    at = _by_name(names, text, TEXT, "text", table.file)
+    places = [_by_name(names, label, LABEL, "label", table.file) for label in labels]
+    if len({at, *places}) <= len(places):
+        raise DataError(f"text and labels ({table.file}): a column is given twice; give each once")
+    return at, places, [names[place] for place in places]
 
 
 def find_text(table: Table, text: str | None) -> int:

@@ -41,6 +41,9 @@ def export(saved: SavedModel, folder: Path) -> list[str]:
         raise UsageError("cannot export a model of characters: these files hold byte pairs and WordPiece only; "
                          "train one on byte pairs")
     _check_free(folder)
+    if saved.thresholds:
+        raise UsageError("cannot export a classifier with several labels for a text: these files have no place for its "
+                         "thresholds; use it here")
     model, tokenizer = saved.model, saved.tokenizer
     if isinstance(model, Bert):
         model.save_pretrained(folder, 0 if tokenizer.pad_id is None else tokenizer.pad_id)

@@ -42,12 +42,14 @@ class Metadata:
         labels: names of the classes; empty for a language model.
         reading: how a classifier reads; None if the file does not say it.
         provenance: how the model was made.
+        thresholds: as in `SavedModel`.
     """
 
     config: GPT2Config | BertConfig
     labels: tuple[str, ...]
     reading: Reading | None
     provenance: dict[str, Any]
+    thresholds: tuple[float, ...] = ()
 
 
 def read_metadata(metadata: Mapping[str, Any], shapes: Shapes) -> Metadata:
@@ -82,7 +84,16 @@ def read_metadata(metadata: Mapping[str, Any], shapes: Shapes) -> Metadata:
         if isinstance(config, BertConfig) and (reading.causal or (reading.context or 3) <= 2 * reading.start):
             raise CheckpointError(f"reading.causal is {reading.causal} and reading.context {reading.context}, but an "
                                   "encoder sees the whole text, between two special tokens")
-    return Metadata(config, tuple(labels), reading, check_provenance(metadata.get("provenance"), len(labels)))
+    return Metadata(config, tuple(labels), reading, check_provenance(metadata.get("provenance"), len(labels)),
+                    _thresholds(metadata, len(labels)))
+
+
+def _thresholds(metadata: Mapping[str, Any], n_labels: int) -> tuple[float, ...]:
+    thresholds = metadata.get("thresholds", [])
+    if not isinstance(thresholds, list) or len(thresholds) not in (0, n_labels) or not all(
+            _is(value, float) and 0 <= value <= 1 for value in thresholds):
+        raise CheckpointError(f"thresholds is {reprlib.repr(thresholds)}, expected a number from 0 to 1 for each label")
+    return tuple(thresholds)
 
 
 def kind_of(config: GPT2Config | BertConfig, has_labels: bool) -> str:

@@ -49,6 +49,7 @@ class SavedModel:
         labels: names of the classes in the order of the scores; empty for a language model.
         provenance: how the model was made: command, data, figures.
         unsure_below: probability below which an answer of a classifier is unsure; 0: none is.
+        thresholds: where a text may have any number of labels, the probability from which on it has each; else empty.
     """
 
     model: GPT2 | Bert | TextClassifier
@@ -56,6 +57,7 @@ class SavedModel:
     labels: tuple[str, ...]
     provenance: dict
     unsure_below: float = 0.0
+    thresholds: tuple[float, ...] = ()
 
     @property
     def base(self) -> GPT2 | Bert:
@@ -174,6 +176,7 @@ def packed(saved: SavedModel, dtype: type = np.float32) -> tuple[dict[str, np.nd
         "labels": list(saved.labels),
         "provenance": saved.provenance,
         **reading,
+        **({"thresholds": list(saved.thresholds)} if saved.thresholds else {}),
     }
 
 
@@ -251,7 +254,8 @@ def unpacked(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any], pat
     model = _without_weights(read)
     model.adopt_state_dict(weights)
     unsure_below = read.provenance.get("config", {}).get("unsure_below", 0.0)
-    return SavedModel(model.eval(), tokenizer, read.labels, read.provenance, unsure_below)
+    return SavedModel(model.eval(), tokenizer, read.labels, read.provenance, unsure_below,
+                      read.thresholds)
 
 
 def _without_weights(read: Metadata) -> GPT2 | Bert | TextClassifier:

@@ -164,3 +164,49 @@ def test_a_terminal_sees_a_bar(args):
     assert b"6/6" in seen
     assert b"validation accuracy" in seen
     assert b"Use it: " in out
+
+
+def test_several_labels_from_the_command_line(models, tmp_path, capsys):
+    rows = [(text, f"{label};odd" if i % 2 else label) for i, (text, label) in enumerate(tiny.texts(60))]
+    data, run, out = tmp_path / "a.csv", tmp_path / "run", tmp_path / "out.csv"
+    data.write_text("text,label\n" + "".join(f"{text},{labels}\n" for text, labels in rows))
+    assert main(["finetune", "classifier", "--data", str(data), "--base", str(models / "language.h5"), "--epochs", "2",
+                 "--label-separator", ";", "--classes", "odd,sun,snow,code", "--out", str(run)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("F1 ") >= 3
+    assert "all labels right: " in shown
+    assert "threshold" in shown
+    assert shown.splitlines()[-2].endswith("report.json, log.jsonl, curves.png")
+    assert main(["evaluate", "--model", str(run), "--data", str(data), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)["report"]
+    assert [figures["label"] for figures in report["classes"]] == ["odd", "sun", "snow", "code"]
+    assert {"f1", "f1_micro"} <= report.keys()
+    assert main(["evaluate", "--model", str(run), "--data", str(data), "--label-separator", ";", "--errors", "2"]) == 0
+    assert "wrong answers, the surest first" in capsys.readouterr().out
+    assert main(["classify", "--model", str(run), "ski ice", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert list(answer["probabilities"]) == ["odd", "sun", "snow", "code"]
+    assert answer["label"] == "; ".join(answer["labels"])
+    assert main(["classify", "--model", str(run), "--file", str(data), "--output", str(out)]) == 0
+    lines = out.read_text().splitlines()
+    assert lines[0] == "text,label,p(odd),p(sun),p(snow),p(code)"
+    assert len(lines) == 61
+    capsys.readouterr()
+    assert main(["classify", "--model", str(run), "ski", "--explain"]) == 2
+    assert "reasons are for one" in capsys.readouterr().err
+
+
+def test_a_column_for_each_label_is_given_more_than_once(models, tmp_path, capsys):
+    data, run = tmp_path / "a.jsonl", tmp_path / "run"
+    data.write_text("".join(json.dumps({"text": text, "sun": label == "sun", "other": label != "sun"}) + "\n"
+                            for text, label in tiny.texts(40)))
+    args = ["finetune", "classifier", "--data", str(data), "--base", str(models / "language.h5"), "--epochs", "1",
+            "--label-column", "sun", "--label-column", "other", "--out", str(run)]
+    assert main(args) == 0
+    assert json.loads((run / "config.json").read_text())["run"]["config"]["label_column"] == ["sun", "other"]
+    assert main([*args, "--resume"]) == 0
+    capsys.readouterr()
+    assert main(["finetune", "classifier", "--resume", "--label-column", "sun", "--out", str(run)]) == 2
+    assert "label_column is sun, but the run has ('sun', 'other')" in capsys.readouterr().err
+    assert main(["evaluate", "--model", str(run), "--data", str(data)]) == 0
+    assert "of the labels" in capsys.readouterr().out

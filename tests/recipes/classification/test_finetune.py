@@ -23,7 +23,7 @@ from tinygrad_gpt.recipes.classification.evaluate import evaluate, reads_quotes
 from tinygrad_gpt.recipes.classification.finetune import finetune_classifier
 from tinygrad_gpt.recipes.classification.inputs import Texts
 from tinygrad_gpt.recipes.classification.starting_model import set_trained, with_head
-from tinygrad_gpt.recipes.classification.task import balanced, classification_loss, next_tokens
+from tinygrad_gpt.recipes.classification.task import classification_loss, next_tokens
 from tinygrad_gpt.runs.saved_model import load_model, save_model
 
 FILES = {"config.json", "confusion.png", "curves.png", "log.jsonl", "model.h5", "report.json", "state-a.h5",
@@ -330,9 +330,6 @@ def test_the_first_step_of_a_warm_up_trains(config, tmp_path):
     finetune_classifier(replace(config, epochs=10), tmp_path / "run", reported.append)  # 60 steps, 6 of warm-up
     assert [p.lr for p in reported[:7]] == pytest.approx([config.lr * (n + 1) / 7 for n in range(7)])
 
-
-def test_balanced_classes_weigh_alike():
-    np.testing.assert_allclose(balanced(np.array([0, 0, 0, 1, 2, 2])), [2 / 3, 2, 1])
 
 
 @pytest.mark.parametrize(("change", "message"), [

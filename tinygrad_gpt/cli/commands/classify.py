@@ -54,6 +54,9 @@ def command(texts: Sequence[str], file: str | None, text_column: str | None, enc
     from tinygrad_gpt.runs.saved_model import SHIPPED_CLASSIFIER, load_model
 
     saved = load_model(SHIPPED_CLASSIFIER if model is None else model)
+    if saved.thresholds and (explain or html):
+        raise UsageError("--explain, --html (arguments): with this model a text may have several labels, and "
+                         "reasons are for one; leave them out")
     _ = saved.classifier  # refuses a language model before anything is read
     if unsure_below is not None:
         saved = replace(saved, unsure_below=unsure_below)
@@ -153,7 +156,7 @@ def _write(output: Path, saved: "SavedModel", windows: "Iterable[list[Prediction
            share: Callable[[], float | None]) -> None:
     from tinygrad_gpt.recipes.classification.answer_files import AnswerFile
 
-    answers = AnswerFile(output)
+    answers = AnswerFile(output, saved.labels if saved.thresholds else ())
     if answers.check(resume):
         note(f"{output} is complete; there is nothing to resume")
         return

@@ -4,7 +4,15 @@ from dataclasses import replace
 
 import click
 
-from tinygrad_gpt.cli.options import NonNegativeInt, UnitInterval, common_options, echo, opened, print_json
+from tinygrad_gpt.cli.options import (
+    NonNegativeInt,
+    UnitInterval,
+    columns_given,
+    common_options,
+    echo,
+    opened,
+    print_json,
+)
 from tinygrad_gpt.cli.show import columns, report_text, shortened
 
 __all__ = ["command"]
@@ -13,7 +21,9 @@ __all__ = ["command"]
 @click.command(name="classifier")
 @click.option("--data", required=True, metavar="FILE", help="Labelled texts: .csv, .tsv or .jsonl.")
 @click.option("--text-column", metavar="COLUMN", help="Column of the texts, by name or number from 1.")
-@click.option("--label-column", metavar="COLUMN", help="Column of the labels, by name or number from 1.")
+@click.option("--label-column", metavar="COLUMN", multiple=True, help="Column of the labels, by name or number from 1; "
+              "given more than once, a text has those labels whose columns say 1, yes or true.")
+@click.option("--label-separator", metavar="TEXT", help="What separates several labels in their column, such as ';'.")
 @click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the file.")
 @click.option("--skip-malformed", is_flag=True, help="Count malformed rows instead of refusing the file.")
 @click.option("--model", default=None, metavar="PATH|NAME",
@@ -26,18 +36,21 @@ __all__ = ["command"]
               help="List the N wrong answers that the model was surest of.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 @common_options
-def command(data: str, text_column: str | None, label_column: str | None, encoding: str, skip_malformed: bool,
-            model: str | None, part: str, unsure_below: float | None, errors: int, as_json: bool) -> None:
+def command(data: str, text_column: str | None, label_column: tuple[str, ...], label_separator: str | None,
+            encoding: str, skip_malformed: bool, model: str | None, part: str, unsure_below: float | None, errors: int,
+            as_json: bool) -> None:
     """Measure a classifier on labelled texts."""
     from tinygrad_gpt.data.classification import read_labelled
-    from tinygrad_gpt.recipes.classification.evaluate import evaluate, reads_quotes
+    from tinygrad_gpt.recipes.classification.evaluate import evaluate, label_options, reads_quotes
     from tinygrad_gpt.runs.saved_model import SHIPPED_CLASSIFIER, load_model
 
     saved = load_model(SHIPPED_CLASSIFIER if model is None else model)
     if unsure_below is not None:
         saved = replace(saved, unsure_below=unsure_below)
-    labelled = read_labelled(opened(data), text_column, label_column, encoding=encoding, skip_malformed=skip_malformed,
-                             quotes=reads_quotes(saved, part))
+    given = {"label_column": columns_given(label_column), "label_separator": label_separator}
+    options = given if label_column or label_separator else label_options(saved)
+    labelled = read_labelled(opened(data), text_column, encoding=encoding, skip_malformed=skip_malformed,
+                             quotes=reads_quotes(saved, part), **options)
     result = evaluate(saved, labelled, part)
     if as_json:
         figures = result.to_dict()

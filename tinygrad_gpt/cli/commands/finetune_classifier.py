@@ -13,6 +13,7 @@ from tinygrad_gpt.cli.options import (
     PositiveFloat,
     PositiveInt,
     UnitInterval,
+    columns_given,
     common_options,
     echo,
 )
@@ -48,9 +49,12 @@ data, start, model, reading, training, folder = map(section, (
 
 @click.command(name="classifier", cls=SectionedCommand)
 @data("--data", metavar="FILE",
-      help="Labelled texts, required: .csv, .tsv or .jsonl, perhaps with .gz or .xz behind it.")
+      help="Labelled texts, required: .csv, .tsv, .jsonl, .xlsx or .parquet; text also compressed, as .csv.gz.")
 @data("--text-column", metavar="COLUMN", help="Column of the texts, by name or number from 1.")
-@data("--label-column", metavar="COLUMN", help="Column of the labels, by name or number from 1.")
+@data("--label-column", metavar="COLUMN", multiple=True, help="Column of the labels, by name or number from 1; "
+      "given more than once, a text has those labels whose columns say 1, yes or true.")
+@data("--label-separator", metavar="TEXT", help="What separates several labels in their column, such as ';'.")
+@data("--classes", metavar="A,B,…", help="All labels, in the order that the model shall have.  [default: sorted]")
 @data("--encoding", default="utf-8", help="Encoding of the file.")
 @data("--skip-malformed", is_flag=True, help="Count malformed rows instead of refusing the file.")
 @data("--test", metavar="FILE", help="Labelled texts to judge on.  [default: a fifth of those in --data]")
@@ -149,6 +153,7 @@ def command(ctx: click.Context, out: Path, resume: bool, budget: float | None, *
     from tinygrad_gpt.recipes.classification import finetune as recipe
     from tinygrad_gpt.recipes.classification.budget import find_setting, holds_search, resume_search
 
+    settings["label_column"] = columns_given(settings["label_column"])
     if not resume:
         require(ctx, data=settings["data"])
     note_half_precision(settings["precision"])
@@ -213,13 +218,14 @@ def _summary(ctx: click.Context, out: Path, result: "FinetuneResult") -> list[st
     for title, figures in (("Validation", result.validation), ("Test", result.test)):
         lines += [title, report_text(figures), ""]
     fitted = result.calibration
-    if fitted.temperature != 1:
+    if fitted and fitted.temperature != 1:
         lines += [f"Scores divided by {fitted.temperature:.3f}: calibration error {fitted.validation_before:.4f} "
                   f"before, {fitted.validation_after:.4f} after on the validation texts; {fitted.test_before:.4f} and "
                   f"{fitted.test_after:.4f} on the test texts", ""]
     if result.baseline:
         lines += [f"A bag of words with logistic regression on the same test texts: accuracy "
                   f"{result.baseline.accuracy:.4f}, F1 {result.baseline.f1:.4f}", ""]
-    files = ["model.h5", "report.json", "log.jsonl", "curves.png", "confusion.png"]
+    files = ["model.h5", "report.json", "log.jsonl", "curves.png"]
+    files += [] if result.saved.thresholds else ["confusion.png"]
     return [*lines, f"Written to {out}: {', '.join(files)}",
             f"Use it: {ctx.find_root().info_name} classify --model {out} TEXT"]

@@ -41,14 +41,14 @@ class AnswerFile:
 
     Args:
         path: its ending says the format; its folder exists.
-        columns: names of what `Prediction.cells` gives.
+        labels: each has a column of probabilities, where a text may have any number of them; else empty.
 
     Attributes:
         rows: answers that are in it so far.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str] = COLUMNS):
-        self.columns, self.rows = tuple(columns), 0
+    def __init__(self, path: Path, labels: Sequence[str] = ()):
+        self.columns, self.rows = (*COLUMNS[:2], *map("p({})".format, labels)) if labels else COLUMNS, 0
         self.path = Path(os.path.realpath(path)) if path.is_symlink() else path
         self.kind = ANSWER_FORMATS[path.suffix.lower()]
         self.rows_path = self.path.with_name(f"{self.path.name}.jsonl") if self.kind == "parquet" else self.path

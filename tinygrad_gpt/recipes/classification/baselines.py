@@ -1,8 +1,11 @@
 """What a simple method reaches on the same split: no neural result means much without it."""
 
+import numpy as np
+
 from tinygrad_gpt.data.classification import LabelledTexts, Split
 from tinygrad_gpt.errors import TinygradError
-from tinygrad_gpt.figures.classification import Report, judge
+from tinygrad_gpt.figures.classification import Report
+from tinygrad_gpt.recipes.classification.objectives import objective_of
 
 __all__ = ["bag_of_words"]
 
@@ -23,15 +26,18 @@ def bag_of_words(data: LabelledTexts, split: Split) -> Report | None:
     try:
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
+        from sklearn.multiclass import OneVsRestClassifier
         from sklearn.pipeline import make_pipeline, make_union
     except ImportError:
         return None
     features = make_union(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
                           TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, min_df=2))
-    model = make_pipeline(features, LogisticRegression(C=30, max_iter=1000))
+    regression = LogisticRegression(C=30, max_iter=1000)
+    model = make_pipeline(features, regression if data.labels.ndim == 1 else OneVsRestClassifier(regression))
     try:
         model.fit([data.texts[i][:READ] for i in split.train], data.labels[split.train])
-        probabilities = model.predict_proba([data.texts[i][:READ] for i in split.test])
+        judged = np.concatenate([split.validation, split.test])
+        probabilities = model.predict_proba([data.texts[i][:READ] for i in judged])
     except MemoryError:
         raise
     except Exception as error:
@@ -39,4 +45,6 @@ def bag_of_words(data: LabelledTexts, split: Split) -> Report | None:
             return None
         raise TinygradError(f"cannot compare with a bag of words (scikit-learn): {type(error).__name__}: "
                             f"{str(error)[:100]}; the model is saved; reinstall scikit-learn") from error
-    return judge(probabilities, data.labels[split.test], data.classes)
+    of_validation, of_test = np.split(probabilities, [len(split.validation)])
+    objective = objective_of(data.labels).fitted(of_validation, data.labels[split.validation])
+    return objective.judge(of_test, data.labels[split.test], data.classes)

@@ -1,23 +1,28 @@
 """Classify texts with a saved model."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.data.batches import token_batches, truncate
-from tinygrad_gpt.engine import no_grad
+from tinygrad_gpt.engine import Tensor, no_grad
 from tinygrad_gpt.errors import DataError, NonFiniteError
 from tinygrad_gpt.recipes.classification.inputs import Texts
 from tinygrad_gpt.runs.saved_model import SavedModel
 from tinygrad_gpt.text import Tokenizer
 
-__all__ = ["UNSURE", "Prediction", "classify", "classify_windows", "encode_texts", "predict", "refuse_empty"]
+__all__ = [
+    "UNSURE", "LabelsPrediction", "Prediction", "classify", "classify_windows", "encode_texts", "predict",
+    "refuse_empty",
+]
 
 
 UNSURE = "unsure"  # in the place of a label
 BATCH_TOKENS = 1024  # computed together: their activations stay in the cache of a core
+SEPARATOR = "; "  # of the labels of a text in a table
 WINDOW, WINDOW_CHARACTERS = 4096, 2**22  # texts, or characters, that are read before the first of them is answered
 
 
@@ -36,7 +41,7 @@ class Prediction:
 
     text: str
     label: str
-    probability: float | None
+    probability: float
     probabilities: dict[str, float]
     tokens: int
     truncated: bool
@@ -47,9 +52,27 @@ class Prediction:
         """What is said of the text: its label, or "unsure"."""
         return UNSURE if self.unsure else self.label
 
-    def cells(self) -> tuple[str, str, float | None]:
+    def cells(self) -> tuple[Any, ...]:
         """A row of a table of answers."""
         return self.text, self.answer, self.probability
+
+
+@dataclass(frozen=True)
+class LabelsPrediction(Prediction):
+    """The answer of a model with which a text may have any number of labels.
+
+    Args:
+        text, tokens, truncated: as in `Prediction`.
+        label: those over their thresholds, with "; " between; probability: of the likeliest, of these or of all.
+        probabilities: of every label, each for itself.
+        labels: those over their thresholds.
+    """
+
+    labels: tuple[str, ...] = ()
+
+    def cells(self) -> tuple[Any, ...]:
+        """A row of a table of answers: text, labels, and the probability of every label."""
+        return self.text, self.label, *self.probabilities.values()
 
 
 def classify(saved: SavedModel, texts: Sequence[str], batch_tokens: int = BATCH_TOKENS) -> list[Prediction]:
@@ -97,7 +120,7 @@ def classify_windows(saved: SavedModel, texts: Iterable[str],
     for window in _windows(texts):
         different = list(dict.fromkeys(text for text in window if text.strip()))
         answers = dict(zip(different, _answers(saved, different, batch_tokens), strict=True))
-        yield [answers.get(text) or Prediction(text, "", None, {}, 0, False) for text in window]
+        yield [answers.get(text) or _no_answer(saved, text) for text in window]
 
 
 def _windows(texts: Iterable[str]) -> Iterator[list[str]]:
@@ -117,14 +140,30 @@ def _answers(saved: SavedModel, texts: Sequence[str], batch_tokens: int) -> list
     model = saved.classifier
     tokens, _ = encode_texts(saved.tokenizer, texts, None, model.reading.start)
     read = [model.reading.trimmed(ids) for ids in truncate(tokens, model.context, model.specials // 2)[0]]
-    probabilities = predict(Texts(model, read), batch_tokens=batch_tokens)
-    return [
-        Prediction(text, saved.labels[best], row[best], dict(zip(saved.labels, row, strict=True)),
-                   tokens=len(ids) - model.specials, truncated=len(ids) > model.context,
-                   unsure=row[best] < saved.unsure_below)
-        for text, ids, row, best in zip(texts, tokens, probabilities.tolist(), probabilities.argmax(axis=1).tolist(),
-                                        strict=True)
-    ]
+    probabilities = predict(Texts(model, read), batch_tokens=batch_tokens,
+                            probabilities=ops.sigmoid if saved.thresholds else ops.softmax)
+    answer = _labels_answer if saved.thresholds else _class_answer
+    return [answer(saved, text, row, len(ids) - model.specials, len(ids) > model.context)
+            for text, ids, row in zip(texts, tokens, probabilities.tolist(), strict=True)]
+
+
+def _class_answer(saved: SavedModel, text: str, row: list[float], tokens: int, truncated: bool) -> Prediction:
+    best = row.index(max(row))
+    return Prediction(text, saved.labels[best], row[best], dict(zip(saved.labels, row, strict=True)), tokens, truncated,
+                      unsure=row[best] < saved.unsure_below)
+
+
+def _labels_answer(saved: SavedModel, text: str, row: list[float], tokens: int, truncated: bool) -> LabelsPrediction:
+    labels = tuple(label for label, p, least in zip(saved.labels, row, saved.thresholds, strict=True) if p >= least)
+    probabilities = dict(zip(saved.labels, row, strict=True))
+    likeliest = max(map(probabilities.__getitem__, labels), default=max(row))
+    return LabelsPrediction(text, SEPARATOR.join(labels), likeliest, probabilities, tokens, truncated, labels=labels)
+
+
+def _no_answer(saved: SavedModel, text: str) -> Prediction:
+    if saved.thresholds:
+        return LabelsPrediction(text, "", None, dict.fromkeys(saved.labels), 0, False)  # type: ignore[arg-type]
+    return Prediction(text, "", None, {}, 0, False)  # type: ignore[arg-type]
 
 
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], context: int | None,
@@ -144,13 +183,14 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], context: int | None
 
 
 def predict(inputs: Texts, rows: np.ndarray | None = None,
-            batch_tokens: int = BATCH_TOKENS) -> np.ndarray:
+            batch_tokens: int = BATCH_TOKENS, probabilities: Callable[[Tensor], Tensor] = ops.softmax) -> np.ndarray:
     """Probabilities (N, K) float32 of the classes; texts of about the same length are computed together.
 
     Args:
         inputs: the model and the texts.
         rows: which of them, N; None: all.
         batch_tokens: the most tokens that are computed together, padding included.
+        probabilities: of scores; ``ops.sigmoid`` where a text may have any number of labels.
 
     Raises:
         NonFiniteError: "probabilities are not numbers (text 7): …".
@@ -163,7 +203,7 @@ def predict(inputs: Texts, rows: np.ndarray | None = None,
     model.eval()
     with no_grad():
         for places in token_batches(lengths, batch_tokens):
-            result[places] = ops.softmax(inputs.logits(rows[places])).numpy()
+            result[places] = probabilities(inputs.logits(rows[places])).numpy()
     if not np.isfinite(result).all():
         first = int(np.flatnonzero(~np.isfinite(result).all(axis=1))[0])
         raise NonFiniteError(f"probabilities are not numbers (text {first + 1}): the model's weights overflow; "

@@ -1,5 +1,6 @@
 """What a finetuning run depends on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +34,9 @@ class FinetuneConfig:
     Of `read`, `lr`, `dropout`, `lm_weight` and `pretrain_lr`, None means what suits the base, see `BY_BASE`.
 
     Args:
-        data, text_column, label_column, encoding, skip_malformed: the labelled texts, as in `read_labelled`.
+        data, text_column, label_column, label_separator, classes, encoding, skip_malformed: the labelled texts, as in
+            `read_labelled`. With a separator, or several label columns, a text may have any number of labels; each then
+            has a threshold, chosen on the validation texts.
         test: texts to judge on, in a file of their own that is read alike; 90 % of the others are trained on, 10 %
             validate, as in `split_for_test`. None: a part of ``data``.
         extra: more labelled texts of the same classes, read alike: 90 % are trained on, 10 % validate, none is tested.
@@ -84,7 +87,9 @@ class FinetuneConfig:
 
     data: str
     text_column: str | None = None
-    label_column: str | None = None
+    label_column: str | Sequence[str] | None = None
+    label_separator: str | None = None
+    classes: str | None = None
     encoding: str = "utf-8"
     skip_malformed: bool = False
     test: str | None = None
@@ -140,6 +145,12 @@ class FinetuneConfig:
             kind = "encoder" if self.base != "random" and is_encoder(self.base) else "gpt2"
             for name in missing:
                 object.__setattr__(self, name, BY_BASE[kind][name])
+        if isinstance(self.label_column, list):
+            object.__setattr__(self, "label_column", tuple(self.label_column))  # as JSON has it
+        if self.split != "by-text" and (self.label_separator is not None or isinstance(self.label_column, tuple)):
+            raise UsageError(f"split {self.split!r} is for texts of one class; with several labels use by-text")
+        if self.label_separator == "":
+            raise UsageError("label_separator is empty; give what is between the labels of a text, such as ;")
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}")

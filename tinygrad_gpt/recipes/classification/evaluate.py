@@ -1,26 +1,29 @@
 """Judge a saved classifier on labelled texts."""
 
 from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from tinygrad_gpt.book.splits import divide
 from tinygrad_gpt.data.classification import LabelledTexts
 from tinygrad_gpt.errors import DataError, UsageError
-from tinygrad_gpt.figures.classification import Report, judge
+from tinygrad_gpt.figures.classification import Report
 from tinygrad_gpt.files import sha256_of
 from tinygrad_gpt.recipes.classification.classify import encode_texts, predict
 from tinygrad_gpt.recipes.classification.inputs import Texts
+from tinygrad_gpt.recipes.classification.objectives import ONE_CLASS, Objective, SeveralLabels
 from tinygrad_gpt.runs.saved_model import SavedModel
 
-__all__ = ["PARTS", "Evaluation", "Mistake", "evaluate", "reads_quotes"]
+__all__ = ["PARTS", "Evaluation", "Mistake", "evaluate", "label_options", "reads_quotes"]
 
 PARTS = ("all", "train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong answer: the text, its label, and what the model said with which probability."""
+    """A wrong answer: the text, its label or labels, and what the model said with which probability."""
 
     text: str
     label: str
@@ -73,14 +76,34 @@ def evaluate(saved: SavedModel, data: LabelledTexts, part: str = "all") -> Evalu
                         f"({_listed(saved.labels)}); rename them, or finetune on this file")
     rows, counts = _rows(saved, data, part)
     texts = [data.texts[i] for i in rows]
-    labels = np.array([saved.labels.index(name) for name in data.classes])[data.labels[rows]]
+    objective = _objective(saved, data)
+    labels = data.in_order(saved.labels).labels[rows]
     tokens, truncated = encode_texts(saved.tokenizer, texts, model.context, model.reading.start)
-    probabilities = predict(Texts(model, tokens))
-    sure = probabilities.max(axis=1) >= saved.unsure_below
-    right = (probabilities.argmax(axis=1) == labels)[sure]
-    return Evaluation(counts, part, truncated, judge(probabilities, labels, saved.labels),
-                      _mistakes(texts, labels, probabilities, saved.labels), unsure=int((~sure).sum()),
-                      sure_accuracy=float(right.mean()) if sure.any() else None)
+    probabilities = predict(Texts(model, tokens), probabilities=objective.probabilities)
+    find = _mistakes if objective is ONE_CLASS else partial(_wrong_labels, thresholds=saved.thresholds)
+    sure, right = np.ones(len(texts), bool), None
+    if objective is ONE_CLASS:
+        sure = probabilities.max(axis=1) >= saved.unsure_below
+        right = float((probabilities.argmax(axis=1) == labels)[sure].mean()) if sure.any() else None
+    return Evaluation(counts, part, truncated, objective.judge(probabilities, labels, saved.labels),
+                      find(texts, labels, probabilities, saved.labels), unsure=int((~sure).sum()), sure_accuracy=right)
+
+
+def label_options(saved: SavedModel) -> dict[str, Any]:
+    """How the file that a model with several labels was finetuned on names them: arguments of `read_labelled`."""
+    config = saved.provenance.get("config", {}) if saved.thresholds else {}
+    columns, separator = config.get("label_column"), config.get("label_separator")
+    if isinstance(columns, list) and all(isinstance(name, str) for name in columns):
+        return {"label_column": tuple(columns)}
+    return {"label_column": columns, "label_separator": separator} if isinstance(separator, str) else {}
+
+
+def _objective(saved: SavedModel, data: LabelledTexts) -> Objective:
+    if (data.labels.ndim == 1) != (not saved.thresholds):
+        wanted = "any number of labels; give --label-separator, or several times --label-column" if saved.thresholds \
+            else "one class; give one --label-column"
+        raise DataError(f"labels ({data.file}): with this model a text has {wanted}")
+    return SeveralLabels(saved.thresholds) if saved.thresholds else ONE_CLASS
 
 
 def reads_quotes(saved: SavedModel, part: str) -> bool:
@@ -117,6 +140,19 @@ def _mistakes(texts, labels, probabilities, names) -> list[Mistake]:
     wrong = np.flatnonzero(predicted != labels)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
     return [Mistake(texts[i], names[labels[i]], names[predicted[i]], float(confidence[i])) for i in wrong]
+
+
+def _wrong_labels(texts, labels, probabilities, names, thresholds) -> list[Mistake]:
+    """Texts of which a label is missing or too many; how sure a mistake is, its worst label says."""
+    given = probabilities >= np.array(thresholds)
+    distances = np.where(given != (labels > 0.5), abs(probabilities - labels), 0.0)  # (N, K)
+    wrong = np.flatnonzero(distances.any(axis=1))
+    wrong = wrong[np.argsort(-distances[wrong].max(axis=1), kind="stable")]
+
+    def named(row):
+        return "; ".join(name for name, has in zip(names, row, strict=True) if has)
+
+    return [Mistake(texts[i], named(labels[i] > 0.5), named(given[i]), float(distances[i].max())) for i in wrong]
 
 
 def _listed(names) -> str:

@@ -12,8 +12,15 @@ from tinygrad_gpt import __version__
 from tinygrad_gpt.backend import default_backend
 from tinygrad_gpt.backend.precision import precision
 from tinygrad_gpt.book.splits import divide
-from tinygrad_gpt.data.classification import LabelledTexts, Split, read_labelled, split_for_test, with_extra
-from tinygrad_gpt.figures.classification import Report, judge
+from tinygrad_gpt.data.classification import (
+    LabelledTexts,
+    Split,
+    in_given_order,
+    read_labelled,
+    split_for_test,
+    with_extra,
+)
+from tinygrad_gpt.figures.classification import Report
 from tinygrad_gpt.figures.pictures import draw_confusion
 from tinygrad_gpt.files import run_lock, sha256_of
 from tinygrad_gpt.models.classifier import TextClassifier
@@ -25,6 +32,7 @@ from tinygrad_gpt.recipes.classification.classify import predict
 from tinygrad_gpt.recipes.classification.config import TRAINED, FinetuneConfig
 from tinygrad_gpt.recipes.classification.further_pretraining import language_task, pretrain_before
 from tinygrad_gpt.recipes.classification.inputs import Texts, inputs_of, memory_kept
+from tinygrad_gpt.recipes.classification.objectives import objective_of
 from tinygrad_gpt.recipes.classification.result import FinetuneResult, write_report
 from tinygrad_gpt.recipes.classification.starting_model import base_has_seen_test, load_base, with_head
 from tinygrad_gpt.recipes.classification.task import ClassificationTask
@@ -128,7 +136,9 @@ def validate_setting(config: FinetuneConfig, out: Path, report: Callable[[Progre
             run.restore()
         _train(config, start, run, report)
     names, part = start.data.classes, start.split.validation
-    return judge(predict(_as_saved(start.inputs, config), part), start.data.labels[part], names)
+    objective = objective_of(start.data.labels)
+    probabilities = predict(_as_saved(start.inputs, config), part, probabilities=objective.probabilities)
+    return objective.judge(probabilities, start.data.labels[part], names)
 
 
 @dataclass(frozen=True)
@@ -183,11 +193,13 @@ def _train(config: FinetuneConfig, start: _Prepared, run: Run, report: Callable[
         raise
 
 
-def _save(config: FinetuneConfig, start: _Prepared, run: Run, figures: dict[str, float]) -> SavedModel:
+def _save(config: FinetuneConfig, start: _Prepared, run: Run, figures: dict[str, float],
+          thresholds: tuple[float, ...] = ()) -> SavedModel:
     """Write the model, with its figures on the test texts."""
     provenance = origin("finetune classifier", config, _files(config)) | {
         "base_vocabulary": start.tokenizer.digest, **figures}
-    saved = SavedModel(run.task.model, start.tokenizer, tuple(start.data.classes), provenance, config.unsure_below)
+    saved = SavedModel(run.task.model, start.tokenizer, tuple(start.data.classes), provenance, config.unsure_below,
+                       thresholds)
     save_model(run.folder / "model.h5", saved, np.float16 if config.float16 else np.float32)
     return saved
 
@@ -200,33 +212,42 @@ def _finish(config: FinetuneConfig, start: _Prepared, run: Run, log: list[Progre
     task.prepare_texts()
     inputs = _as_saved(start.inputs, config)
     _save(config, start, run, {})
+    objective, several = task.objective, data.labels.ndim == 2
     temperature = 1.0
-    if not config.no_calibration:
+    if not (config.no_calibration or several):  # with several labels their thresholds are fitted instead
         temperature = calibrate(inputs, data.labels, split.validation)
         _round(inputs.model, config)
     parts = (split.validation, split.train, split.test)
-    predicted = [predict(inputs, part) for part in parts]
-    validation, training, test = (judge(probabilities, data.labels[part], data.classes)
+    predicted = [predict(inputs, part, probabilities=objective.probabilities) for part in parts]
+    objective = objective.fitted(predicted[0], data.labels[split.validation])
+    validation, training, test = (objective.judge(probabilities, data.labels[part], data.classes)
                                   for probabilities, part in zip(predicted, parts, strict=True))
-    before, _, test_before = (judged_before(probabilities, data.labels[part], temperature)
-                              for probabilities, part in zip(predicted, parts, strict=True))
-    calibration = Calibration(temperature, before, validation.calibration_error, test_before, test.calibration_error)
-    saved = _save(config, start, run, {"test_accuracy": test.accuracy, "test_f1": test.f1, "temperature": temperature})
+    calibration = None
+    if not several:
+        before, _, test_before = (judged_before(probabilities, data.labels[part], temperature)
+                                  for probabilities, part in zip(predicted, parts, strict=True))
+        calibration = Calibration(temperature, before, validation.calibration_error, test_before,
+                                  test.calibration_error)
+    figures = {"test_accuracy": test.accuracy, "test_f1": test.f1, "temperature": temperature}
+    saved = _save(config, start, run, figures, objective.thresholds)
     result = FinetuneResult(saved, f"{data.counts}; {split}", trained, training, validation, test, None,
                             start.truncated, _caution(config, split), calibration)
     write_report(out / "report.json", result)
     result = replace(result, baseline=bag_of_words(data, split))
     write_report(out / "report.json", result)
     task.show(out, log)
-    draw_confusion(out / "confusion.png", test.confusion, data.classes)
+    if isinstance(test, Report):
+        draw_confusion(out / "confusion.png", test.confusion, data.classes)
     return result
 
 
 def read_parts(config: FinetuneConfig) -> tuple[LabelledTexts, Split]:
     """All texts of the run, and their parts."""
     read = partial(read_labelled, text_column=config.text_column, label_column=config.label_column,
-                   encoding=config.encoding, skip_malformed=config.skip_malformed, quotes=config.split != "by-text")
+                   encoding=config.encoding, skip_malformed=config.skip_malformed, quotes=config.split != "by-text",
+                   label_separator=config.label_separator)
     data, seed = read(config.data), config.split_seed
+    data = in_given_order(data, config.classes) if config.classes else data
     if config.test is None:
         split = divide(data, config.split, seed)
     else:

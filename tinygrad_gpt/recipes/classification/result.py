@@ -20,11 +20,13 @@ class FinetuneResult:
         saved: the model.
         counts: one line that reconciles the rows of the data file, the split and what was left out.
         trained: how many numbers were trained.
-        training, validation, test: figures on the three parts.
+        training, validation, test: figures on the three parts; a `LabelsReport` each where a text may have any
+            number of labels.
         baseline: figures of a bag of words on the test part, None without scikit-learn.
         truncated: texts of the file whose end was not read.
         caution: why new texts will fare worse than the test texts, in one line; empty if nothing speaks for it.
-        calibration: what the temperature did, which is in the model's head.
+        calibration: what the temperature did, which is in the model's head; None where a text may have any number of
+            labels.
     """
 
     saved: SavedModel
@@ -36,7 +38,7 @@ class FinetuneResult:
     baseline: Report | None
     truncated: int
     caution: str
-    calibration: Calibration
+    calibration: Calibration | None
 
     @property
     def verdict(self) -> str:
@@ -53,7 +55,7 @@ def write_report(file: Path, result: FinetuneResult) -> None:
     figures = {"verdict": result.verdict, "counts": result.counts, "caution": result.caution, "classes": names,
                "truncated": result.truncated, "trained": result.trained,
                "training": result.training.to_dict(), "validation": result.validation.to_dict(),
-               "test": result.test.to_dict(), "calibration": asdict(result.calibration),
+               "test": result.test.to_dict(), "calibration": result.calibration and asdict(result.calibration),
                "bag_of_words": result.baseline.to_dict() if result.baseline else None,
                "provenance": result.saved.provenance}
     write_atomic(file, json.dumps(figures, indent=1).encode())

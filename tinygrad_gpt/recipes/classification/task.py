@@ -10,15 +10,14 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tinygrad_gpt import ops
 from tinygrad_gpt.book.batches import book_batches
 from tinygrad_gpt.data.batches import length_batches
 from tinygrad_gpt.data.classification import Split
 from tinygrad_gpt.engine.tensor import Tensor
-from tinygrad_gpt.figures.classification import Report, judge
 from tinygrad_gpt.figures.pictures import Curve, draw_curves
 from tinygrad_gpt.models.classifier import GPT2Classifier
 from tinygrad_gpt.nn.precision_casts import to_float32
@@ -27,12 +26,13 @@ from tinygrad_gpt.recipes.classification.classify import predict
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
 from tinygrad_gpt.recipes.classification.inputs import NoisyTexts, Texts
 from tinygrad_gpt.recipes.classification.layer_rates import LayerRates
+from tinygrad_gpt.recipes.classification.objectives import objective_of
 from tinygrad_gpt.recipes.classification.weight_average import WeightAverage
 from tinygrad_gpt.runs.progress import Preparation, Progress
 from tinygrad_gpt.runs.run import Task, part_of
 from tinygrad_gpt.train import relative_counts
 
-__all__ = ["ClassificationTask", "balanced", "classification_loss", "next_tokens"]
+__all__ = ["ClassificationTask", "classification_loss", "next_tokens"]
 
 
 class ClassificationTask(Task):
@@ -41,7 +41,7 @@ class ClassificationTask(Task):
     Args:
         config: the run.
         inputs: all texts, with the model.
-        labels: (N,) the class of each text.
+        labels: (N,) the class of each text, or (N, K) its labels.
         split: their parts.
         prepare: called while the texts go through the frozen blocks.
     """
@@ -60,7 +60,8 @@ class ClassificationTask(Task):
         self.layer_rates = LayerRates(self.model, config.layer_decay, config.unfreeze)
         self.average = WeightAverage(self.model.trainable())
         self.averaged_from = self.total * (config.epochs - config.average) // config.epochs  # the first such step
-        self.class_weights = balanced(labels[split.train]) if config.class_weights == "balanced" else None
+        self.objective = objective_of(labels)
+        self.class_weights = self.objective.weights(labels[split.train]) if config.class_weights == "balanced" else None
         places = np.linspace(0, len(split.train) - 1, min(len(split.train), len(split.validation))).round()
         self.judged = split.train[places.astype(np.int64)]  # as many training texts as validation texts
         self.prepared = False
@@ -124,10 +125,11 @@ class ClassificationTask(Task):
                 "training_accuracy": training.accuracy, "validation_accuracy": validation.accuracy,
                 "validation_f1": validation.f1}
 
-    def report(self, part: np.ndarray) -> Report:
+    def report(self, part: np.ndarray) -> Any:
         """Figures on some texts."""
         names = [str(k) for k in range(self.model.score.weight.shape[1])]
-        return judge(predict(self.inputs, part), self.labels[part], names)
+        probabilities = predict(self.inputs, part, probabilities=self.objective.probabilities)
+        return self.objective.judge(probabilities, self.labels[part], names)
 
     def show(self, folder: Path, log: Sequence[Progress]) -> None:
         """Draw curves.png: what is minimised, and the same loss and accuracy of both parts."""
@@ -165,31 +167,21 @@ def _steps(batches, accumulate):
     return [batches[i:i + accumulate] for i in range(0, len(batches), accumulate)]
 
 
-def balanced(labels):
-    """(K) float64: N / (K · texts of the class), as scikit-learn has it; their mean over the N texts is 1."""
-    counts = np.bincount(labels)
-    return len(labels) / (len(counts) * counts)
-
-
 def classification_loss(inputs: Texts, labels, class_weights, lm_weight: float, rows: np.ndarray,
                         weight: float = 1.0) -> Tensor:
     """``weight`` times the classification loss of some texts, plus ``lm_weight`` times that of their own next tokens.
 
-    Both are means, over texts and over tokens. The class weights (K), on the host, multiply the loss of each text;
-    their sum in the batch does not divide it, or a text alone in a batch would always count 1.
+    Both are means, over texts and over tokens. The labels and the class weights (K) are on the host.
     """
-    model, targets = inputs.model, inputs.on_device(labels[rows])
-    if class_weights is not None:
-        weight *= float(class_weights[labels[rows]].mean())  # cross_entropy divides by it
-        class_weights = inputs.on_device(class_weights.astype(str(model.score.weight.dtype)))
+    model, objective = inputs.model, objective_of(labels)
     if not lm_weight:
-        return ops.cross_entropy(inputs.logits(rows), targets, class_weights) * weight
+        return objective.loss(inputs.logits(rows), labels[rows], class_weights, inputs.on_device) * weight
     assert isinstance(model, GPT2Classifier)  # an encoder has no next tokens: `load_base` refuses the weight
     x, lengths = inputs.batch(rows)
     h = model.transformer.ln_f(model.whole_blocks(x, lengths, inputs.start))  # (B, T, C): every position is needed
     following = inputs.on_device(next_tokens(*inputs.ids(rows)))
-    logits = to_float32(model.score(model.head_drop(model.pooled(h, lengths))))
-    loss = ops.cross_entropy(logits, targets, class_weights) * weight
+    scores = to_float32(model.score(model.head_drop(model.pooled(h, lengths))))
+    loss = objective.loss(scores, labels[rows], class_weights, inputs.on_device) * weight
     return loss + model.transformer.head_loss(h, following) * lm_weight
 
 
