@@ -10,6 +10,8 @@ TESTED_ELSEWHERE = {
     "__main__.py": "cli/test_main.py",
     "backend/memory.py": "backend/test_cupy.py",
     "backend/slices.py": "ops/test_sweep.py",
+    "cli/commands/course_accuse.py": "cli/commands/test_course.py",
+    "cli/commands/course_detective.py": "cli/commands/test_course.py",
     "cli/commands/course_check.py": "cli/commands/test_course.py",
     "cli/commands/course_start.py": "cli/commands/test_course.py",
     "cli/commands/course_watch.py": "cli/commands/test_course.py",

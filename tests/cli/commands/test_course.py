@@ -9,6 +9,7 @@ import pytest
 import students
 
 from tinygrad_gpt.cli import main
+from tinygrad_gpt.course.detective import FAULTS, fault_of, planted_code
 from tinygrad_gpt.course.exercises import EXERCISES, exercise
 
 
@@ -80,6 +81,36 @@ def test_bad_input_is_one_line(folder, monkeypatch, capsys, args, code, said):
 def test_starting_again_says_that_nothing_is_new(folder, capsys):
     assert main(["course", "start", str(folder)]) == 0
     assert capsys.readouterr().out.startswith(f"{folder} is up to date\n")
+
+
+def test_a_case_is_written_and_solved(tmp_path, capsys):
+    case = tmp_path / "case"
+    assert main(["course", "detective", str(case), "--student", "ada"]) == 0
+    assert {path.name for path in case.iterdir()} == {"gpt2_ops.py", "case.json", "CASE.md"}
+    fault, _ = fault_of("ada")
+    assert main(["course", "accuse", fault.ops[0], fault.arguments[0], "--dir", str(case)]) == 0
+    assert "right: it is the gradient of" in capsys.readouterr().out
+    assert main(["course", "accuse", "dropout", "x", "--dir", str(case)]) == 1
+    assert main(["course", "detective", str(case), "--student", "bo"]) == 2
+    assert "error: there is a case (" in capsys.readouterr().err
+    assert main(["course", "accuse", "gelu", "x", "--dir", str(tmp_path)]) == 2
+    assert "there is no case.json; `course detective" in capsys.readouterr().err
+    (case / "case.json").write_text("{}")
+    assert main(["course", "accuse", "gelu", "x", "--dir", str(case)]) == 1
+    assert "error: cannot read (" in capsys.readouterr().err
+
+
+def test_the_ledger_explain_and_compare_run_with_the_case(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gpt2_ops.py").write_text(planted_code(FAULTS[0], "0.80"), encoding="utf-8")
+    own = ["--text", "Once upon", "--gradients", "gpt2_ops.py"]
+    assert main(["gradcheck", *own]) == 1
+    assert "op 'layer_norm' in h.0.ln_1: wrong gradient of 'x' (" in capsys.readouterr().out
+    assert main(["explain", "h.1.attn.c_proj.weight[5,7]", *own]) == 0
+    assert main(["tape", "--text", "Once upon", "--save", "right.h5"]) == 0
+    capsys.readouterr()
+    assert main(["compare", "right.h5", "plain", *own]) == 1
+    assert "layer_norm" in capsys.readouterr().out
 
 
 def test_a_file_is_graded_when_it_is_saved(folder):

@@ -10,6 +10,8 @@ COMMANDS = {
     "start": ("tinygrad_gpt.cli.commands.course_start", "Write a folder of exercises."),
     "check": ("tinygrad_gpt.cli.commands.course_check", "Grade the exercises of a folder."),
     "watch": ("tinygrad_gpt.cli.commands.course_watch", "Grade each exercise when it is saved."),
+    "detective": ("tinygrad_gpt.cli.commands.course_detective", "Write a GPT-2 with one wrong gradient, to be found."),
+    "accuse": ("tinygrad_gpt.cli.commands.course_accuse", "Say which gradient is wrong."),
 }
 
 
