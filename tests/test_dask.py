@@ -66,9 +66,8 @@ def test_lines_are_labelled_on_two_workers(folder):
 
 
 def test_a_table_is_labelled_on_two_workers(folder):
-    pytest.importorskip("dask.dataframe", reason="Dask's tables, which need pandas and pyarrow, are not installed")
-    import pandas
-
+    pandas = pytest.importorskip("pandas", reason="pandas, which Dask's tables need, is not installed")
+    pytest.importorskip("pyarrow", reason="pyarrow, which Dask's tables need, is not installed")
     pandas.DataFrame({"text": TEXTS}).to_parquet(folder / "messages.parquet", row_group_size=50)
     run(folder, TABLE)
     table = pandas.read_parquet(folder / "labelled")
