@@ -14,8 +14,8 @@ CODE, ABOUT, CASE = "gpt2_ops.py", "case.json", "CASE.md"
 TEXT = """\
 # One line is wrong
 
-`{code}` has every gradient of GPT-2 on one page, and one of its lines is wrong. That a loss falls proves nothing. Find the
-op and the argument whose gradient is wrong, by measuring.
+`{code}` has every gradient of GPT-2 on one page, and one of its lines is wrong. Find the op and the argument whose
+gradient it is, by measuring. The commands stand behind `tinygrad-gpt` or `python -m tinygrad_gpt`.
 
 1. `gradcheck --text "Once upon a time" --gradients {code}` is the ledger: what flows into an op must flow out of it.
 2. `explain "h.1.attn.c_proj.weight[5,7]" --text "Once upon a time" --gradients {code}` shows where one number

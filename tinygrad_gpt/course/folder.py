@@ -20,12 +20,12 @@ README = """\
 {count} exercises, {points} points. In each file a function of GPT-2 has its forward pass, and you write the gradients;
 the last three are layers, which you build of ops.
 
-- `course check` in this folder grades all, `course check gelu` one. It works without a network.
-- `course watch .` grades a file each time you save it.
+- `tinygrad-gpt course check` in this folder grades all, `tinygrad-gpt course check gelu` one, without a network.
+- `tinygrad-gpt course watch .` grades a file each time you save it. `python -m tinygrad_gpt` does for `tinygrad-gpt`.
 - Your code runs in a process of its own: {seconds} seconds, 1 GiB of memory, no files but those here, no tinygrad_gpt.
 - The gradient of each argument is compared with differences of the forward pass, however you write it.
 
-When all is done, your gradients train a GPT-2: `pretrain --gradients . --data book.txt --out run`.
+When all is done, your gradients train a GPT-2: `tinygrad-gpt pretrain --gradients . --data book.txt --out run`.
 """
 
 
