@@ -1,6 +1,8 @@
-"""What few labelled texts are worth: a finetuned model, a bag of words, and a regression on the base's frozen vectors.
+r"""What few labelled texts are worth: a finetuned model, a bag of words, and a regression on the base's frozen vectors.
 
-    python benchmarks/few_labels.py --data rt.tsv --text-column 1 --label-column 2 --base storyteller --out runs/few
+    python benchmarks/few_labels.py --data rt.tsv --text-column 1 --label-column 2 --base minilm --out runs/few
+    python benchmarks/few_labels.py --data rt.tsv --text-column 1 --label-column 2 --base storyteller --out runs/gpt \
+        --set read=mean --set no_causal_mask=true --set lm_weight=0.0 --set lr=1e-3 --pretrain-epochs 5 --unlabelled
 
 For each of five draws the texts are divided (20 % test, no text in two parts), and 100, 500 and 3,000 of the others
 are drawn, the smaller numbers among the larger. Of a number of labelled texts 90 % are trained on and 10 % validate,

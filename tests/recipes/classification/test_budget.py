@@ -10,10 +10,11 @@ from run_folders import undrawn_pictures
 
 from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.files import write_atomic
-from tinygrad_gpt.recipes.classification import budget, task
+from tinygrad_gpt.recipes.classification import budget, search, task
 from tinygrad_gpt.recipes.classification import finetune as recipe
-from tinygrad_gpt.recipes.classification.budget import SETTINGS, find_setting, resume_search
+from tinygrad_gpt.recipes.classification.budget import find_setting, resume_search
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
+from tinygrad_gpt.recipes.classification.search import SETTINGS
 from tinygrad_gpt.runs.progress import Progress
 from tinygrad_gpt.runs.saved_model import save_model
 
@@ -69,17 +70,17 @@ class Machine:
 def test_the_better_half_is_tried_with_twice_as_many_epochs(config, tmp_path, monkeypatch):
     machine = Machine(monkeypatch)
     plain = replace(config, lr=1e-3)
-    _, search = find_setting(plain, 6000, [], tmp_path / "run", **CALLBACKS)
+    _, found = find_setting(plain, 6000, [], tmp_path / "run", **CALLBACKS)
     first = [name for name, epochs in machine.done if epochs == 1]
     second = [name for name, epochs in machine.done if epochs == 2]
     assert first[-6:] == NAMES  # behind the probe
     assert len(second) == 3
     assert set(second) >= {"last token, language-model loss", "mean of all tokens, half the rate"}
-    best = search.best()
+    best = found.best()
     assert best.epochs == max(epochs for _, epochs in machine.done)
     assert machine.now <= 6000
     report = json.loads((tmp_path / "run" / "report.json").read_text())["budget"]
-    assert [trial["setting"] for trial in report["trials"]] == [trial.setting for trial in search.trials]
+    assert [trial["setting"] for trial in report["trials"]] == [trial.setting for trial in found.trials]
     assert not (tmp_path / "run" / "trials").exists()
 
 
@@ -87,19 +88,19 @@ def test_the_better_half_is_tried_with_twice_as_many_epochs(config, tmp_path, mo
 @pytest.mark.parametrize("slower_after", [3, 10**9])  # a machine that becomes ten times as slow, and one that does not
 def test_the_time_is_kept(seconds, slower_after, config, tmp_path, monkeypatch):
     machine = Machine(monkeypatch, slower_after=slower_after)
-    _, search = find_setting(replace(config, lr=1e-3), seconds, [], tmp_path / "run", **CALLBACKS)
+    _, found = find_setting(replace(config, lr=1e-3), seconds, [], tmp_path / "run", **CALLBACKS)
     assert machine.now <= 1.1 * seconds
-    assert search.best() is not None
-    assert all(trial.accuracy is not None for trial in search.trials)
+    assert found.best() is not None
+    assert all(trial.accuracy is not None for trial in found.trials)
 
 
 def test_what_is_given_stays(config, tmp_path, monkeypatch):
     machine = Machine(monkeypatch)
     given = replace(config, lr=1e-3, epochs=2, read="mean", no_causal_mask=True, lm_weight=0.0)
-    _, search = find_setting(given, 5000, ["epochs", "lr", "read", "no_causal_mask", "lm_weight"], tmp_path / "run",
+    _, found = find_setting(given, 5000, ["epochs", "lr", "read", "no_causal_mask", "lm_weight"], tmp_path / "run",
                              **CALLBACKS)
-    assert {trial.epochs for trial in search.trials} == {2}
-    assert [trial.changes for trial in search.trials] == [
+    assert {trial.epochs for trial in found.trials} == {2}
+    assert [trial.changes for trial in found.trials] == [
         {}, {"pretrain_epochs": 3}, {"pretrain_epochs": 3, "layer_decay": 0.8}, {"average": 1}]
     assert machine.now <= 5000
 
@@ -108,8 +109,8 @@ def test_what_is_given_stays(config, tmp_path, monkeypatch):
 def short(monkeypatch):
     """Real trials of one epoch, of which the clock does not run; no pictures."""
     monkeypatch.setattr(budget.time, "monotonic", lambda: 0.0)
-    monkeypatch.setattr(budget, "FEWEST_STEPS", 1)
-    monkeypatch.setattr(budget, "MOST_EPOCHS", 1)
+    monkeypatch.setattr(search, "FEWEST_STEPS", 1)
+    monkeypatch.setattr(search, "MOST_EPOCHS", 1)
     monkeypatch.setitem(SETTINGS, "decoder", {name: SETTINGS["decoder"][name] for name in NAMES[:2]})
     monkeypatch.setattr(budget, "bag_of_words", lambda data, split: None)
     monkeypatch.setattr(recipe, "bag_of_words", lambda data, split: None)
@@ -134,10 +135,10 @@ def test_a_search_that_was_stopped_finds_the_same(config, tmp_path):
         find_setting(config, 60, [], tmp_path / "run", **CALLBACKS)
     with pytest.raises(UsageError, match=r"the run has a budget of 60 seconds; leave it out"):
         resume_search(tmp_path / "run", {"budget": 90.0}, **CALLBACKS)
-    resumed, search = resume_search(tmp_path / "run", {"budget": 60.0, "data": config.data}, **CALLBACKS)
+    resumed, found = resume_search(tmp_path / "run", {"budget": 60.0, "data": config.data}, **CALLBACKS)
     assert resumed.test == whole.test
     assert (tmp_path / "run" / "model.h5").read_bytes() == (tmp_path / "whole" / "model.h5").read_bytes()
-    assert [trial.setting for trial in search.trials] == NAMES[:2]
+    assert [trial.setting for trial in found.trials] == NAMES[:2]
     (tmp_path / "run" / "budget.json").write_text("{}")
     with pytest.raises(CheckpointError, match=r"budget\.json\): the file is damaged"):
         resume_search(tmp_path / "run", {}, **CALLBACKS)

@@ -23,8 +23,8 @@ from tinygrad_gpt.cli.sections import SectionedCommand, precision_option, sectio
 from tinygrad_gpt.cli.show import columns, note, note_half_precision, report_text
 
 if TYPE_CHECKING:
-    from tinygrad_gpt.recipes.classification.budget import Search, Trial
     from tinygrad_gpt.recipes.classification.finetune import FinetuneResult
+    from tinygrad_gpt.recipes.classification.search import Search, Trial
 
 __all__ = ["command"]
 
@@ -151,7 +151,8 @@ def command(ctx: click.Context, out: Path, resume: bool, budget: float | None, *
     With --budget settings that you do not give are searched for.
     """
     from tinygrad_gpt.recipes.classification import finetune as recipe
-    from tinygrad_gpt.recipes.classification.budget import find_setting, holds_search, resume_search
+    from tinygrad_gpt.recipes.classification.budget import find_setting, resume_search
+    from tinygrad_gpt.recipes.classification.search import holds_search
 
     settings["label_column"] = columns_given(settings["label_column"])
     if not resume:
