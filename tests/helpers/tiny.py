@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tinygrad_gpt.models.classifier import GPT2Classifier
+from tinygrad_gpt.models.bert import Bert, BertConfig
+from tinygrad_gpt.models.bert_classifier import BertClassifier
+from tinygrad_gpt.models.classifier import GPT2Classifier, Reading
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.runs.saved_model import SavedModel
-from tinygrad_gpt.text import Tokenizer
+from tinygrad_gpt.text import Tokenizer, WordPiece
 
 WORDS = {"code": ["bug", "loop", "test", "stack"], "snow": ["ice", "ski", "cold", "frost"],
          "sun": ["beach", "sand", "swim", "heat"]}
@@ -47,6 +49,18 @@ def classifier(labels: tuple[str, ...] = tuple(WORDS), n_ctx: int = 16, **proven
     model = GPT2Classifier(base.transformer, len(labels))
     model.score.weight.data[...] *= np.float32(50)  # untrained scores are all but equal
     return SavedModel(model.eval(), base.tokenizer, labels, {"recipe": "test", **provenance})
+
+
+def encoder_classifier(read: str = "first", n_ctx: int = 16) -> SavedModel:
+    """A BERT of two blocks that classifies; its vocabulary is one of letters."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    tokenizer = WordPiece([*special, *letters, *(f"##{letter}" for letter in letters)])
+    config = BertConfig(tokenizer.vocab_size, n_ctx, n_embd=16, n_layer=2, n_head=2, n_inner=24,
+                        pooler="tanh" if read == "first" else "none")
+    model = BertClassifier(Bert(config), len(WORDS), reading=Reading(read, causal=False))
+    model.score.weight.data[...] *= np.float32(50)
+    return SavedModel(model.eval(), tokenizer, tuple(WORDS), {"recipe": "test"})
 
 
 def instruction_file(path: Path, number: int = 20, **more: str) -> Path:

@@ -2,6 +2,7 @@
 
 import chromium
 import pytest
+import tiny
 from chromium import headless
 
 from tinygrad_gpt.cli import main
@@ -119,6 +120,12 @@ def test_an_explanation_opens_at_its_parameter(browser, tmp_path, capsys):
     assert "Its share of the explained derivative: 100.0 %" in browser.execute_script(
         "return document.getElementById('detail').textContent")
     assert browser.get_log("browser") == []
+
+
+def test_a_step_of_an_encoder_has_a_page():
+    html = page_of_step(text_step(tiny.encoder_classifier(), "ice ski")).text
+    assert "One training step of an encoder: " in html
+    assert "[CLS]" in html
 
 
 def test_the_command_writes_the_page(tmp_path, capsys):

@@ -34,6 +34,33 @@ def test_a_classifier_is_asked_for_its_own_answer_or_a_label():
     assert answered.compute().item() == pytest.approx(np.log(np.exp(logits - logits.max()).sum()), rel=1e-5)
 
 
+@pytest.mark.parametrize("read", ["first", "mean"])
+def test_an_encoder_reads_between_its_special_tokens(read):
+    saved = tiny.encoder_classifier(read)
+    step = text_step(saved, "ice ski", "sun")
+    assert (step.tokens, step.targets, step.left_out) == (
+        ("[CLS]", "i", "##c", "##e", "s", "##k", "##i", "[SEP]"), ("sun",), 0)
+    logits = saved.model(step.ids, np.array([8])).numpy()[0]
+    assert step.compute().item() == pytest.approx(np.log(np.exp(logits - logits[2]).sum()), rel=1e-5)
+    cut = text_step(tiny.encoder_classifier(read, n_ctx=5), "ice ski")
+    assert (cut.tokens, cut.left_out) == (("[CLS]", "i", "##c", "##e", "[SEP]"), 3)
+
+
+def test_gradients_of_an_encoder_are_differences():
+    step = text_step(tiny.encoder_classifier(), "ice ski", "sun")
+    trace, generator = step.trace("float64"), np.random.default_rng(0)
+    for name, parameter in step.parameters:
+        gradient = trace.leaf(name).grad
+        place = np.unravel_index(np.abs(gradient).argmax() if generator.random() < 0.5 else
+                                 generator.integers(gradient.size), gradient.shape)
+        losses = []
+        for change in (1e-6, -2e-6):
+            parameter.data[place] += change
+            losses.append(step.compute().item())
+        parameter.data[place] += 1e-6
+        assert (losses[0] - losses[1]) / 2e-6 == pytest.approx(gradient[place], rel=1e-5, abs=1e-8), name
+
+
 def test_bad_input_is_refused():
     with pytest.raises(DataError, match="empty text: a step needs a token to predict"):
         text_step(tiny.language_model(), " \n")
@@ -58,6 +85,13 @@ def test_the_tiny_step_has_the_same_dropout_each_time():
 def test_a_frozen_step_trains_the_last_block_only():
     step = tiny_step().freeze()
     assert {name.split(".")[1] for name, p in step.parameters if p.requires_grad and name.startswith("h.")} == {"1"}
+
+
+def test_a_frozen_step_of_an_encoder_trains_its_pooler_too():
+    frozen = text_step(tiny.encoder_classifier(), "ice").freeze()
+    assert {name.split(".")[1] for name, parameter in frozen.parameters if parameter.requires_grad} == {
+        "h", "pooler", "weight", "bias"}
+    assert not any(parameter.requires_grad for name, parameter in frozen.parameters if ".h.0." in name)
 
 
 def test_ids_beyond_the_vocabulary_have_names():

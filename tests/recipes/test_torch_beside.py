@@ -36,6 +36,10 @@ def test_another_way_of_reading_has_no_torch(monkeypatch):
     assert torch_gradients(step) is None
 
 
+def test_an_encoder_has_no_torch():
+    assert torch_gradients(text_step(tiny.encoder_classifier(), "ice ski")) is None
+
+
 def test_without_torch_there_is_none(monkeypatch):
     monkeypatch.setattr(torch_beside, "find_spec", lambda name: None)
     assert torch_gradients(text_step(tiny.language_model(), "ice")) is None

@@ -7,10 +7,13 @@ import numpy as np
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.backend import default_backend
+from tinygrad_gpt.data.batches import truncate
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import DataError, UsageError
-from tinygrad_gpt.models.classifier import GPT2Classifier
+from tinygrad_gpt.models.bert import Bert
+from tinygrad_gpt.models.classifier import TextClassifier
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
+from tinygrad_gpt.recipes.classification.classify import encode_texts
 from tinygrad_gpt.runs.saved_model import SavedModel
 from tinygrad_gpt.study.trace import Trace, record
 from tinygrad_gpt.text import Tokenizer
@@ -34,7 +37,7 @@ class TextStep:
         labels: of a classifier, in the order of the scores.
     """
 
-    model: GPT2 | GPT2Classifier
+    model: GPT2 | TextClassifier
     compute: Callable[[], Tensor]
     tokens: tuple[str, ...]
     targets: tuple[str, ...]
@@ -45,15 +48,15 @@ class TextStep:
     labels: tuple[str, ...] = ()
 
     @property
-    def transformer(self) -> GPT2:
-        """The language model, with or without a classifier around it."""
-        return self.model.transformer if isinstance(self.model, GPT2Classifier) else self.model
+    def transformer(self) -> GPT2 | Bert:
+        """The model without a classifier's head."""
+        return self.model.transformer if isinstance(self.model, TextClassifier) else self.model
 
     def freeze(self) -> "TextStep":
-        """Let only the last block and ln_f take gradients, as in finetuning; returns the step."""
+        """Let only the last block and what is behind it take gradients, as in finetuning; returns the step."""
         self.transformer.freeze()
-        self.transformer.h[-1].freeze(False)
-        self.transformer.ln_f.freeze(False)
+        for part in (self.transformer.h[-1], *self.transformer.ends):
+            part.freeze(False)
         return self
 
     @property
@@ -110,13 +113,11 @@ def _next_tokens(model: GPT2, ids: np.ndarray, decode: Callable[[int], str]) -> 
 
 def _label_step(saved: SavedModel, text: str, label: str | None) -> TextStep:
     model, tokenizer = saved.classifier, saved.tokenizer
-    if not isinstance(model, GPT2Classifier):
-        raise UsageError("cannot show a step of an encoder: only that of a GPT-2; give a model made of one")
     model.freeze(False).eval()
     if label is not None and label not in saved.labels:
         raise UsageError(f"label ({label}): not one of {', '.join(saved.labels)}")
-    ids = [*([tokenizer.eot_id] if model.reading.start else []), *tokenizer.encode(text)]
-    read = np.array([ids[:model.context]])
+    (ids,), _ = encode_texts(tokenizer, [text], None, model.reading.start)
+    read = np.array(truncate([ids], model.context, model.specials // 2)[0])
     left_out, length = len(ids) - read.size, np.array([read.size])
     if model.reading.filled:
         read = np.pad(read, ((0, 0), (0, model.context - read.size)), constant_values=model.reading.pad_id)

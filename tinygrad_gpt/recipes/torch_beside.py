@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from tinygrad_gpt.models.classifier import GPT2Classifier, Reading
-from tinygrad_gpt.models.gpt2 import GPT2Config
+from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.recipes.text_step import TextStep
 from tinygrad_gpt.study.compare import Record
 
@@ -16,7 +16,8 @@ def torch_gradients(step: TextStep) -> dict[str, np.ndarray] | None:
     """The gradients of a step without dropout, by PyTorch, by the names of the parameters.
 
     Returns:
-        None where PyTorch is not installed, and for classifiers that do not read at the last token, as GPT-2 does.
+        None where PyTorch is not installed, for encoders, and for classifiers that do not read at the last token, as
+        GPT-2 does.
     """
     found = torch_records(step)
     if found is None:
@@ -32,7 +33,9 @@ def torch_records(step: TextStep) -> list[Record] | None:
         As for `torch_gradients`. The labels are the names of parameters and modules, and "loss".
     """
     classifier = step.model if isinstance(step.model, GPT2Classifier) else None
-    if find_spec("torch") is None or (classifier and not _reads_as_gpt2(classifier.reading)):
+    if find_spec("torch") is None or not isinstance(step.transformer, GPT2):
+        return None
+    if classifier is not None and not _reads_as_gpt2(classifier.reading):
         return None
     import torch
 
