@@ -5,7 +5,10 @@ import os
 import shutil
 
 import click
+import published
 import pytest
+import state_dicts
+import tensorflow_checkpoint
 import tiny
 
 from tinygrad_gpt.checkpoints.hdf5_guard import HDF5_SIGNATURE
@@ -51,6 +54,8 @@ def made(tmp_path_factory, models):
     """A folder with data, models, a run of each kind and an exported model."""
     folder = tmp_path_factory.mktemp("made")
     shutil.copy(models / "classifier.h5", folder)
+    tensorflow_checkpoint.openai_folder(folder / "124M", published.weights(), n_head=3)
+    state_dicts.state_dict_file(folder / "book.pth", published.weights())
     save_model(folder / "language.h5", tiny.language_model(n_ctx=96))
     tiny.labelled_file(folder / "data.csv", 30)
     tiny.text_file(folder / "text.txt", 30)
@@ -107,7 +112,8 @@ OVER_FILES = [  # a command and the file that its output would replace
     ([*CLASSIFY, "a"], "run-pretrain/log.jsonl"),
     (RESPOND, "tasks.json"),
     *((arguments, target) for arguments in (RESPOND, PAGE) for target in (
-        "language.h5", "classifier.h5", "run-pretrain/config.json", "run-pretrain/log.jsonl", "run-pretrain/model.h5",
+        "language.h5", "classifier.h5", "book.pth", "124M/model.ckpt.index", "124M/model.ckpt.data-00000-of-00001",
+        "124M/hparams.json", "run-pretrain/config.json", "run-pretrain/log.jsonl", "run-pretrain/model.h5",
         "run-pretrain/state-a.h5", "run-pretrain/samples.txt", "run-pretrain/tokens.npy", "run-pretrain/curves.png",
         "run-classifier/report.json", "run-classifier/model.h5", "run-instructions/vocabulary.json",
         "run-instructions/LOG.JSONL", "run-export/model.safetensors", "run-export/merges.txt")),

@@ -79,7 +79,7 @@ def _reason(target: Path, inputs: Mapping[tuple[int, int], str], *, is_folder_fi
             return f"it is the file of {option}" if real == target.absolute() else f"it is a file of {option}"
     if is_folder_file and not target.is_symlink():
         return None  # the recipe itself refuses a folder that has a run or a model
-    if any((real.parent / name).exists() for name in ("config.json", "model.h5")) and (
+    if any((real.parent / name).exists() for name in ("config.json", "model.h5", "checkpoint")) and (
             real.name.casefold() in FOLDER_FILES or (real.exists() and real.suffix.lower() not in TABLES)):
         return "it is a file of the run or the model in that folder"
     return "it holds a model or an archive" if _is_archive(real) else None
