@@ -79,6 +79,18 @@ def test_in_several_files(tmp_path):
     assert_same_logits(GPT2.from_pretrained(tmp_path), theirs, ids_of(SIZES[0]))
 
 
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("key", [None, "model_state_dict"])
+def test_in_from_a_state_dict(tied, key, tmp_path):
+    theirs = fresh(SIZES[0], tie_word_embeddings=tied)
+    theirs.config.save_pretrained(tmp_path)
+    state = theirs.state_dict()
+    torch.save(state if key is None else {key: state, "epoch": 3}, tmp_path / "pytorch_model.bin")
+    ours = GPT2.from_pretrained(tmp_path)
+    assert ours.config.tied_head == tied
+    assert_same_logits(ours, theirs, ids_of(SIZES[0]))
+
+
 def test_in_without_a_head_and_its_prefix(tmp_path):
     theirs = fresh(SIZES[0])
     theirs.transformer.save_pretrained(tmp_path)
