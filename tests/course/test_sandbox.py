@@ -32,6 +32,9 @@ BAD = {
     "a process": ("import subprocess\n        subprocess.run(['true'])", "starts another program"),
     "the network": ("import socket\n        socket.socket()", "uses the network"),
     "the parent": ("import os\n        os.kill(os.getppid(), 9)", r"changes the process that grades it \(os.kill\)"),
+    "a question": ("input()", r"raises RuntimeError: input\(\): lost sys.stdin"),
+    "a database": ("import sqlite3\n        sqlite3.connect('../outside.db')", r"changes files \(sqlite3.connect\)"),
+    "a pipe": ("import os\n        os.write(1, b'x' * 10**6)\n        return 'a'", "a gradient is str, not an array"),
     "no array": ("return 'a'", "a gradient is str, not an array"),
     "recursion": ("return grad_x(g)", r"raises RecursionError: maximum recursion depth exceeded \(line \d+\)"),
 }

@@ -29,7 +29,7 @@ DIFFERENTIATORS = ("autograd", "jax", "mxnet", "tensorflow", "torch")
 PROGRAMS = ("os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "pty.spawn",
             "subprocess.Popen")
 FILE_EVENTS = ("os.chmod", "os.chown", "os.link", "os.mkdir", "os.mkfifo", "os.remove", "os.rename", "os.rmdir",
-               "os.symlink", "os.truncate", "os.utime", "shutil.", "tempfile.")
+               "os.symlink", "os.truncate", "os.utime", "shutil.", "sqlite3.", "tempfile.")
 PROCESS_EVENTS = ("ctypes.", "os.kill", "os.killpg", "resource.", "signal.")
 
 
@@ -257,9 +257,10 @@ def main() -> None:
     package, folder, path = (Path(text).resolve() for text in sys.argv[1:4])
     sys.path.insert(0, str(package.parent))
     xp, call = _namespace(sys.argv[5:])
-    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    for stream, mode in ((0, os.O_RDONLY), (1, os.O_WRONLY)):  # the student's code has neither
+        os.dup2(os.open(os.devnull, mode), stream)
+    sys.stdin = None  # type: ignore[assignment]
     guard = Guard(package, folder)
     printed = sys.stdout = sys.stderr = Printed(guard.refuse)
     np.seterr(all="ignore")

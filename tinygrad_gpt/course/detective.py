@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tinygrad_gpt.errors import DataError, UsageError
+from tinygrad_gpt.files import write_atomic
 from tinygrad_gpt.study.blackboard import gradients_code
 
 __all__ = ["CODE", "FAULTS", "Fault", "accuse", "fault_of", "plant", "planted_code"]
@@ -91,8 +92,7 @@ def plant(folder: Path, student: str) -> None:
         if (folder / name).exists():
             raise UsageError(f"there is a case ({folder / name}): nothing is overwritten; name another folder")
     for name, text in texts.items():
-        with open(folder / name, "x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        write_atomic(folder / name, text.encode())
 
 
 def accuse(folder: Path, op: str, argument: str) -> bool:

@@ -10,6 +10,7 @@ from tinygrad_gpt.course.exercises import EXERCISES, VERSION, Exercise
 from tinygrad_gpt.course.personal import personal_text
 from tinygrad_gpt.course.sandbox import SECONDS
 from tinygrad_gpt.errors import DataError, UsageError
+from tinygrad_gpt.files import write_atomic
 
 __all__ = ["Folder", "opened", "start"]
 
@@ -84,7 +85,7 @@ def start(path: Path, student: str | None = None, *, personal: bool = False) -> 
     written += _written(path / "README.md", README.format(count=len(EXERCISES), points=points, seconds=SECONDS),
                         beside=not known)
     about = {"version": VERSION, "student": folder.student, "personal": folder.personal, "texts": digests}
-    (path / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    write_atomic(path / ABOUT, (json.dumps(about, indent=1) + "\n").encode())
     return written
 
 
@@ -96,8 +97,7 @@ def _written(path: Path, text: str, beside: bool = True) -> list[str]:
         if not beside or target.read_bytes() == text.encode():
             return []
         target = next(names)
-    with open(target, "x", encoding="utf-8", newline="\n") as file:
-        file.write(text)
+    write_atomic(target, text.encode())
     return [target.name]
 
 
