@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import classify_step
+import classify_throughput
 import cold_start
 import common
 import forms
@@ -30,7 +31,8 @@ from tinygrad_gpt.backend import on_backend
 
 BENCHMARKS = Path(train_step.__file__).parent
 TINY = common.Options(threads=(1,), blocks=1, tiny=True)
-SCRIPTS = {module.__name__: module for module in (train_step, inference, classify_step, generate, load)}
+SCRIPTS = {module.__name__: module for module in (
+    train_step, inference, classify_step, classify_throughput, generate, load)}
 
 
 @pytest.fixture
