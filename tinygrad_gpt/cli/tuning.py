@@ -1,4 +1,4 @@
-"""What `finetune instructions` and `finetune preferences` share: their options, and how a run is shown."""
+"""What `finetune instructions`, `preferences` and `reward` share: their options, and how a run is shown."""
 
 from collections.abc import Callable
 from pathlib import Path

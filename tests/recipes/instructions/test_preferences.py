@@ -51,7 +51,7 @@ def logp(*values):
 
 
 def test_before_training_the_loss_is_the_logarithm_of_two(task):
-    loss = task.loss(np.arange(6)).item()
+    loss = task.loss(np.arange(6), 0).item()
     assert loss == pytest.approx(log(2), abs=1e-6)
     assert f"{loss:.4f}" == "0.6931"  # as the notebook of the book's author prints
     scores = task.scores()
@@ -120,7 +120,7 @@ def test_every_backend_gives_the_same_loss_and_gradient(config, backend):
         saved = load_model(config.base)
         task = PreferenceTask(config, saved.model, saved.tokenizer)
         task.train.before += 0.5 * np.arange(2, dtype=np.float32)
-        loss = task.loss(np.arange(4))
+        loss = task.loss(np.arange(4), 0)
         loss.backward()
         found[name] = loss.item(), [p.grad.numpy() for p in saved.model.parameters() if p.grad is not None]
     assert found[backend.name][0] == pytest.approx(found["numpy"][0], rel=1e-6)

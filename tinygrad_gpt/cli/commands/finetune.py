@@ -11,6 +11,7 @@ COMMANDS = {
     "instructions": ("tinygrad_gpt.cli.commands.finetune_instructions", "Train a model to follow instructions."),
     "preferences": ("tinygrad_gpt.cli.commands.finetune_preferences",
                     "Train a model to prefer one response to another (DPO)."),
+    "reward": ("tinygrad_gpt.cli.commands.finetune_reward", "Train a model on whether its answers are right."),
 }
 
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -50,20 +50,32 @@ def answering_options(function: Callable) -> Callable:
 @click.argument("instruction", metavar="INSTRUCTION")
 @click.option("--input", "input_", default="", metavar="TEXT", help="What the instruction is about.")
 @answering_options
+@click.option("--votes", type=PositiveInt(10_000), default=None, metavar="N",
+              help="Draw N responses and print one with the answer that most of them give; needs a --temperature.")
+@click.option("--best-of", type=PositiveInt(10_000), default=None, metavar="N",
+              help="Draw N responses and print the one that is likeliest per token; needs a --temperature.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 @common_options
 def command(instruction: str, input_: str, model: str | None, style: str | None, as_json: bool,
-            **sampling: Any) -> None:
-    """Answer an instruction."""
+            votes: int | None, best_of: int | None, **sampling: Any) -> None:
+    """Answer an instruction.
+
+    With --votes or --best-of several responses are drawn and one is printed. The answer of a response is its last
+    number, or, without a number, all of it.
+    """
     if not instruction.strip():
         raise UsageError("empty instruction (arguments): there is nothing to answer; write what is to be done")
+    if votes and best_of:
+        raise UsageError("wrong usage (respond): both --votes and --best-of; leave one out")
     from tinygrad_gpt.recipes.generate import GenerateConfig, completions
     from tinygrad_gpt.recipes.instructions.respond import respond
 
-    config = GenerateConfig(**sampling)
+    config = GenerateConfig(**sampling, n_samples=votes or best_of or 1)
     saved, marks = load(model, style)
     pieces = respond(saved, marks.prompt([marks.request(instruction, input_)]), marks, config)
-    if as_json:
+    if votes or best_of:
+        completion = _chosen(list(completions(pieces)), by_votes=bool(votes), as_json=as_json)
+    elif as_json:
         completion = next(completions(pieces))
         print_json(asdict(completion))
     else:
@@ -71,6 +83,21 @@ def command(instruction: str, input_: str, model: str | None, style: str | None,
     note_idle(click.get_current_context(), DRAWING)
     if completion.truncated and not as_json:
         note(f"the prompt is longer than the {saved.n_ctx} tokens that the model reads; its beginning was not read")
+
+
+def _chosen(drawn: "list[Completion]", by_votes: bool, as_json: bool) -> "Completion":
+    """Print one of several responses, and on standard error why it was chosen; returns it."""
+    from tinygrad_gpt.recipes.instructions.answers import best_of, majority
+
+    choice = majority(drawn) if by_votes else best_of(drawn)
+    if as_json:
+        print_json(asdict(replace(choice.completion, text=choice.completion.text.strip()))
+                   | {"answer": choice.answer, "score": choice.score, "answers": choice.answers})
+    else:
+        echo(choice.completion.text.strip())
+        note(f"{choice.score:.0%} of {len(drawn)} responses give this answer" if by_votes else
+             f"the likeliest of {len(drawn)} responses, {choice.score:.3f} nats per token")
+    return choice.completion
 
 
 def load(model: str | None, style: str | None) -> "tuple[SavedModel, Style]":

@@ -17,7 +17,7 @@ CHOICES = {"style": tuple(STYLES), "train": ("all", "lora"), "schedule": ("cosin
 
 @dataclass(frozen=True, kw_only=True)
 class TuningConfig:
-    """Settings of `finetune instructions` and `finetune preferences`.
+    """Settings of `finetune instructions`, `finetune preferences` and `finetune reward`.
 
     Args:
         data: entries in one file; 85 % are trained on, see `split_in_order`.

@@ -157,7 +157,7 @@ class InstructTask:
                        f"truncated to {n_ctx:,} tokens")
         self.lengths = np.array([min(len(tokens), n_ctx) for tokens in self.train.tokens])
 
-    def loss(self, rows: np.ndarray) -> Tensor:
+    def loss(self, rows: np.ndarray, step: int) -> Tensor:
         """Mean over the tokens that count."""
         x, targets, _ = counted_activations(self.model, *self._batch(self.train, rows))
         return self.model.head_loss(x, targets)

@@ -141,7 +141,7 @@ class PreferenceTask:
                 for rows, values in self._evaluated(pairs, part):  # margins before training are exactly 0
                     pairs.before[rows] = values
 
-    def loss(self, rows: np.ndarray) -> Tensor:
+    def loss(self, rows: np.ndarray, step: int) -> Tensor:
         """`dpo_loss` of some pairs."""
         values = self._log_probabilities(self.train, rows)
         chosen, rejected = (Tensor(backend_of(values.data).from_numpy(before))

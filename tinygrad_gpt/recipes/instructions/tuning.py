@@ -1,4 +1,4 @@
-"""Tune a language model on instructions: what the runs on instructions and on preferences share.
+"""Tune a language model on instructions: what the runs on instructions, preferences and rewards share.
 
 Of the files of a pretraining run (see `recipes/pretraining/task.py`) the folder holds config.json, state-a.h5,
 state-b.h5, log.jsonl and samples.txt, and at the end model.h5 and curves.png. The states hold only what is trained, so
@@ -59,8 +59,8 @@ class Objective(Protocol):
     texts: int
     lengths: np.ndarray
 
-    def loss(self, rows: np.ndarray) -> Tensor:
-        """The loss () of some training entries, a mean."""
+    def loss(self, rows: np.ndarray, step: int) -> Tensor:
+        """The loss () of some training entries, a mean; whatever it draws depends on the step, from 0."""
         ...
 
     def count(self, rows: np.ndarray) -> int:
@@ -203,7 +203,7 @@ class TuningTask(Task):
         epoch, place = divmod(step, self.steps_per_epoch)
         batches = self._batches(epoch)[place]
         factors = relative_counts([self.objective.count(rows) for rows in batches])
-        return [partial(self._share, rows, factor) for rows, factor in zip(batches, factors, strict=True)]
+        return [partial(self._share, rows, step, factor) for rows, factor in zip(batches, factors, strict=True)]
 
     def tokens(self, done: int) -> int:
         epoch, place = divmod(done - 1, self.steps_per_epoch)
@@ -236,9 +236,9 @@ class TuningTask(Task):
     def restore(self, tensors: dict[str, np.ndarray]) -> None:
         self.model.adopt_state_dict(self.model.arrays() | part_of(tensors, "model."))
 
-    def _share(self, rows: np.ndarray, factor: float) -> Tensor:
+    def _share(self, rows: np.ndarray, step: int, factor: float) -> Tensor:
         """The loss () of a batch, as it counts among those of its step."""
-        return self.objective.loss(rows) * factor
+        return self.objective.loss(rows, step) * factor
 
     def _evaluated(self, done: int) -> bool:
         return done % self.config.eval_every == 0 or done == self.total
