@@ -16,7 +16,7 @@ from tinygrad_gpt.engine import Op, using_ops
 from tinygrad_gpt.engine.registry import Form
 from tinygrad_gpt.study.calls import samples
 from tinygrad_gpt.study.cases import XP, Rule, RuleError, answer
-from tinygrad_gpt.study.diagnose import diagnose
+from tinygrad_gpt.study.diagnose import DIFFERENCE, diagnose
 from tinygrad_gpt.study.gradcheck import Draw, split_sample
 from tinygrad_gpt.study.sweep import CHECKS, Finding, check
 
@@ -24,6 +24,11 @@ __all__ = ["SEEDS", "Grade", "faults", "grade", "judged", "judged_layer", "sampl
 
 SMALL = 200  # entries of all arguments of a sample
 SEEDS = (1, 2)  # of the draws; on one alone a mask may hide a mistake
+SQUARE: dict[str, Callable] = {  # samples on which a forgotten transpose does not fail
+    "linear": lambda r: [(r.normal(3, 3), r.normal(3, 3), r.normal(3))],
+    "matmul": lambda r: [(r.normal(3, 3), r.normal(3, 3))],
+    "attention": lambda r: [tuple(r.normal(1, 1, 3, 3) for _ in "qkv")],
+}
 SHARED = [name for name in CHECKS if name != "special_points"]  # those values are of the op itself
 FINDINGS = 3  # that are shown
 
@@ -98,17 +103,28 @@ def judged(each: Exercise, rule: Rule, forward: Rule, broadcasts: bool | None = 
     broadcasts = each.op.broadcasts if broadcasts is None else broadcasts
     try:
         _called_once(each, rule)
-    except RuleError as error:
-        return [str(error)]
     except NotImplementedError:
         return ["not written yet"]
+    except RuleError as error:
+        fitting = _where_shapes_fit(each, rule, forward) if str(error).startswith("raises ") else []
+        return [*fitting, str(error)]
     except Exception as error:  # of a function that runs in this process
-        return [f"raises {type(error).__name__}: {error}"]
+        return [*_where_shapes_fit(each, rule, forward), f"raises {type(error).__name__}: {error}"]
     found = faults(each, rule, broadcasts, checks)
     if not found:
         return []
     causes = diagnose(rule, forward, samples_of(each.op), SEEDS[0], broadcasts)
+    if causes and all(cause.kind == "raises" for cause in causes):
+        return [*_where_shapes_fit(each, rule, forward), str(causes[0])]
     return [str(cause) for cause in causes] or [str(finding) for finding in found[:FINDINGS]]
+
+
+def _where_shapes_fit(each: Exercise, rule: Rule, forward: Rule) -> list[str]:
+    """What is wrong with a rule that fails on matrices, found on square ones; empty where it fails on those, too."""
+    if each.name not in SQUARE:
+        return []
+    causes = diagnose(rule, forward, SQUARE[each.name], SEEDS[0], each.op.broadcasts)
+    return [str(cause) for cause in causes if cause.kind not in ("raises", DIFFERENCE)]
 
 
 def judged_layer(each: Exercise, rule: Callable) -> list[str]:
