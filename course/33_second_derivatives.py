@@ -93,7 +93,7 @@ start = joined(weights)
 vector = np.random.default_rng(1).normal(size=start.size)
 exact, step = product(vector), 1e-5
 numeric = (gradient(start + step * vector) - gradient(start - step * vector)) / (2 * step)
-gradient(start)  # puts the weights back
+_ = gradient(start)  # puts the weights back
 print("weights:", start.size)
 print("differences of gradients agree to 1e-6:", np.abs(exact - numeric).max() < 1e-6 * np.abs(exact).max())
 
@@ -128,7 +128,7 @@ for share in (0.25, 0.5, 0.9, 1.5):
     after = distance - share * 2 / curvature * slope(distance)
     print(f"step of {share} times that: {slope(after) / slope(distance):+.2f} of the slope is left; "
           f"1 − ηλ = {1 - 2 * share:+.2f}")
-gradient(start)
+_ = gradient(start)
 
 # prints:
 #   strongest curvature 40.2   largest step 0.050
