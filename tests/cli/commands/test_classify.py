@@ -203,7 +203,8 @@ main(["classify", *{args!r}])"""
     assert refused.stderr == (f"error: cannot write ({output}): a stopped run left b.csv.part; go on with --resume, "
                               "or remove it\n")
     resumed = run([*args, "--resume"])
-    assert (resumed.returncode, resumed.stdout, resumed.stderr) == (0, "", f"12,000 answers written to {output}\n")
+    assert (resumed.returncode, resumed.stdout) == (0, "")
+    assert resumed.stderr.splitlines()[-1] == f"12,000 answers written to {output}"  # a slow machine says more before
     assert [row["text"] for row in read_csv(output.read_text())] == data.read_text().splitlines()
     again = run([*args, "--resume"])
     assert (again.returncode, again.stderr) == (0, f"{output} is complete; there is nothing to resume\n")
@@ -247,7 +248,8 @@ def answers(saved, texts, batch_tokens):
 
 recipe._answers = answers
 saved_model.load_model = lambda path: SimpleNamespace(
-    classifier=None, labels=("a",), tokenizer=SimpleNamespace(special_in=lambda texts: set()))
+    classifier=None, labels=("a",), thresholds=(), unsure_below=0.0,
+    tokenizer=SimpleNamespace(special_in=lambda texts: set()))
 rows, path, output = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 write = gzip.open if path.endswith("gz") else open
 with write(path, "wt") as file:
