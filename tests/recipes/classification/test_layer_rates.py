@@ -6,6 +6,8 @@ import pytest
 import tiny
 
 from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.models.bert import Bert, BertConfig
+from tinygrad_gpt.models.bert_classifier import BertClassifier
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
 from tinygrad_gpt.recipes.classification.finetune import finetune_classifier
 from tinygrad_gpt.recipes.classification.layer_rates import LayerRates, layers_from_the_top
@@ -22,6 +24,16 @@ def test_layers_go_from_the_head_down_to_the_embeddings():
     for layer, start in zip(found[1:], starts[1:], strict=True):
         assert layer == {name for name in names.values() if name.startswith(start)}
     assert sum(map(len, found)) == len(names)
+
+
+def test_an_encoder_s_embeddings_are_its_lowest_layer():
+    model = BertClassifier(Bert(BertConfig(vocab_size=20, n_ctx=8, n_embd=8, n_layer=2, n_head=2, n_inner=16)), 3)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    head, *blocks, lowest = [{names[id(parameter)] for parameter in layer} for layer in layers_from_the_top(model)]
+    assert {"score.weight", "score.bias"} <= head
+    assert [min(block).split(".")[2] for block in blocks] == ["1", "0"]
+    assert {name.split(".")[1] for name in lowest} >= {"wte", "wpe", "ln_e"}
+    assert not any(".h." in name for name in lowest | head)
 
 
 def test_rates_fall_with_depth_and_layers_thaw_from_the_top():
