@@ -64,18 +64,20 @@ def test_a_run_says_what_it_did_and_how_to_use_it(args, tmp_path, capsys):
 
 def test_a_budget_says_what_it_tried(args, tmp_path, capsys):
     args = args[:6] + args[-2:]  # without settings that no trial could change
-    assert main([*args, "--budget", "1s"]) == 0
+    assert main([*args, "--epochs", "2", "--read", "mean", "--no-causal-mask", "--lr", "0.01", "--lm-weight", "0",
+                 "--budget", "2m"]) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert (lines[0] == report["verdict"]) == bool(report["verdict"])
-    table = lines[1 if report["verdict"] else 0:][:4]
-    assert [line.split("  ")[0] for line in table[:3]] == [
-        "tried", "bag of words, logistic regression", "mean of all tokens, no causal mask"]
-    assert table[2].endswith("kept")
-    assert table[3].endswith(" of 1 seconds spent")
-    assert report["budget"]["trials"][0]["accuracy"] == report["validation"]["accuracy"]
-    assert "mean of all tokens, no causal mask, 20 epochs: validation accuracy" in err
+    table = lines[1 if report["verdict"] else 0:][:7]
+    tried = ["mean of all tokens, no causal mask", "the same, pretrained on the texts",
+             "the same, rates that fall with depth", "mean of all tokens, averaged weights"]
+    assert [line.split("  ")[0] for line in table[:6]] == ["tried", "bag of words, logistic regression", *tried]
+    assert [line.endswith("kept") for line in table].count(True) == 1
+    assert table[6].endswith(" of 120 seconds spent")
+    assert report["validation"]["accuracy"] == max(trial["accuracy"] for trial in report["budget"]["trials"])
+    assert [line.split(", 2 epochs")[0] for line in err.splitlines() if "validation accuracy" in line][:4] == tried
     assert main(["finetune", "classifier", "--resume", "--out", str(tmp_path / "run")]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == lines[-1]
 

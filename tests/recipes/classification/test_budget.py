@@ -47,7 +47,7 @@ class Machine:
         monkeypatch.setattr(budget, "_baseline", lambda config: {"accuracy": 0.5, "log_loss": 1.0, "seconds": 10.0})
 
     def validate(self, config, folder, report):
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps(config.read))
         total = self.steps * config.epochs + (self.steps * 3 // 2) * config.pretrain_epochs
         begun = self.now
@@ -92,6 +92,13 @@ def test_the_time_is_kept(seconds, slower_after, config, tmp_path, monkeypatch):
     assert machine.now <= 1.1 * seconds
     assert found.best() is not None
     assert all(trial.accuracy is not None for trial in found.trials)
+
+
+def test_a_time_that_is_too_short_leaves_nothing(config, tmp_path, monkeypatch):
+    Machine(monkeypatch, steps=600)
+    with pytest.raises(UsageError, match=r"budget of 60 s \(three\.csv\): training and what follows take about"):
+        find_setting(config, 60, [], tmp_path / "run", **CALLBACKS)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_given_stays(config, tmp_path, monkeypatch):

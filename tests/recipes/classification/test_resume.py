@@ -25,8 +25,8 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 WAYS = {
     "all": {}, "lora": {"train": "lora", "rank": 4}, "last block": {"train": "last-block"},
     "kept activations": {"train": "last-block", "dropout": 0.0, "lm_weight": 0.0},
-    "every choice": {"layer_decay": 0.5, "unfreeze": 0.4, "average": 2, "hide": 0.2, "head_dropout": 0.2, "read": "concat",
-                     "context": "15"},
+    "every choice": {"layer_decay": 0.5, "unfreeze": 0.4, "average": 2, "hide": 0.2, "head_dropout": 0.2,
+                     "read": "concat", "context": "15"},
     "float16": {"precision": "float16", "accumulate": 2},
 }
 

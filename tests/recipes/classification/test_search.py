@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.recipes.classification import search as module
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
 from tinygrad_gpt.recipes.classification.search import SETTINGS, Search, Trial, holds_search
@@ -38,6 +39,18 @@ def test_a_first_trial_has_sixty_steps(search):
     assert search.first_epochs == 2
     search.given = ["epochs"]
     assert search.first_epochs == search.config.epochs
+
+
+def test_a_first_round_fits_into_its_share_of_the_time(search):
+    search.plan()
+    assert (search.first, search.epochs) == (list(SETTINGS["decoder"])[:2], 2)  # 8 and 14 of 40 seconds; 14 too many
+    search.epoch_seconds = 30.0  # a pass fits, two of them do not
+    search.plan()
+    assert (search.first, search.epochs) == (list(SETTINGS["decoder"])[:1], 1)
+    search.epoch_seconds = 80.0
+    with pytest.raises(UsageError, match=r"budget of 100 s \(mail\.csv\): training and what follows take about "
+                                         r"142 s; give 213 s or more, or fewer texts"):
+        search.plan()
 
 
 def test_the_best_trial_has_the_highest_accuracy_then_the_lowest_loss(search):

@@ -38,6 +38,8 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
 }
 FEWEST_STEPS = 60  # of a trial
 MOST_EPOCHS = 20
+FIRST_ROUND = 0.4  # share of the time for the first round
+SAFE = 0.8  # share of the time that is left which the first trial may take, as the probe has it
 
 
 @dataclass
@@ -76,6 +78,7 @@ class Search:
         given: names of settings that no trial changes.
         epoch_seconds: how long a pass over the texts takes without the language-model loss, as far as is known.
         steps: optimiser steps of a pass.
+        first, epochs: names of the settings of the first round, and its epochs.
         baseline: accuracy, log_loss and seconds of a bag of words on the validation texts; empty without scikit-learn.
         spent: seconds so far.
         trials: in the order in which they were begun.
@@ -87,6 +90,8 @@ class Search:
     given: Sequence[str]
     epoch_seconds: float = 0.0
     steps: int = 0
+    first: list[str] = field(default_factory=list)
+    epochs: int = 0
     baseline: dict[str, float] = field(default_factory=dict)
     spent: float = 0.0
     trials: list[Trial] = field(default_factory=list)
@@ -104,8 +109,9 @@ class Search:
         """Write budget.json."""
         self.spent = time.monotonic() - self.started
         notes = {"config": asdict(self.config), "seconds": self.seconds, "given": list(self.given),
-                 "epoch_seconds": self.epoch_seconds, "steps": self.steps, "baseline": self.baseline,
-                 "spent": self.spent, "trials": [asdict(trial) for trial in self.trials]}
+                 "epoch_seconds": self.epoch_seconds, "steps": self.steps, "first": self.first,
+                 "epochs": self.epochs, "baseline": self.baseline, "spent": self.spent,
+                 "trials": [asdict(trial) for trial in self.trials]}
         write_atomic(self.folder / FILE, json.dumps(notes, indent=1).encode())
 
     def settings(self) -> dict[str, dict[str, Any]]:
@@ -141,6 +147,25 @@ class Search:
         if "epochs" in self.given:
             return self.config.epochs
         return min(MOST_EPOCHS, max(1, math.ceil(FEWEST_STEPS / self.steps)))
+
+    def plan(self) -> None:
+        """Choose the settings and the epochs of the first round: as many as fit into 40 % of the time, or one.
+
+        Raises:
+            UsageError: "budget of 60 s …: training and what follows take about 900 s; …".
+        """
+        settings, left = self.settings(), SAFE * self.left
+        self.first, self.epochs = list(settings), self.first_epochs
+        while len(self.first) > 1 and sum(self.cost(settings[name], self.epochs) for name in self.first) > (
+                FIRST_ROUND * self.seconds):
+            self.first.pop()
+        only = settings[self.first[0]]
+        while self.epochs > 1 and self.cost(only, self.epochs) > left and "epochs" not in self.given:
+            self.epochs -= 1
+        if (cost := self.cost(only, self.epochs)) > left:
+            needed = cost + self.seconds - self.left
+            raise UsageError(f"budget of {self.seconds:.0f} s ({Path(self.config.data).name}): training and what "
+                             f"follows take about {needed:.0f} s; give {1.5 * needed:.0f} s or more, or fewer texts")
 
     def best(self) -> Trial | None:
         """The trial with the highest validation accuracy, of equal ones that with the lowest log loss."""
