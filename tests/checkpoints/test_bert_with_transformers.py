@@ -1,10 +1,12 @@
 """Encoders that classify, from `transformers` and back to it, with their vocabularies."""
 
 import json
+import random
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from soak import times
 
 from tinygrad_gpt.backend import default_backend
 from tinygrad_gpt.checkpoints.bert_files import read_bert_head
@@ -185,3 +187,24 @@ def test_scores_of_another_width_are_refused(published, tmp_path):
     save_file(tensors | {name: np.ones((3, 11), np.float32)}, folder / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"its scores are F32 \(3, 11\) and F32 \(3,\), which do not fit"):
         load_model(folder)
+
+
+def test_damaged_files_are_refused_or_read(published, tmp_path):
+    folder = changed(published[0], tmp_path / "damaged")
+    generator, whole = random.Random(0), {name: (folder / name).read_bytes() for name in ("config.json",
+                                                                                           "model.safetensors")}
+    outcomes = set()
+    for _ in range(times(150, 20_000)):
+        name = generator.choice(list(whole))
+        data = bytearray(whole[name])
+        for _ in range(generator.randint(1, 3)):
+            place = generator.randrange(min(len(data), 4000))
+            data[place:place + generator.randint(0, 2)] = generator.choice(
+                (b"", b"0", b"9", b"-", b"null", b"[", b"{}", b"\"", bytes([generator.randrange(256)])))
+        (folder / name).write_bytes(data)
+        try:
+            outcomes.add(type(load_model(folder).model).__name__)
+        except CheckpointError as error:
+            outcomes.add("refused" if len(str(error).splitlines()) == 1 else str(error))
+        (folder / name).write_bytes(whole[name])
+    assert {"refused", "BertClassifier"} <= outcomes <= {"refused", "BertClassifier", "Bert"}
