@@ -84,6 +84,8 @@ def text_step(saved: SavedModel, text: str, label: str | None = None) -> TextSte
     """
     if not text.strip():
         raise DataError("empty text: a step needs a token to predict; give a text with words")
+    if saved.thresholds:
+        raise UsageError("a step of a model with several labels for a text has no page; give a model of one class")
     if saved.labels:
         return _label_step(saved, text, label)
     if label is not None:

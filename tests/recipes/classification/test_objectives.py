@@ -11,12 +11,14 @@ from tinygrad_gpt import ops
 from tinygrad_gpt.data.classification import read_labelled
 from tinygrad_gpt.engine import Tensor
 from tinygrad_gpt.errors import CheckpointError, DataError, UsageError
+from tinygrad_gpt.recipes.classification.attribution import attribute
 from tinygrad_gpt.recipes.classification.classify import classify
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
 from tinygrad_gpt.recipes.classification.evaluate import evaluate, label_options
 from tinygrad_gpt.recipes.classification.finetune import finetune_classifier
 from tinygrad_gpt.recipes.classification.objectives import ONE_CLASS, SeveralLabels, objective_of
 from tinygrad_gpt.recipes.export import export
+from tinygrad_gpt.recipes.text_step import text_step
 from tinygrad_gpt.runs.saved_model import load_model, packed, save_model, unpacked
 
 SCORES = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
@@ -139,3 +141,10 @@ def test_odd_thresholds_of_a_file_are_refused(thresholds):
 def test_a_model_with_one_class_has_no_thresholds(tmp_path):
     save_model(tmp_path / "a.h5", tiny.classifier())
     assert load_model(tmp_path / "a.h5").thresholds == ()
+
+
+def test_views_of_one_class_refuse_several_labels():
+    saved = replace(tiny.classifier(), thresholds=(0.5, 0.5, 0.5))
+    for view in (lambda: attribute(saved, "ski", "snow"), lambda: text_step(saved, "ski")):
+        with pytest.raises(UsageError, match="several labels"):
+            view()

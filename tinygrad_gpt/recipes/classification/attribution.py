@@ -16,6 +16,7 @@ import numpy as np
 from tinygrad_gpt import ops
 from tinygrad_gpt.backend import backend_of, default_backend
 from tinygrad_gpt.engine import Tensor, no_grad
+from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.models.classifier import TextClassifier
 from tinygrad_gpt.recipes.classification.classify import encode_texts
 from tinygrad_gpt.runs.saved_model import SavedModel
@@ -84,8 +85,10 @@ def attribute(saved: SavedModel, text: str, label: str) -> Attribution:
         label: one of the model's.
 
     Raises:
-        UsageError: as `SavedModel.classifier`.
+        UsageError: as `SavedModel.classifier`; a model with several labels for a text.
     """
+    if saved.thresholds:
+        raise UsageError("with this model a text may have several labels, and reasons are for one; leave them out")
     model, target = saved.classifier, saved.labels.index(label)
     ids, start, end = _read(saved, text)
     embedded = model.transformer.wte.weight.numpy()[ids].astype(np.float32)  # (T, C)
