@@ -34,7 +34,7 @@ print(f"lowest point: {gelu(x).min():.4f} at {x[gelu(x).argmin()]:.3f}")
 
 # %% [markdown]
 # GPT-2 was trained with the tanh form, so the tanh form is what its weights expect. Unlike ReLU the curve is smooth,
-# and it falls before it rises: around its lowest point a larger input gives a larger gradient of the other sign.
+# and left of its lowest point its slope is negative.
 #
 # ## Its derivative
 #
@@ -64,7 +64,7 @@ print(f"slope at 0: {slope(np.zeros(1))[0]}   largest: {slope(x).max():.4f}   sm
 # %% [markdown]
 # ## Mistakes that keep the shape
 #
-# A slope between 0 and 1 looks right on a plot. These three do too.
+# On a plot of the curve and its slope all three of these look right.
 
 # %%
 h = 0.5 * (1 + np.tanh(C * (x + CUBIC * x**3)))

@@ -2,7 +2,7 @@
 # # 12. "The loss falls" is no proof
 #
 # A wrong gradient rarely stops training. Here wrong rules are planted in a small GPT, one at a time, and each model
-# is trained. Then three checks look for the fault.
+# is trained. Then two checks look for the fault.
 
 # %%
 import contextlib
@@ -152,7 +152,7 @@ with using_ops("plain"):
 #   linear's input: wrong sign         loss 2.72   learnt  43% of what the right rules do
 
 # %% [markdown]
-# ## Three checks
+# ## Two checks
 #
 # The first asks what many test suites ask: does each parameter have a gradient, finite and not all zero? The second
 # is the ledger of lesson 11, with which op it names.

@@ -2,7 +2,7 @@
 # # 22. Drawing the next word
 #
 # The book's section 5.3. Always taking the best word makes dull texts that go in circles. Drawing a word by its
-# probability makes surprising ones. Two numbers set how surprising. All counts here are those that the book prints.
+# probability makes surprising ones. Two numbers set how surprising. The counts are those that the book prints.
 
 # %%
 import numpy as np

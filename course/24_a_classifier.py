@@ -49,7 +49,7 @@ print("training:", len(train), "  test:", len(test), "  for example", train[0])
 #
 # Texts of a batch are filled up to the longest. With a causal mask the filling cannot be seen by the text before it,
 # so the right place to read is the last real token, the one that has seen the whole text. (The book reads the last
-# position, which is filling for most texts: it works too, but the experiments show it to be worse.)
+# position, which is filling for most texts: it works too, but less well: `docs/experiments.md` measures it.)
 
 # %%
 saved = load_model("storyteller")
