@@ -92,7 +92,7 @@ def finetuned(config: FinetuneConfig, folder: Path) -> dict:
     result = resume_classifier(folder) if holds_run(folder) else finetune_classifier(config, folder)
     report = {"test": result.test.to_dict(), "validation": result.validation.to_dict(),
               "baseline": result.baseline.to_dict() if result.baseline else None,
-              "calibration": asdict(result.calibration), "counts": result.counts}
+              "calibration": result.calibration and asdict(result.calibration), "counts": result.counts}
     shutil.rmtree(folder)
     return report
 
@@ -113,8 +113,8 @@ def command_line(description: str) -> argparse.ArgumentParser:
 
 def config_of(options: argparse.Namespace, **settings: Any) -> FinetuneConfig:
     """The settings of a run: those given, over them what the measurement says, over them what was typed with --set."""
-    config = FinetuneConfig(os.path.abspath(options.data), options.text_column, options.label_column, options.encoding,
-                            base=options.base, **settings)
+    config = FinetuneConfig(os.path.abspath(options.data), text_column=options.text_column,
+                            label_column=options.label_column, encoding=options.encoding, base=options.base, **settings)
     return with_typed(config, options)
 
 

@@ -101,6 +101,15 @@ def test_a_time_that_is_too_short_leaves_nothing(config, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_texts_with_several_labels_are_refused(config, tmp_path):
+    (tmp_path / "several.csv").write_text("text,label\n" + "".join(
+        f"{text},{'a;b' if i % 2 else 'a'}\n" for i, (text, _) in enumerate(tiny.texts(30))))
+    several = replace(config, data=str(tmp_path / "several.csv"), label_separator=";")
+    with pytest.raises(UsageError, match=r"no search \(several\.csv\): its texts have several labels"):
+        find_setting(several, 60, [], tmp_path / "run", **CALLBACKS)
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_is_given_stays(config, tmp_path, monkeypatch):
     machine = Machine(monkeypatch)
     given = replace(config, lr=1e-3, epochs=2, read="mean", no_causal_mask=True, lm_weight=0.0)
