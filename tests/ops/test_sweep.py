@@ -52,9 +52,19 @@ def test_every_registered_op_is_swept():
     assert {name for name, _ in NOT_DIFFERENTIATED} | set(COMPLEX_SAFE) <= set(OPS)
 
 
+def defined_in(module):
+    def add(xp, a, b):
+        return a + b, (lambda g: g, lambda g: g)
+
+    add.__module__ = module
+    return add
+
+
 def test_an_op_cannot_be_registered_twice_or_without_samples():
-    with pytest.raises(ValueError, match="'add' is registered twice"):
-        op(samples=OPS["add"].samples)(OPS["add"].function)
+    for module in ("tinygrad_gpt.ops.elementwise", "__main__"):
+        with pytest.raises(ValueError, match=f"op 'add' is registered twice, in tinygrad_gpt.ops.elementwise and in "
+                                             f"{module}; give the second function another name"):
+            op(samples=OPS["add"].samples)(defined_in(module))
     with pytest.raises(TypeError, match="samples"):
         op()
 

@@ -13,6 +13,7 @@ from collections.abc import Container, Iterable
 from typing import Any
 
 from tinygrad_gpt.backend import Array, backend_of
+from tinygrad_gpt.engine.mistakes import check_joint
 from tinygrad_gpt.engine.mode import no_grad, switched
 from tinygrad_gpt.engine.operators import raw
 from tinygrad_gpt.engine.pending import Pending
@@ -97,6 +98,8 @@ def _pull(node, g, values):
     except (AttributeError, TypeError) as error:
         raise TapeError(f"create_graph: the plain form of op '{op.name}' does not run on Tensors ({error}); write it "
                         "in operators and functions of xp, without out= and in-place changes") from error
+    if callable(pullbacks):
+        check_joint(op, pullbacks, grads, len(node.inputs))
     return [(source, _fitted(op, grad, source.shape)) for source, grad in zip(node.inputs, grads, strict=False)
             if source is not None and grad is not None]
 

@@ -25,6 +25,7 @@ from tinygrad_gpt.backend.numpy import host_array
 from tinygrad_gpt.engine.binding import bound, signature
 from tinygrad_gpt.engine.guards import Lock, Version, saved_arrays
 from tinygrad_gpt.engine.halves import any_half, in_float32
+from tinygrad_gpt.engine.mistakes import check_pullbacks, no_pair, registered_twice
 from tinygrad_gpt.engine.mode import current_mode
 from tinygrad_gpt.engine.operators import OPS
 from tinygrad_gpt.engine.tape import Node
@@ -171,11 +172,14 @@ class Op(Forms):
             if needs is not None:
                 settings = {**settings, "needs_input_grad": needs}
             function = form.function if form.takes_halves or not any_half(arrays) else in_float32(form.function)
-            y, pullbacks = function(backend.namespace, *arrays, **settings)
+            returned = function(backend.namespace, *arrays, **settings)
         except TinygradError:
             raise
         except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
             raise self._explained(error, arrays) from error
+        if type(returned) is not tuple or len(returned) != 2:
+            raise no_pair(self, returned)
+        y, pullbacks = returned
         if not isinstance(y, backend.array_type):
             y = backend.xp.asarray(y)  # NumPy's arithmetic on 0-d arrays gives scalars
         if y.dtype is _FLOAT64 and "dtype" not in self.settings and not any(
@@ -227,7 +231,13 @@ class Op(Forms):
 
     def _node(self, y, inputs, pullbacks, versions):
         """The Node of a call; None if no argument with a pullback is on the tape."""
-        if not callable(pullbacks) and (None in inputs or None in pullbacks or len(pullbacks) != len(inputs)):
+        try:
+            complete = callable(pullbacks) or not (None in inputs or None in pullbacks
+                                                   or len(pullbacks) != len(inputs))
+        except (TypeError, ValueError):  # no tuple, or arrays in it
+            complete = False
+        if not complete:
+            check_pullbacks(self, pullbacks, len(inputs))
             # Pullbacks that nobody needs go now, and with them whatever only they captured.
             pullbacks = list(pullbacks[:len(inputs)])
             for i, pullback in enumerate(pullbacks):
@@ -252,6 +262,8 @@ class Function(Forms):
 def op(*, samples, errors=lambda r: [], check=None, broadcasts=False, takes_halves=False):
     """Register a function ``f(xp, *arrays, **settings) -> (y, pullbacks)`` as an op of its name in `OPS`.
 
+    An op of the same name and module is replaced: a notebook's cell can be run again.
+
     Args:
         samples: ``samples(r)`` lists argument tuples to check the op on, drawn from ``r``; a dict at the end
             of a tuple holds the settings.
@@ -259,12 +271,17 @@ def op(*, samples, errors=lambda r: [], check=None, broadcasts=False, takes_halv
         check: ``check(*arrays, **settings)`` refuses arguments, before any form runs.
         broadcasts: the engine sums gradients down to the shapes of the arguments.
         takes_halves: see `Form`.
+
+    Raises:
+        ValueError: "op 'exp' is registered twice, in tinygrad_gpt.ops.elementwise and in __main__; …".
     """
     def register(function) -> Op:
         registered = Op(function, samples=samples, errors=errors, check=check, broadcasts=broadcasts,
                         takes_halves=takes_halves)
-        if registered.name in OPS:
-            raise ValueError(f"op {registered.name!r} is registered twice")
+        old = OPS.get(registered.name)
+        if old is not None and (old.function.__module__ != function.__module__
+                                or function.__module__.startswith("tinygrad_gpt.")):
+            raise registered_twice(registered.name, old.function, function)
         OPS[registered.name] = registered
         return registered
 

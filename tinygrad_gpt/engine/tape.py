@@ -11,6 +11,7 @@ from typing import Any
 
 from tinygrad_gpt.backend import Array
 from tinygrad_gpt.engine.guards import Version, captured, next_number
+from tinygrad_gpt.engine.mistakes import check_gradient, check_joint, check_pullbacks, no_gradient
 from tinygrad_gpt.engine.pending import Pending, RowGradient, sum_to
 from tinygrad_gpt.errors import ShapeError, TapeError
 
@@ -97,14 +98,24 @@ class Node:
                 self._refuse_changed_values()
         if self.lock is not None:
             self.lock.verify()
-        if callable(self.pullbacks):
+        if joint := callable(self.pullbacks):
             grads = self.pullbacks(g)
+            if type(grads) is not tuple or len(grads) != len(self.inputs):
+                check_joint(self.op, self.pullbacks, grads, len(self.inputs))
         else:
-            grads = [pullback and pullback(g) for pullback in self.pullbacks]
+            try:
+                grads = [pullback and pullback(g) for pullback in self.pullbacks]
+            except (TypeError, ValueError):
+                check_pullbacks(self.op, self.pullbacks, len(self.inputs))
+                raise
         pairs = []
         for i, grad in enumerate(grads):
-            if grad is not None and (node := self.inputs[i]) is not None:
-                pairs.append((node, grad if grad.shape == node.shape else self._fitted(i, grad)))
+            if grad is None:
+                if not joint and self.pullbacks[i] is not None:
+                    raise no_gradient(self.op, i)
+            elif (node := self.inputs[i]) is not None:
+                alike = type(grad) is type(g) and grad.shape == node.shape
+                pairs.append((node, grad if alike else self._fitted(i, grad)))
         return pairs
 
     def check_alive(self):
@@ -124,7 +135,10 @@ class Node:
                 raise changed_in_place(self.op, f"its saved array '{saved}'", version)
 
     def _fitted(self, i, grad):
+        check_gradient(self.op, i, grad)
         shape = self.inputs[i].shape
+        if grad.shape == shape:  # rows of a table, or a NumPy scalar
+            return grad
         if self.op.broadcasts:
             return sum_to(grad, shape)
         raise ShapeError(f"op '{self.op.name}': gradient of '{self.op.argument(i)}' is {grad.shape} "

@@ -8,13 +8,10 @@ import numpy as np
 from tinygrad_gpt.backend import get_backend, is_integer
 from tinygrad_gpt.engine import Op, Tensor
 from tinygrad_gpt.engine.guards import saved_arrays
-from tinygrad_gpt.study.gradcheck import Draw, split_sample
+from tinygrad_gpt.study.gradcheck import NOT_DIFFERENTIATED, Draw, split_sample
 
 __all__ = ["NOT_DIFFERENTIATED", "Call", "Sample", "cast", "error", "is_differentiated", "is_float", "samples",
            "to_backend"]
-
-# Arguments that may be floats and are never differentiated, by design.
-NOT_DIFFERENTIATED = {("cross_entropy", 2): "class_weight is a setting of the loss"}
 
 
 class Sample(NamedTuple):

@@ -10,11 +10,14 @@ import numpy as np
 from tinygrad_gpt.backend import default_backend, is_integer
 from tinygrad_gpt.engine import OPS, Op, Tensor, using_ops
 from tinygrad_gpt.engine.mode import current_mode
+from tinygrad_gpt.errors import TapeError
 from tinygrad_gpt.terminal import aligned
 
-__all__ = ["LIMIT", "Check", "Draw", "check_forms", "check_op", "check_sample", "check_table",
+__all__ = ["LIMIT", "NOT_DIFFERENTIATED", "Check", "Draw", "check_forms", "check_op", "check_sample", "check_table",
            "split_sample", "summary"]
 
+# Arguments that may be floats and are never differentiated, by design.
+NOT_DIFFERENTIATED = {("cross_entropy", 2): "class_weight is a setting of the loss"}
 LIMIT = 1e-7  # of the relative error: rounding alone makes some 1e-10, a wrong factor 1e-2 and more
 
 
@@ -76,7 +79,14 @@ class Check:
 
 
 def split_sample(sample: tuple) -> tuple[tuple, dict]:
-    """Arguments and settings of a sample; the settings are a dict at its end, if any."""
+    """Arguments and settings of a sample; the settings are a dict at its end, if any.
+
+    Raises:
+        TapeError: "samples: each must be a tuple of arguments, not ndarray; write …".
+    """
+    if not isinstance(sample, tuple) or not sample:
+        raise TapeError(f"samples: each must be a tuple of arguments, not {type(sample).__name__}; write a list of "
+                        "tuples, with a comma in each, such as `lambda r: [(r.normal(3),)]`")
     return (sample[:-1], sample[-1]) if isinstance(sample[-1], dict) else (sample, {})
 
 
@@ -86,7 +96,8 @@ def check_op(op: Op | str, seed: int = 0, step: float = 1e-6) -> Iterator[Check]
     The form of the op is that of the block, see `using_ops`; `check_forms` checks all.
 
     The derivative of ⟨ȳ, op(x + t·u)⟩ at t = 0 is ⟨x̄, u⟩ by the pullback, and by a central difference
-    of width 2·step. The error is their difference over the larger of 1 and the sum of the moduli of the terms.
+    of width 2·step; x̄ is 0 where the pullback is None. The error is their difference over the larger of 1 and the
+    sum of the moduli of the terms.
     """
     op = OPS[op] if isinstance(op, str) else op
     draw = Draw(seed)
@@ -103,9 +114,10 @@ def check_sample(op: Op, sample: tuple, draw: Draw, number: int = 0, step: float
             continue
         leaf = Tensor(x, requires_grad=True)
         y = op(*arguments[:i], leaf, *arguments[i + 1:], **settings)
-        if not y.requires_grad:  # the op does not differentiate this argument
+        if y.requires_grad:
+            y.backward(_placed(cotangent))
+        elif (op.name, i) in NOT_DIFFERENTIATED:
             continue
-        y.backward(_placed(cotangent))
         direction = draw.normal(*x.shape)
         after, before = (op(*arguments[:i], x + t * _placed(direction), *arguments[i + 1:], **settings).numpy()
                          for t in (step, -step))
