@@ -9,7 +9,7 @@ from typing import Any
 from tinygrad_gpt.engine.pending import RowGradient
 from tinygrad_gpt.errors import TapeError
 
-__all__ = ["check_gradient", "check_joint", "check_pullbacks", "no_gradient", "no_pair", "registered_twice"]
+__all__ = ["check_gradient", "check_joint", "check_name", "check_pullbacks", "no_gradient", "no_pair"]
 
 
 def no_pair(op, returned: Any) -> TapeError:
@@ -56,10 +56,14 @@ def check_gradient(op, i: int, grad: Any) -> None:
                         "compute it from g and the arrays, with operators and functions of xp")
 
 
-def registered_twice(name: str, old, new) -> ValueError:
-    """The error for a name that an op of another module has."""
-    return ValueError(f"op {name!r} is registered twice, in {old.__module__} and in {new.__module__}; give the "
-                      "second function another name")
+def check_name(op, old) -> None:
+    """Raise ValueError if an op of another module, or of this package, has the name; ``old`` is that op, or None."""
+    if old is None:
+        return
+    here, there = op.function.__module__, old.function.__module__
+    if here != there or here.startswith("tinygrad_gpt."):
+        raise ValueError(f"op {op.name!r} is registered twice, in {there} and in {here}; give the second function "
+                         "another name")
 
 
 def _kind(value: Any) -> str:

@@ -25,7 +25,7 @@ from tinygrad_gpt.backend.numpy import host_array
 from tinygrad_gpt.engine.binding import bound, signature
 from tinygrad_gpt.engine.guards import Lock, Version, saved_arrays
 from tinygrad_gpt.engine.halves import any_half, in_float32
-from tinygrad_gpt.engine.mistakes import check_pullbacks, no_pair, registered_twice
+from tinygrad_gpt.engine.mistakes import check_name, check_pullbacks, no_pair
 from tinygrad_gpt.engine.mode import current_mode
 from tinygrad_gpt.engine.operators import OPS
 from tinygrad_gpt.engine.tape import Node
@@ -278,10 +278,7 @@ def op(*, samples, errors=lambda r: [], check=None, broadcasts=False, takes_halv
     def register(function) -> Op:
         registered = Op(function, samples=samples, errors=errors, check=check, broadcasts=broadcasts,
                         takes_halves=takes_halves)
-        old = OPS.get(registered.name)
-        if old is not None and (old.function.__module__ != function.__module__
-                                or function.__module__.startswith("tinygrad_gpt.")):
-            raise registered_twice(registered.name, old.function, function)
+        check_name(registered, OPS.get(registered.name))
         OPS[registered.name] = registered
         return registered
 
