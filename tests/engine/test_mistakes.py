@@ -161,7 +161,8 @@ def test_none_for_an_argument_that_has_a_gradient_fails_the_check(cell):
     (compared,) = check_op(own)
     assert not compared.passed()
     assert compared.analytic == 0 != compared.numeric
-    assert "every argument, sample 0: no argument has a gradient" in map(str, check(own))
+    assert ("every argument, sample 0: no argument has a gradient; write a pullback in place of None for each that "
+            "changes the result") in map(str, check(own))
 
 
 def test_samples_that_are_no_tuples_are_refused(cell):

@@ -23,6 +23,10 @@ def fails(x):
 def wrong_cube(xp, x):
     return x * x * x, [lambda g: g * 2 * x * x]
 
+@op(samples=lambda r: [(r.normal(3),)])
+def no_pullback(xp, x):
+    return x * x, (None,)
+
 @op(samples=lambda r: [(r.normal(4, 2), r.integers(4, 3))])
 def rows_of(xp, table, ids):
     def grad_table(g):
@@ -40,6 +44,13 @@ def file(tmp_path):
     yield str(path)
     OPS.pop("wrong_cube", None)
     OPS.pop("rows_of", None)
+    OPS.pop("no_pullback", None)
+
+
+def test_an_op_without_a_pullback_is_told_so(file):
+    check = check_own_function(f"{file}:no_pullback")
+    assert not check
+    assert "every argument, sample 0: no argument has a gradient; write a pullback in place of None" in str(check)
 
 
 def test_a_function(file):

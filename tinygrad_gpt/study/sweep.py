@@ -107,7 +107,8 @@ def _same(ours: Sequence, expected: Sequence, limit: float, op: Op, what: str) -
 def every_argument(op: Op, sample: Sample, seed: int) -> None:
     """Each float argument has a gradient, of its shape and dtype, when all ask for one."""
     call = Call(op, *sample)
-    _require(any(grad is not None for grad in call.grads), "no argument has a gradient")
+    _require(any(grad is not None for grad in call.grads),
+             "no argument has a gradient; write a pullback in place of None for each that changes the result")
     for name, leaf, grad in _gradients(call):
         _require(grad is not None, f"'{name}' has no gradient; its pullback is None or missing")
         _require(grad.shape == leaf.shape, f"the gradient of '{name}' is {grad.shape}, the argument {leaf.shape}")
