@@ -22,7 +22,7 @@ training = section("Training")
 @common_options
 @click.pass_context
 def command(ctx: click.Context, out: Path | None, resume: bool, **settings: Any) -> None:
-    """Train a model on whether its answers are right (reinforcement learning).
+    """Train a model on whether its answers are right.
 
     The answer of a response is its last number, or, without a number, all of it. Start from a model that follows
     instructions (--base) and is right now and then. The first 85 % of the entries are trained on, the next 10 % are
