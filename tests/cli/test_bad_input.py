@@ -298,7 +298,7 @@ CASES = [  # arguments, exit code, part of the line
     *[(["classify", "--model", name, "a"], code, part) for name, code, part in [
         ("absent", 1, "cannot load (absent): no such file"), ("folder.csv", 1, "it holds no model"),
         ("", 1, "cannot load"), ("zero.h5", 1, "the file is empty"), ("text.h5", 1, "not an HDF5 file"),
-        ("zip.h5", 1, "its zip archive is damaged"), ("pickle.h5", 1, "a Python pickle"), ("lfs.h5", 1, "a Git LFS pointer"),
+        ("zip.h5", 1, "archive is damaged"), ("pickle.h5", 1, "a Python pickle"), ("lfs.h5", 1, "a Git LFS pointer"),
         ("torn.h5", 1, "the file is damaged"), ("flipped.h5", 1, "damaged"), ("alien.h5", 1, "of another program"),
         ("nan.h5", 1, "not finite"), ("state.h5", 1, "config is None, expected an object"),
         ("language.h5", 2, "a language model, not a classifier"), ("/dev/zero", 1, "it is not a regular file"),
