@@ -13,6 +13,7 @@ TESTED_ELSEWHERE = {
     "cli/commands/course_accuse.py": "cli/commands/test_course.py",
     "cli/commands/course_detective.py": "cli/commands/test_course.py",
     "cli/commands/course_check.py": "cli/commands/test_course.py",
+    "cli/commands/course_publish.py": "cli/commands/test_course.py",
     "cli/commands/course_start.py": "cli/commands/test_course.py",
     "cli/commands/course_watch.py": "cli/commands/test_course.py",
     "engine/guards.py": "engine/test_tape.py",

@@ -22,7 +22,7 @@ from tinygrad_gpt.runs.saved_model import save_model
 TEXTS = {  # parameters that are neither files nor numbers nor choices
     "texts", "prompts", "instruction", "input_", "names", "text_column", "label_column", "encoding", "judge",
     "judge_model", "targets", "context", "rows", "seeds", "stop", "sample", "text", "label",
-    "entry", "shapes", "host", "allow_host", "student", "label_separator", "classes",
+    "entry", "shapes", "host", "allow_host", "student", "label_separator", "classes", "package",
 }
 
 

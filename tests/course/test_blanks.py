@@ -8,7 +8,6 @@ import tokenize
 
 import numpy as np
 import pytest
-import students
 
 import tinygrad_gpt.ops.cuda
 import tinygrad_gpt.ops.fast
@@ -16,6 +15,7 @@ from tinygrad_gpt.course import exercises, layers
 from tinygrad_gpt.course.blanks import blank_text, load
 from tinygrad_gpt.course.exercises import exercise
 from tinygrad_gpt.course.folder import start
+from tinygrad_gpt.course.solutions import solution
 from tinygrad_gpt.engine import OPS
 from tinygrad_gpt.study.calls import samples
 from tinygrad_gpt.study.cases import XP
@@ -106,7 +106,7 @@ def test_nothing_of_a_layer_is_in_any_file(folder, given):
 
 
 def test_the_check_of_leaks_can_fail(given):
-    solved = students.solution(exercise("layer_norm"))
+    solved = solution(exercise("layer_norm"))
     secret = {g for text in pullbacks(OPS["layer_norm"].function) for g in grams(text)} - given
     assert grams(solved) & secret
 

@@ -14,6 +14,7 @@ from tinygrad_gpt.course import exercises
 from tinygrad_gpt.course.blanks import blank_text, load
 from tinygrad_gpt.course.exercises import exercise
 from tinygrad_gpt.course.grade import SEEDS, faults, grade, judged, samples_of
+from tinygrad_gpt.course.solutions import solution, with_pullbacks
 from tinygrad_gpt.study.diagnose import DIFFERENCE, diagnose, holds
 
 EXERCISES = [each for each in exercises.EXERCISES if not each.is_layer]
@@ -32,7 +33,7 @@ def judge(each, text):
 def test_a_solution_gets_all_points(name, tmp_path):
     each = exercise(name)
     path = tmp_path / each.file
-    path.write_text(students.solution(each), encoding="utf-8")
+    path.write_text(solution(each), encoding="utf-8")
     result = grade(each, path)
     assert (result.said, result.points, result.passed) == ((), each.points, True)
 
@@ -50,7 +51,7 @@ def test_untouched_and_zeros_get_none(name, tmp_path):
 
 @pytest.mark.parametrize("each", EXERCISES, ids=lambda each: each.name)
 def test_in_every_exercise_a_solution_is_right_and_untouched_and_zeros_are_wrong(each):
-    assert judge(each, students.solution(each)) == []
+    assert judge(each, solution(each)) == []
     assert judge(each, blank_text(each)) == ["not written yet"]
     assert "all zeros" in judge(each, students.zeros(each))[0]
 
@@ -58,13 +59,13 @@ def test_in_every_exercise_a_solution_is_right_and_untouched_and_zeros_are_wrong
 @pytest.mark.parametrize("name", students.IN_ANOTHER_WAY)
 def test_a_gradient_that_is_written_in_another_way_is_right(name):
     each = exercise(name)
-    assert judge(each, students.with_pullbacks(each, students.IN_ANOTHER_WAY[name])) == []
+    assert judge(each, with_pullbacks(each, students.IN_ANOTHER_WAY[name])) == []
 
 
 def test_a_missing_file_and_another_forward_pass_get_none(tmp_path):
     each = exercise("gelu")
     assert grade(each, tmp_path / each.file).said == ("there is no file 12_gelu.py: `course start` writes it again",)
-    text = students.solution(each).replace("return x * h,", "return 2 * x * h,")
+    text = solution(each).replace("return x * h,", "return 2 * x * h,")
     (tmp_path / each.file).write_text(text, encoding="utf-8")
     result = grade(each, tmp_path / each.file)
     assert result.said == ("the result is another one: leave the forward pass as it was given",)

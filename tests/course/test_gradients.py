@@ -11,6 +11,7 @@ from tinygrad_gpt.course import exercises
 from tinygrad_gpt.course.exercises import exercise
 from tinygrad_gpt.course.folder import start
 from tinygrad_gpt.course.gradients import own_functions, using_gradients
+from tinygrad_gpt.course.solutions import right_bodies, solution, with_pullbacks
 from tinygrad_gpt.engine import OPS
 from tinygrad_gpt.errors import TapeError, UsageError
 
@@ -23,8 +24,8 @@ def finished(tmp_path):
     folder = tmp_path / "gradients"
     start(folder, "ada")
     for each in EXERCISES:
-        bodies = students.IN_ANOTHER_WAY.get(each.name) or students.right_bodies(each)
-        (folder / each.file).write_text(students.with_pullbacks(each, bodies), encoding="utf-8")
+        bodies = students.IN_ANOTHER_WAY.get(each.name) or right_bodies(each)
+        (folder / each.file).write_text(with_pullbacks(each, bodies), encoding="utf-8")
     return folder
 
 
@@ -69,7 +70,7 @@ def test_the_ops_are_as_before_afterwards(finished):
 
 def test_exercises_that_are_not_written_are_left_to_the_package(tmp_path):
     start(tmp_path, "ada")
-    (tmp_path / exercise("gelu").file).write_text(students.solution(exercise("gelu")), encoding="utf-8")
+    (tmp_path / exercise("gelu").file).write_text(solution(exercise("gelu")), encoding="utf-8")
     functions, unwritten = own_functions(tmp_path)
     assert list(functions) == ["gelu"]
     assert len(unwritten) == len(EXERCISES) - 1
@@ -89,14 +90,14 @@ def test_files_without_gradients_are_refused(tmp_path, text, error, said):
 
 
 def test_another_forward_pass_is_refused(tmp_path):
-    text = students.solution(exercise("gelu")).replace("return x * h,", "return 1.5 * x * h,")
+    text = solution(exercise("gelu")).replace("return x * h,", "return 1.5 * x * h,")
     (tmp_path / "my.py").write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match=r"--gradients \(.*my.py\): gelu computes something else than the op 'gelu'"):
         own_functions(tmp_path / "my.py")
 
 
 def test_a_gradient_that_fails_in_a_step_is_one_line(tmp_path, capsys):
-    text = students.with_pullbacks(exercise("gelu"), {"grad_x": "raise ValueError('so')"})
+    text = with_pullbacks(exercise("gelu"), {"grad_x": "raise ValueError('so')"})
     (tmp_path / "my.py").write_text(text, encoding="utf-8")
     assert main(["gradcheck", "--text", "Once", "--gradients", str(tmp_path / "my.py")]) == 1
     error = capsys.readouterr().err.splitlines()[-1]

@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pytest
-import students
 
 from tinygrad_gpt.cli import main
 from tinygrad_gpt.course.blanks import blank_text, load
@@ -12,6 +11,7 @@ from tinygrad_gpt.course.exercises import EXERCISES, exercise
 from tinygrad_gpt.course.folder import ABOUT, opened, start
 from tinygrad_gpt.course.grade import SHARED, grade, judged
 from tinygrad_gpt.course.personal import VARIATIONS, personal_text, roster
+from tinygrad_gpt.course.solutions import right_bodies, with_pullbacks
 from tinygrad_gpt.errors import DataError, UsageError
 
 NAMES = [f"student{number}" for number in range(8)]
@@ -20,7 +20,7 @@ NAMES = [f"student{number}" for number in range(8)]
 def judge(each, student, bodies):
     """What is said of these pullbacks in the exercise of one student."""
     blank = personal_text(each, blank_text(each), student)
-    text = personal_text(each, students.with_pullbacks(each, bodies), student)
+    text = personal_text(each, with_pullbacks(each, bodies), student)
     with np.errstate(all="ignore"):
         return judged(each, load(text, each.name, "s"), load(blank, each.name, "f"), checks=SHARED)
 
@@ -32,7 +32,7 @@ def test_the_solution_of_all_fits_no_student_and_each_text_runs(name):
     assert len(set(texts.values())) >= 6
     assert all("    Yours:    " in text and text != blank_text(each) for text in texts.values())
     for student in NAMES[:3]:
-        assert judge(each, student, students.right_bodies(each))
+        assert judge(each, student, right_bodies(each))
 
 
 def test_the_gradient_of_one_student_is_wrong_for_another(tmp_path):

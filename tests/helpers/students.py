@@ -1,12 +1,9 @@
 """What students hand in: right solutions, also written in another way, and mistakes with the sentence to expect."""
 
-import ast
-import inspect
-import textwrap
 from typing import NamedTuple
 
-from tinygrad_gpt.course.blanks import blank_text
 from tinygrad_gpt.course.exercises import Exercise, exercise
+from tinygrad_gpt.course.solutions import right_bodies, with_pullbacks
 
 
 class Mistake(NamedTuple):
@@ -16,37 +13,6 @@ class Mistake(NamedTuple):
     pullback: str
     body: str
     said: str
-
-
-def with_pullbacks(each: Exercise, bodies: dict[str, str]) -> str:
-    """The text of an exercise with these bodies in its pullbacks, by their names."""
-    lines = blank_text(each).splitlines()
-    out, inside = [], ""
-    for line in lines:
-        if line.startswith("    def "):
-            inside = line.split("(")[0].removeprefix("    def ")
-        if "raise NotImplementedError(" in line and inside in bodies:
-            out.append(textwrap.indent(textwrap.dedent(bodies[inside]).strip(), " " * 8))
-        else:
-            out.append(line)
-    return "\n".join(out) + "\n"
-
-
-def right_bodies(each: Exercise) -> dict[str, str]:
-    """The bodies of the op's own pullbacks, with the names that only they need."""
-    source = textwrap.dedent(inspect.getsource(each.op.function))
-    tree = ast.parse(source).body[0]
-    kept = ast.parse(blank_text(each))
-    there = {n.id for n in ast.walk(kept) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    dropped = [ast.unparse(s) for s in tree.body if isinstance(s, ast.Assign) and not there.issuperset(
-        n.id for t in s.targets for n in ast.walk(t) if isinstance(n, ast.Name))]
-    return {f.name: "\n".join([*dropped, *map(ast.unparse, f.body)]) for f in tree.body
-            if isinstance(f, ast.FunctionDef)}
-
-
-def solution(each: Exercise) -> str:
-    """The exercise, solved as the op is."""
-    return with_pullbacks(each, right_bodies(each))
 
 
 def mistaken(mistake: Mistake) -> str:

@@ -14,7 +14,7 @@ __all__ = ["FOLDER_FILES", "INPUTS", "OUTPUT_FILES", "OUTPUT_FOLDERS", "refuse_o
 # Parameters of commands by what their values are; tests/cli/test_paths.py fails on one that is in no table.
 INPUTS = ("data", "validation", "test", "file", "base", "model", "vocabulary", "source", "first", "second",
           "unlabelled", "extra", "family_text", "gradients", "personal")
-OUTPUT_FILES = ("output", "save", "html")
+OUTPUT_FILES = ("output", "save", "html", "marks", "solutions")
 OUTPUT_FOLDERS = ("out", "folder", "exercises")
 
 FOLDER_FILES = frozenset({  # all names that commands write into their folders

@@ -7,7 +7,7 @@ from tinygrad_gpt.course.layers import LAYERS
 from tinygrad_gpt.engine import OPS, Op
 from tinygrad_gpt.errors import UsageError
 
-__all__ = ["EXERCISES", "VERSION", "Exercise", "exercise"]
+__all__ = ["EXERCISES", "VERSION", "WEEKS", "Exercise", "exercise"]
 
 VERSION = 1  # of the course: raised when a text that students have is changed
 
@@ -64,6 +64,11 @@ _TASKS = (
     ("causal_attention", 10, "Attention from products and a softmax; `ops.where(mask, a, b)` chooses."),
     ("block", 10, "Two branches and two residual connections."),
 )
+WEEKS = {  # of the plan in course/README.md, in which each exercise is set
+    "mul": 1, "div": 1, "tanh": 2, "sigmoid": 2, "relu": 2, "matmul": 3, "linear": 3, "softmax": 4, "cross_entropy": 4,
+    "embedding": 5, "layer_norm": 6, "gelu": 7, "mlp": 7, "dropout": 7, "attention": 8, "causal_attention": 8,
+    "block": 9, "linear_cross_entropy": 9,
+}
 EXERCISES = tuple(Exercise(number, *task) for number, task in enumerate(_TASKS, 1))
 
 

@@ -12,7 +12,7 @@ from tinygrad_gpt.course.sandbox import SECONDS
 from tinygrad_gpt.errors import DataError, UsageError
 from tinygrad_gpt.files import write_atomic
 
-__all__ = ["Folder", "opened", "start"]
+__all__ = ["Folder", "opened", "start", "write_new"]
 
 ABOUT = "course.json"
 README = """\
@@ -80,17 +80,21 @@ def start(path: Path, student: str | None = None, *, personal: bool = False) -> 
     digests, written = folder.digests(), []
     for each in EXERCISES:
         if known.get("texts", {}).get(each.name) != digests[each.name] or not folder.file(each).exists():
-            written += _written(folder.file(each), folder.blank(each))
+            written += write_new(folder.file(each), folder.blank(each))
     points = sum(each.points for each in EXERCISES)
-    written += _written(path / "README.md", README.format(count=len(EXERCISES), points=points, seconds=SECONDS),
+    written += write_new(path / "README.md", README.format(count=len(EXERCISES), points=points, seconds=SECONDS),
                         beside=not known)
     about = {"version": VERSION, "student": folder.student, "personal": folder.personal, "texts": digests}
     write_atomic(path / ABOUT, (json.dumps(about, indent=1) + "\n").encode())
     return written
 
 
-def _written(path: Path, text: str, beside: bool = True) -> list[str]:
-    """Write a file that is not there yet; beside one of other text, if that is wanted, under another name."""
+def write_new(path: Path, text: str, beside: bool = True) -> list[str]:
+    """Write a file that is not there yet; beside one of other text, if that is wanted, under another name.
+
+    Returns:
+        The name that was written, or nothing.
+    """
     names = (path.with_suffix(f".new{number}{path.suffix}") for number in ("", *range(2, 1000)))
     target = path
     while target.exists():

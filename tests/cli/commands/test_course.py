@@ -4,13 +4,15 @@ import json
 import subprocess
 import sys
 import time
+import zipfile
+from xml.etree import ElementTree
 
 import pytest
-import students
 
 from tinygrad_gpt.cli import main
 from tinygrad_gpt.course.detective import FAULTS, fault_of, planted_code
 from tinygrad_gpt.course.exercises import EXERCISES, exercise
+from tinygrad_gpt.course.solutions import solution, with_pullbacks
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def folder(tmp_path, capsys):
 
 
 def solve(folder, name):
-    (folder / exercise(name).file).write_text(students.solution(exercise(name)), encoding="utf-8")
+    (folder / exercise(name).file).write_text(solution(exercise(name)), encoding="utf-8")
 
 
 def test_one_exercise_is_graded(folder, capsys):
@@ -47,7 +49,7 @@ def test_one_bad_file_leaves_the_others_graded(folder, capsys, monkeypatch):
 
 
 def test_what_the_code_prints_is_shown(folder, capsys):
-    text = students.with_pullbacks(exercise("tanh"), {"grad_x": "print('g is', g.shape)\nreturn -g * (1 - y * y)"})
+    text = with_pullbacks(exercise("tanh"), {"grad_x": "print('g is', g.shape)\nreturn -g * (1 - y * y)"})
     (folder / "03_tanh.py").write_text(text, encoding="utf-8")
     main(["course", "check", "tanh", "--dir", str(folder)])
     lines = capsys.readouterr().out.splitlines()
@@ -125,3 +127,23 @@ def test_a_file_is_graded_when_it_is_saved(folder):
         process.kill()
         process.stdout.close()
         process.wait()
+
+
+def test_a_class_is_published_solved_and_marked(tmp_path, capsys):
+    folder, solutions = tmp_path / "class", tmp_path / "solutions.zip"
+    assert main(["course", "publish", str(folder), "--solutions", str(solutions)]) == 0
+    assert f"wrote the solutions into {solutions}" in capsys.readouterr().out
+    with zipfile.ZipFile(solutions) as file:
+        file.extract("01_mul.py", folder)
+    marks = tmp_path / "marks.xml"
+    assert main(["course", "check", "mul", "div", "--dir", str(folder), "--marks", str(marks)]) == 1
+    suite = ElementTree.parse(marks).getroot()
+    assert [(case.get("name"), case.find("failure") is None) for case in suite] == [("mul", True), ("div", False)]
+
+
+def test_marks_of_an_unknown_kind_and_solutions_in_the_folder_are_refused(folder, tmp_path, capsys):
+    assert main(["course", "check", "mul", "--dir", str(folder), "--marks", str(tmp_path / "m.txt")]) == 2
+    assert "use .json, .csv or .xml" in capsys.readouterr().err
+    assert main(["course", "publish", str(folder), "--solutions", str(folder / "s.zip")]) == 2
+    assert "students would get it" in capsys.readouterr().err
+    assert not (folder / "s.zip").exists()

@@ -14,14 +14,19 @@ __all__ = ["command", "report"]
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--dir", "exercises", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", default=".",
               help="Folder of exercises.  [default: this one]")
+@click.option("--marks", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Write the marks into a file, too: .json, .csv, or .xml for JUnit's.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per exercise.")
 @common_options
-def command(names: tuple[str, ...], exercises: Path, as_json: bool) -> None:
+def command(names: tuple[str, ...], exercises: Path, marks: Path | None, as_json: bool) -> None:
     """Grade the named exercises, or all. Exits with 1 if one is not right yet."""
     from tinygrad_gpt.course.exercises import EXERCISES, exercise
     from tinygrad_gpt.course.folder import opened
     from tinygrad_gpt.course.grade import grade
+    from tinygrad_gpt.course.marks import check_kind, write_marks
 
+    if marks is not None:
+        check_kind(marks)
     folder = opened(exercises)
     grades = []
     for each in [exercise(name) for name in names] or EXERCISES:
@@ -32,6 +37,8 @@ def command(names: tuple[str, ...], exercises: Path, as_json: bool) -> None:
             report(grades[-1])
     if len(grades) > 1 and not as_json:
         echo(f"{sum(g.points for g in grades)} of {sum(g.most for g in grades)} points")
+    if marks is not None:
+        write_marks(marks, folder.student, grades)
     if not all(g.passed for g in grades):
         click.get_current_context().exit(1)
 
