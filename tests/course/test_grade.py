@@ -127,3 +127,10 @@ def test_silent_mutants_get_a_sentence_that_holds_on_new_values(counts):
     share = total["right"] / (total["right"] + total["silent, not named"])
     print(f"{share:.1%} of {total['right'] + total['silent, not named']} silent mutants named")
     assert share >= 0.85
+
+
+def test_an_error_comes_with_the_shapes_that_the_function_was_given():
+    text = solution(exercise("linear")).replace("return g @ weight.T", "return weight @ g")
+    said = judge(exercise("linear"), text)
+    assert said[1].startswith("gradient of 'x': raises ValueError: matmul: ")
+    assert said[1].endswith(", with x (2, 3), weight (3, 4), bias (4,), g (2, 4)")

@@ -105,18 +105,23 @@ def judged(each: Exercise, rule: Rule, forward: Rule, broadcasts: bool | None = 
         _called_once(each, rule)
     except NotImplementedError:
         return ["not written yet"]
-    except RuleError as error:
-        fitting = _where_shapes_fit(each, rule, forward) if str(error).startswith("raises ") else []
-        return [*fitting, str(error)]
-    except Exception as error:  # of a function that runs in this process
-        return [*_where_shapes_fit(each, rule, forward), f"raises {type(error).__name__}: {error}"]
+    except Exception as error:
+        text = str(error) if isinstance(error, RuleError) else f"raises {type(error).__name__}: {error}"
+        return _raised(each, rule, forward, broadcasts) or [text] if text.startswith("raises ") else [text]
     found = faults(each, rule, broadcasts, checks)
     if not found:
         return []
     causes = diagnose(rule, forward, samples_of(each.op), SEEDS[0], broadcasts)
     if causes and all(cause.kind == "raises" for cause in causes):
-        return [*_where_shapes_fit(each, rule, forward), str(causes[0])]
+        return _raised(each, rule, forward, broadcasts)
     return [str(cause) for cause in causes] or [str(finding) for finding in found[:FINDINGS]]
+
+
+def _raised(each: Exercise, rule: Rule, forward: Rule, broadcasts: bool) -> list[str]:
+    """What is said of a rule that fails: its mistake, if it runs on square matrices, and the error with the shapes."""
+    causes = diagnose(rule, forward, samples_of(each.op), SEEDS[0], broadcasts)
+    errors = [str(cause) for cause in causes if cause.kind == "raises"]
+    return [*_where_shapes_fit(each, rule, forward), *errors[:1]]
 
 
 def _where_shapes_fit(each: Exercise, rule: Rule, forward: Rule) -> list[str]:

@@ -36,8 +36,15 @@ def raises(case: Case) -> str | None:
     except Exception as error:
         if "read-only" in str(error):
             return "writes in place into an array that it was given: compute a new one"
-        return str(error) if type(error).__name__ == "RuleError" else f"raises {type(error).__name__}: {error}"
+        text = str(error) if type(error).__name__ == "RuleError" else f"raises {type(error).__name__}: {error}"
+        return f"{text}, with {_shapes(case)}" if text.startswith("raises ") else text
     return None
+
+
+def _shapes(case: Case) -> str:
+    """`x (2, 3), weight (3, 4), g (2, 4)`: the shapes that the rule was given."""
+    given = {**dict(zip(case.names, case.arguments, strict=False)), "g": case.g}
+    return ", ".join(f"{name} {array.shape}" for name, array in given.items() if isinstance(array, np.ndarray))
 
 
 def in_place(case: Case) -> str | None:
