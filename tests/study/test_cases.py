@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinygrad_gpt.engine import OPS
-from tinygrad_gpt.study.cases import RuleError, answer, cases_of, numeric_gradient
+from tinygrad_gpt.study.cases import RuleError, answer, cases_of, numeric_gradient, summed
 
 SAMPLE = ((np.array([[0.5, -1.0, 2.0]]), np.array([[1.0, 3.0, -0.5]])), {})
 
@@ -48,3 +48,11 @@ def test_what_is_no_gradient_is_said(rule, said):
 
 def test_too_few_pullbacks_are_none():
     assert answer(lambda xp, a, b: (a * b, [lambda g: g * b]), *SAMPLE, np.ones((1, 3)))[1][1] is None
+
+
+@pytest.mark.parametrize(("given", "argument", "left"), [
+    ((2, 3), (3,), (3,)), ((2, 3), (2, 1), (2, 1)), ((4, 2, 3), (1, 3), (1, 3)), ((3, 1), (3,), (3, 1)),
+    ((2,), (2, 3), (2,)), ((2, 3), (2, 2), (2, 3)),
+])
+def test_only_what_was_broadcast_is_summed(given, argument, left):
+    assert summed(np.ones(given), argument).shape == left

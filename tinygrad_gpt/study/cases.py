@@ -159,8 +159,8 @@ class Case:
 
 
 def summed(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """As the engine undoes broadcasting; a gradient of which no axis fits is returned as it is."""
-    if g.ndim < len(shape):
+    """As the engine undoes broadcasting; a gradient to whose shape the argument does not broadcast is left alone."""
+    if g.ndim < len(shape) or any(n not in (1, m) for n, m in zip(shape[::-1], g.shape[::-1], strict=False)):
         return g
     g = g.sum(axis=tuple(range(g.ndim - len(shape))))
     return g.sum(axis=tuple(i for i, n in enumerate(shape) if n == 1 and g.shape[i] != 1), keepdims=True)
