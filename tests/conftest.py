@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+import signal
 from pathlib import Path
 
 import cuda_on_cpu  # registers the backend "emulated", which runs CUDA kernels
@@ -10,6 +11,12 @@ from hypothesis import HealthCheck, settings
 from soak import times
 
 from tinygrad_gpt.backend import default_backend, use_backend
+
+# A shell without job control ignores SIGINT in what it starts in the background, nohup SIGHUP; the programs that tests
+# start would inherit it.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
