@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 import state_dicts as sd
+from refusals import refusal_of
 from soak import times
 
 from tinygrad_gpt.checkpoints.torch_pickle import Parts, Storage, read_pickle
@@ -16,12 +17,8 @@ FLOATS = sd.storage("FloatStorage", "0", 6)
 
 
 def refusal(data):
-    with pytest.raises(CheckpointError) as caught:
-        read_pickle(data)
-    message = str(caught.value)
-    assert message.isprintable()
+    message = refusal_of(read_pickle, data)
     assert len(message) < 200
-    assert "; " in message
     return message
 
 

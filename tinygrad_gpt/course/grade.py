@@ -16,7 +16,7 @@ from tinygrad_gpt.engine import Op, using_ops
 from tinygrad_gpt.engine.registry import Form
 from tinygrad_gpt.study.calls import samples
 from tinygrad_gpt.study.cases import XP, Rule, RuleError, answer
-from tinygrad_gpt.study.diagnose import DIFFERENCE, diagnose
+from tinygrad_gpt.study.diagnose import DIFFERENCE, Diagnosis, diagnose
 from tinygrad_gpt.study.gradcheck import Draw, split_sample
 from tinygrad_gpt.study.sweep import CHECKS, Finding, check
 
@@ -107,19 +107,21 @@ def judged(each: Exercise, rule: Rule, forward: Rule, broadcasts: bool | None = 
         return ["not written yet"]
     except Exception as error:
         text = str(error) if isinstance(error, RuleError) else f"raises {type(error).__name__}: {error}"
-        return _raised(each, rule, forward, broadcasts) or [text] if text.startswith("raises ") else [text]
+        if not text.startswith("raises "):
+            return [text]
+        causes = diagnose(rule, forward, samples_of(each.op), SEEDS[0], broadcasts)
+        return _raised(each, rule, forward, causes) or [text]
     found = faults(each, rule, broadcasts, checks)
     if not found:
         return []
     causes = diagnose(rule, forward, samples_of(each.op), SEEDS[0], broadcasts)
     if causes and all(cause.kind == "raises" for cause in causes):
-        return _raised(each, rule, forward, broadcasts)
+        return _raised(each, rule, forward, causes)
     return [str(cause) for cause in causes] or [str(finding) for finding in found[:FINDINGS]]
 
 
-def _raised(each: Exercise, rule: Rule, forward: Rule, broadcasts: bool) -> list[str]:
+def _raised(each: Exercise, rule: Rule, forward: Rule, causes: Sequence[Diagnosis]) -> list[str]:
     """What is said of a rule that fails: its mistake, if it runs on square matrices, and the error with the shapes."""
-    causes = diagnose(rule, forward, samples_of(each.op), SEEDS[0], broadcasts)
     errors = [str(cause) for cause in causes if cause.kind == "raises"]
     return [*_where_shapes_fit(each, rule, forward), *errors[:1]]
 

@@ -7,12 +7,12 @@ from math import log
 import numpy as np
 import pytest
 import tiny
+from run_folders import undrawn_pictures
 
 from tinygrad_gpt.backend import use_backend
 from tinygrad_gpt.data.instructions import collate
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import UsageError
-from tinygrad_gpt.files import write_atomic
 from tinygrad_gpt.recipes.instructions import preferences, tuning
 from tinygrad_gpt.recipes.instructions.preferences import (
     PreferenceConfig,
@@ -34,10 +34,10 @@ def config(tmp_path_factory):
                             lr=1e-2, eval_every=100, save_every=4, samples=1)
 
 
-@pytest.fixture(autouse=True)
-def plain_pictures(monkeypatch):
-    """Drawing takes ten times as long as these runs."""
-    monkeypatch.setattr(tuning, "draw_curves", lambda path, *args, **settings: write_atomic(path, b"drawn"))
+@pytest.fixture(autouse=True, scope="module")
+def plain_pictures():
+    with undrawn_pictures(tuning):
+        yield
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tiny
+from run_folders import undrawn_pictures
 
 from tinygrad_gpt.data.instructions import IGNORED
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import DataError, UsageError
-from tinygrad_gpt.files import write_atomic
 from tinygrad_gpt.recipes.instructions import tuning
 from tinygrad_gpt.recipes.instructions.instruct import InstructConfig, finetune_instructions
 from tinygrad_gpt.recipes.instructions.preferences import log_probabilities
@@ -35,10 +35,10 @@ def config(tmp_path_factory):
                         batch_size=4, lr=1e-3, eval_every=100, save_every=3, samples=1, group=4, max_new_tokens=4)
 
 
-@pytest.fixture(autouse=True)
-def plain_pictures(monkeypatch):
-    """Drawing takes ten times as long as these runs."""
-    monkeypatch.setattr(tuning, "draw_curves", lambda path, *args, **settings: write_atomic(path, b"drawn"))
+@pytest.fixture(autouse=True, scope="module")
+def plain_pictures():
+    with undrawn_pictures(tuning):
+        yield
 
 
 @pytest.fixture
