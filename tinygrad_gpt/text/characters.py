@@ -133,10 +133,7 @@ class Characters(Tokenizer):
         Raises:
             CheckpointError: `cannot read the vocabulary (vocab.json): …` where it is missing, foreign or damaged.
         """
-        content = vocabulary.read_content(path)
-        if content.get("format") != FORMAT:
-            raise vocabulary.refusal(path, f"it does not say 'format: {FORMAT}'",
-                                     "give a file that Characters.save wrote")
+        content = vocabulary.read_format(path, FORMAT, "Characters")
         characters = content.get("characters")
         if not isinstance(characters, str):
             raise vocabulary.refusal(path, "'characters' is not a string")

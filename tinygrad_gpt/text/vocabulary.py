@@ -19,8 +19,8 @@ from tinygrad_gpt.text.bpe import single_bytes
 from tinygrad_gpt.text.layout import Layout
 
 __all__ = [
-    "digest", "from_printable", "parse_json", "printable", "problem", "read_bytes", "read_content", "read_json",
-    "refusal", "to_json", "tokens_of",
+    "digest", "from_printable", "parse_json", "printable", "problem", "read_bytes", "read_content", "read_format",
+    "read_json", "refusal", "to_json", "tokens_of",
 ]
 
 FORMAT = "tinygrad_gpt byte-level BPE 1"
@@ -69,9 +69,7 @@ def read_json(path: str | Path) -> tuple[list[bytes], Layout]:
     Raises:
         CheckpointError: `cannot read the vocabulary (vocab.json): …` where the file is missing, foreign or damaged.
     """
-    content = read_content(path)
-    if content.get("format") != FORMAT:
-        raise refusal(path, f"it does not say 'format: {FORMAT}'", "give a file that Tokenizer.save wrote")
+    content = read_format(path, FORMAT, "Tokenizer")
     texts = content.get("tokens")
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise refusal(path, "'tokens' is not a list of strings")
@@ -100,6 +98,22 @@ def read_content(path: str | Path) -> dict[str, Any]:
     content = parse_json(read_bytes(Path(path)), path)
     if not isinstance(content, dict):
         raise refusal(path, "it does not say 'format: …'", "give a file that Tokenizer.save wrote")
+    return content
+
+
+def read_format(path: str | Path, expected: str, kind: str) -> dict[str, Any]:
+    """The same, of a file of one kind.
+
+    Args:
+        expected: what its "format" says.
+        kind: name of the class that writes such files.
+
+    Raises:
+        CheckpointError: as `read_content`, and where the format is another.
+    """
+    content = read_content(path)
+    if content.get("format") != expected:
+        raise refusal(path, f"it does not say 'format: {expected}'", f"give a file that {kind}.save wrote")
     return content
 
 

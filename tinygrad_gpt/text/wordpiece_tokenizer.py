@@ -198,10 +198,7 @@ class WordPiece(Tokenizer):
         Raises:
             CheckpointError: `cannot read the vocabulary (vocab.json): …` where it is missing, foreign or damaged.
         """
-        content = vocabulary.read_content(path)
-        if content.get("format") != FORMAT:
-            raise vocabulary.refusal(path, f"it does not say 'format: {FORMAT}'",
-                                     "give a file that WordPiece.save wrote")
+        content = vocabulary.read_format(path, FORMAT, "WordPiece")
         tokens = content.get("tokens")
         if not isinstance(tokens, list):
             raise vocabulary.refusal(path, "'tokens' is not a list of strings")
