@@ -159,7 +159,9 @@ def api(unit: Path) -> str:
 def make_pages(folder: Path) -> None:
     """Write the sources of all pages."""
     pages = Pages(folder)
-    for path in [*(REPOSITORY / name for name in ("CONTRIBUTING.md", "course/README.md", "weights/README.md")),
+    for path in [*(REPOSITORY / name for name in (
+            "CONTRIBUTING.md", "course/README.md", "weights/README.md", "weights/modern_messages.md",
+            "tests/data/messages_2026.md")),
                  *sorted((REPOSITORY / "docs").rglob("*.md"))]:
         text = path.read_text(encoding="utf-8")
         pages.add(path, DEFINITION.sub(lambda found: formulas(found[1]), text))
