@@ -11,8 +11,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "tinygrad_gpt"
 HEAVY = {"h5py", "tiktoken", "tokenizers", "matplotlib", "scipy", "tqdm", "safetensors", "requests", "platformdirs",
          "psutil", "openpyxl", "pyarrow"}
-IN_CLI_TOP = {"click", "tinygrad_gpt.cli", "tinygrad_gpt.errors", "tinygrad_gpt.processor", "tinygrad_gpt.terminal",
-              "tinygrad_gpt.__version__"}
+IN_CLI_TOP = {"click", "tinygrad_gpt.cli", "tinygrad_gpt.errors", "tinygrad_gpt.terminal", "tinygrad_gpt.__version__"}
 FRONT = ("cli", "__main__.py")  # what may talk to the terminal
 
 

@@ -7,10 +7,6 @@ uses only the autograd never loads a model.
 from importlib import import_module
 from math import e, inf, nan, pi
 
-from tinygrad_gpt.processor import choose_kernels
-
-choose_kernels()  # before NumPy loads its library
-
 TYPE_CHECKING = False  # that of typing would have to be imported, and a signal meanwhile has nobody to answer it
 if TYPE_CHECKING:
     from typing import Any
