@@ -5,7 +5,8 @@ name that CuPy does not have, `where=` and `initial=` in a reduction. What CuPy 
 reading a value waits for the device (`synchronisations`), an integer index outside its axis wraps around, a product by
 `matmul` copies factors that are not contiguous, above two axes also those that are transposed (`copies`). What CuPy
 leaves undefined is made visible: memory of `empty` holds NaN, `a[i] = v` with an index twice in `i` fails, `add.at`,
-which is atomic, adds now in one order and now in another. With `pure_float32()` no array may be float64. `Backend.bmm`
+which is atomic, adds now in one order and now in another. What runs on the device (`launches`) and takes memory there
+(`allocations`) is counted as well. With `pure_float32()` no array may be float64. `Backend.bmm`
 is that of CuPy, on a model of cuBLAS.
 
 Source: cupy 14, `cupy/__init__.py`, `cupy/_core/core.pyx`, `_routines_indexing.pyx`, `_routines_linalg.pyx`.
@@ -25,6 +26,9 @@ from tinygrad_gpt.backend.precision import is_half, wide
 
 synchronisations = 0
 copies = 0
+launches = 0  # kernels, products, copies and fills
+allocations = 0
+unset = np.nan  # what is in memory of `empty`
 _float64_allowed = True
 
 def names(text):
@@ -60,12 +64,21 @@ METHODS = names("""
     """)
 REFUSED_SETTINGS = frozenset({"where", "initial", "like", "casting", "subok"})
 ATOMIC = names("int32 uint32 uint64 float16 float32 float64 complex64 complex128")
+NO_LAUNCH = frozenset({"empty", "empty_like"})
 DATA_DEPENDENT = frozenset({"argwhere", "flatnonzero", "nonzero", "unique", "array_equal", "allclose"})  # wait
 
 
 def _synchronise():
     global synchronisations
     synchronisations += 1
+
+
+def _launched(made=None, sources=()):
+    """Count a launch, unless what it made is a view of its sources."""
+    global launches
+    views = [v for v in (made if isinstance(made, (tuple, list)) else [made]) if isinstance(v, Array)]
+    launches += not (views and all(v.base is not None or any(v is s for s in sources) for v in views))
+    return made
 
 
 @contextlib.contextmanager
@@ -103,6 +116,7 @@ def _plain(value):
 
 
 def _wrapped(value, sources=()):
+    global allocations
     if isinstance(value, (tuple, list)):
         return type(value)(_wrapped(v, sources) for v in value)
     if not isinstance(value, (np.ndarray, np.generic)):
@@ -110,6 +124,7 @@ def _wrapped(value, sources=()):
     memory = np.asarray(value)
     assert _float64_allowed or memory.dtype != np.float64, "float64 in float32 work"
     owner = next((s for s in sources if isinstance(s, Array) and np.may_share_memory(s.memory, memory)), None)
+    allocations += owner is None
     return Array(memory, None if owner is None else owner if owner.base is None else owner.base)
 
 
@@ -132,10 +147,12 @@ class Function:
         settings = {key: _plain(value) for key, value in settings.items()}
         if out is not None:
             self.numpy(*_plain(args), out=_plain(out), **settings)
-            return out
+            return _launched(out)
         result = _wrapped(self.numpy(*_plain(args), **settings), args)
+        if self.name not in NO_LAUNCH:
+            _launched(result)
         if self.name in ("empty", "empty_like") and (result.dtype.kind == "f" or is_half(result.dtype)):
-            result.memory.fill(np.nan)
+            result.memory.fill(unset)
         return result
 
     def at(self, target, index, values):
@@ -143,6 +160,7 @@ class Function:
         if target.dtype.name not in ATOMIC:
             raise TypeError(f"{self.name}.at: supports only {', '.join(sorted(ATOMIC))}, not {target.dtype}")
         self.calls += 1
+        _launched()
         index, values = target.wrapped_index(index), _plain(values)
         if self.calls % 2 and isinstance(index, np.ndarray) and index.ndim == 1 and index.dtype.kind != "b":
             values = np.broadcast_to(values, (len(index), *target.shape[1:]))
@@ -178,17 +196,18 @@ def _operator(name):
                 raise TypeError(f"Unsupported type {type(other)}")
             return NotImplemented
         compute = _product if name == "matmul" else getattr(operator, name)
-        return _wrapped(compute(self.memory, _plain(other)))
+        return _launched(_wrapped(compute(self.memory, _plain(other))))
 
     def reflected(self, other):
         if isinstance(other, np.ndarray):
             raise TypeError(f"Unsupported type {type(other)}")
-        return _wrapped(getattr(operator, name)(_plain(other), self.memory))
+        return _launched(_wrapped(getattr(operator, name)(_plain(other), self.memory)))
 
     def in_place(self, other):
         ufunc = {"sub": "subtract", "mul": "multiply", "truediv": "divide", "pow": "power", "and_": "bitwise_and",
                  "or_": "bitwise_or", "xor": "bitwise_xor", "rshift": "right_shift", "lshift": "left_shift",
                  "floordiv": "floor_divide", "mod": "remainder"}.get(name, name)
+        _launched()
         getattr(np, ufunc)(self.memory, _plain(other), out=self.memory)
         return self
 
@@ -304,13 +323,14 @@ class Array:
         return part.ndim if isinstance(part, Array) and part.dtype.kind == "b" else 1
 
     def __getitem__(self, index):
-        return _wrapped(self.memory[self.wrapped_index(index)], (self,))
+        return _launched(_wrapped(self.memory[self.wrapped_index(index)], (self,)))
 
     def __setitem__(self, index, values):
         where = self.wrapped_index(index)
         if any(isinstance(part, (Array, list)) for part in (index if isinstance(index, tuple) else (index,))):
             places = np.arange(self.size).reshape(self.shape)[where].reshape(-1)
             assert len(np.unique(places)) == len(places), "a[i] = v with an index twice in i is undefined in CuPy"
+        _launched()
         self.memory[where] = _plain(values)
 
     def __getattr__(self, name):
@@ -326,7 +346,7 @@ class Array:
             if out is not None:
                 settings["out"] = _plain(out)
             result = getattr(self.memory, name)(*_plain(args), **settings)
-            return out if out is not None else _wrapped(result, (self,))
+            return _launched(out if out is not None else _wrapped(result, (self,)))
 
         return method
 
@@ -350,7 +370,8 @@ for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"
 for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
     setattr(Array, f"__{_name}__", _operator(_name)[0])
 for _name in ("neg", "pos", "abs", "invert"):
-    setattr(Array, f"__{_name}__", partialmethod(lambda self, f: _wrapped(f(self.memory)), getattr(operator, _name)))
+    setattr(Array, f"__{_name}__",
+            partialmethod(lambda self, f: _launched(_wrapped(f(self.memory))), getattr(operator, _name)))
 
 
 def _index_add(target, index, values):
