@@ -1,19 +1,21 @@
 """Every goal of this project about time and memory, in one table: ours, torch, ratio, goal, limit.
 
-    python -m benchmarks.all [--threads N] [--write]
+    python -m benchmarks.all [--threads N] [--out FOLDER] [--write]
 
 Each line is measured as its script does it, ours and torch in processes of their own that take turns, but only with as
-many threads as the machine has cores, where the script would try several. Under 20 minutes on two cores. --write puts
-the table into docs/benchmarks.md; the sections below it come from the scripts themselves.
+many threads as the machine has cores, where the script would try several. Under 20 minutes on two cores. A part that
+is done is printed and kept in FOLDER, which by default is a new one; a second start with the same FOLDER and settings,
+on a processor of the same kind, goes on with the parts that are not there. --write puts the table into
+docs/benchmarks.md, beside those of other processors; the sections below it come from the scripts themselves.
 """
 
 import argparse
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+from typing import Any
 
 import classify_step
 import cold_start
@@ -24,7 +26,9 @@ import inference
 import load
 import scaling
 import train_step
-from common import Line, Options, command_line, finish, lines_table, median, take_turns
+from common import REPOSITORY, Line, Options, command_line, finish, kind, lines_table, median, take_turns
+from host import Watch
+from pieces import Results
 
 EPOCHS, TEXTS, STEPS = 5, 24, 3
 
@@ -72,41 +76,48 @@ PARTS: dict[str, Callable[[Options], list[Line]]] = {
 }
 
 
-def measure(options: Options) -> tuple[list[Line], list[str]]:
+def measure_part(part: Callable[[Options], list[Line]], options: Options) -> dict[str, Any]:
+    """The lines of a part, and how busy the machine was meanwhile."""
+    watch = Watch()
+    return {"lines": [asdict(line) for line in part(options)], "busy": watch.told()}
+
+
+def measure(options: Options, results: Results) -> tuple[list[Line], list[str]]:
     """The lines of all parts, each part under a line with its name, and the names of the parts that failed.
 
-    The lines of a part are on stderr as soon as it is done; one that fails, for want of a data set or a package, keeps
-    none of the others from being measured.
+    The lines of a part are kept, and on stderr, as soon as it is done; one that fails, for want of a data set or a
+    package, keeps none of the others from being measured, and is tried again by the next start.
     """
     lines, failed = [], []
+    settings = {"kind": kind(), "threads": list(options.threads), "blocks": options.blocks, "tiny": options.tiny}
     for title, part in PARTS.items():
-        started = time.monotonic()
         try:
-            measured = part(options)
+            found = results.get(lambda part=part: measure_part(part, options), part=title, **settings)
         except (Exception, SystemExit) as error:
             failed.append(title)
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            measured = [Line(f"not measured: {reason}")]
-        lines += [Line(f"**{title}**"), *measured]
-        print(f"{title}: {(time.monotonic() - started) / 60:.1f} min\n{lines_table(measured)}", file=sys.stderr,
-              flush=True)
+            measured = [Line(f"**{title}**"), Line(f"not measured: {reason}")]
+        else:
+            measured = [Line(f"**{title}** ({found['busy']})"), *(Line(**line) for line in found["lines"])]
+        lines += measured
+        print(lines_table(measured), file=sys.stderr, flush=True)
     return lines, failed
 
 
 def main() -> None:
-    options, arguments = command_line(__doc__, blocks=5, quick=True)
-    started = time.monotonic()
-    lines, failed = measure(options)
-    minutes = (time.monotonic() - started) / 60
+    new = REPOSITORY / "runs" / f"goals-{time.strftime('%Y%m%d-%H%M%S')}"
+    options, arguments = command_line(__doc__, blocks=5, quick=True, out={
+        "type": Path, "default": new, "help": "folder in which figures are kept (default: a new one in runs/)"})
+    lines, failed = measure(options, Results(arguments.out))
     goals = [line for line in lines if line.goal is not None]
     finish("Goals", __file__, [
         lines_table(lines),
         f"{sum(line.met for line in goals)} of {len(goals)} goals are met. Beside: torch eager with SDPA, or what the "
         f"line names. Medians of {options.blocks} blocks that take turns, and of the ratios of neighbouring blocks; "
         "the sections below and their scripts say what is measured. Of the finetuning only a few texts are taken here, "
-        f"one run of each side. Measured in {minutes:.0f} minutes."], arguments)
+        "one run of each side."], arguments)
     if failed:
-        sys.exit(f"not measured: {', '.join(failed)}")
+        sys.exit(f"not measured: {', '.join(failed)}; the others are kept, and --out {arguments.out} goes on")
 
 
 if __name__ == "__main__":

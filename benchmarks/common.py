@@ -5,11 +5,10 @@ runs in a process of its own; the processes run a block each in turn, so that a 
 """
 
 import argparse
-import datetime
+import contextlib
 import json
 import math
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -17,20 +16,20 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from host import kind, machine
+from page import write_section
+
 __all__ = [
     "GPT2_124M", "REPOSITORY", "Against", "Benchmark", "Case", "Line", "Options", "command_line", "environment",
-    "finish", "lines_table", "machine", "median", "peak_mib", "short", "table", "take_turns", "thread_limits", "tiny",
-    "tokens", "write_section",
+    "finish", "kind", "lines_table", "machine", "median", "peak_mib", "short", "table", "take_turns", "thread_limits",
+    "tiny", "tokens", "write_section",
 ]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PAGE = REPOSITORY / "docs" / "benchmarks.md"
-HEADER = "# Benchmarks\n\nEach section is written by the script it names, run with `--write`.\n"
 GPT2_124M = {"vocab_size": 50257, "n_layer": 12, "n_head": 12, "n_embd": 768}
 TINY = {"vocab_size": 96, "n_layer": 2, "n_head": 2, "n_embd": 32, "batch": 2, "length": 16, "steps": 2,
         "prompt": 8, "new": 2}
@@ -214,14 +213,17 @@ def tiny(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: min(value, TINY[name]) if name in TINY else value for name, value in settings.items()}
 
 
-def command_line(description: str | None, blocks: int = 7, quick: bool = False) -> tuple[Options, argparse.Namespace]:
-    """Read the options that every benchmark has; ``blocks`` is the default."""
+def command_line(description: str | None, blocks: int = 7, quick: bool = False,
+                 **more: Mapping[str, Any]) -> tuple[Options, argparse.Namespace]:
+    """Read the options that every benchmark has; ``blocks`` is the default, ``more`` describes others by name."""
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--threads", type=int, nargs="+", help="of the matrix products (default: 1, and all cores)")
     parser.add_argument("--blocks", type=int, help=f"how often each is measured (default: {blocks})")
     parser.add_argument("--tiny", action="store_true", help="small sizes and two blocks: does it run?")
     parser.add_argument("--write", action="store_true", help="put the table into docs/")
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
+    for name, how in more.items():
+        parser.add_argument(f"--{name}", **how)
     arguments = parser.parse_args()
     threads = arguments.threads or ([1] if arguments.tiny else sorted({1, machine_threads()}))
     options = Options(tuple(threads), arguments.blocks or (2 if arguments.tiny else blocks), quick, arguments.tiny)
@@ -234,19 +236,7 @@ def finish(title: str, script: str, parts: Iterable[str], arguments: argparse.Na
     text = "\n\n".join([f"`benchmarks/{Path(script).name}`, {machine()}", *parts])
     print(text)
     if arguments.write:
-        write_section(title, text)
-
-
-def machine() -> str:
-    """The machine, the versions that matter and the date, in one line."""
-    return (f"{_processor()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, "
-            f"NumPy {version('numpy')}; {datetime.date.today().isoformat()}")
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    named = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
-    return named[1].strip() if named else platform.processor() or platform.machine()
+        write_section(title, text, of=kind())
 
 
 def peak_mib() -> float:
@@ -290,13 +280,24 @@ def take_turns(script: str, arguments: dict[str, Sequence[str]], blocks: int, th
                                       stdout=subprocess.PIPE, env=environment(threads))
                for name, rest in arguments.items()}
     figures: dict[str, list] = {name: [] for name in workers}
-    for _ in range(blocks):
-        for name, worker in workers.items():
-            print(file=worker.stdin, flush=True)
-            figures[name].append(json.loads(worker.stdout.readline()))
-    for worker in workers.values():
-        worker.communicate()
+    try:
+        for _ in range(blocks):
+            for name, worker in workers.items():
+                figures[name].append(_block(worker, f"{Path(script).name}: the process {name!r}"))
+    finally:
+        for worker in workers.values():
+            worker.kill()  # it waits for a line, or is not needed any more
+            worker.communicate()
     return figures
+
+
+def _block(worker: subprocess.Popen, name: str) -> Any:
+    with contextlib.suppress(BrokenPipeError):
+        print(file=worker.stdin, flush=True)
+    line = worker.stdout.readline()
+    if not line:
+        raise RuntimeError(f"{name} ended with exit code {worker.wait()}; its messages are above")
+    return json.loads(line)
 
 
 def median(values: Iterable[float]) -> float:
@@ -319,17 +320,3 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; every column but the first is aligned to the right."""
     rule = ["---", *["---:"] * (len(header) - 1)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
-
-
-def write_section(title: str, markdown: str, path: Path = PAGE) -> None:
-    """Put `markdown` under the heading `title` of a page, replacing what was there."""
-    page = path.read_text(encoding="utf-8") if path.exists() else HEADER
-    sections = re.split(r"(?m)^(?=## )", page)
-    new = f"## {title}\n\n{markdown.strip()}\n"
-    known = [section.split("\n")[0] for section in sections]
-    if f"## {title}" in known:
-        at = known.index(f"## {title}")
-        sections[at] = new
-    else:
-        sections.append(new)
-    path.write_text("\n".join(section.strip() + "\n" for section in sections), encoding="utf-8")

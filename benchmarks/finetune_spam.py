@@ -277,12 +277,12 @@ def main():
     options = parser.parse_args()
     if options.worker:
         return work(options.worker, options.task, options.steps, options.whole)
-    from common import write_section
+    from common import kind, write_section
 
     text = report(options)
     print(text)
     if options.write:
-        write_section("Finetuning for classification", text)
+        write_section("Finetuning for classification", text, of=kind())
     return None
 
 

@@ -298,7 +298,7 @@ def measure(run: Run, parts: list[str], write: bool, limit: float = LIMIT) -> No
         text = gpu_report.report(run.found)
         (run.out / "gpu.md").write_text(text)
         if write and not run.dry:
-            write_section(TITLE, text)
+            write_section(TITLE, text, of=run.found["machine"]["name"])
     print(f"\n{gpu_report.report(run.found)}\n\n{time.monotonic() - started:.0f} s in all; gpu.json and gpu.md are in "
           f"{run.out}")
 

@@ -17,12 +17,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY))
+import common  # noqa: F401 - the path
 
-from tinygrad_gpt.recipes.classification.config import FinetuneConfig  # noqa: E402
-from tinygrad_gpt.recipes.classification.finetune import finetune_classifier, resume_classifier  # noqa: E402
-from tinygrad_gpt.runs.folder import holds_run  # noqa: E402
+from tinygrad_gpt.recipes.classification.config import FinetuneConfig
+from tinygrad_gpt.recipes.classification.finetune import finetune_classifier, resume_classifier
+from tinygrad_gpt.runs.folder import holds_run
 
 __all__ = ["Results", "command_line", "config_of", "finetuned", "interval", "markdown", "percent", "with_interval"]
 
@@ -36,8 +35,10 @@ class Results:
     def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
         self.file = folder / "results.jsonl"
-        lines = self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else []
-        self.pieces = [json.loads(line) for line in lines if line.endswith("}")]  # not one that was cut
+        *lines, cut = (self.file.read_text(encoding="utf-8") if self.file.exists() else "").split("\n")
+        if cut:  # the process was killed while it wrote
+            self.file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        self.pieces = [json.loads(line) for line in lines]
 
     def find(self, **key: Any) -> dict | None:
         """The figures of a piece, None if it is not done."""

@@ -4,16 +4,18 @@
 
 Tokens per second and peak memory beside torch eager (SDPA), and beside what the model's own arithmetic predicts from
 the smallest point of each row: the matrix products of the linear layers and the head, and attention over all pairs
-of positions. Memory is predicted by `memory_estimate` and what the interpreter takes. --write draws docs/scaling.png.
+of positions. Memory is predicted by `memory_estimate` and what the interpreter takes. --write draws a picture
+into docs/, one for each kind of processor.
 """
 
 import io
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import train_step
-from common import REPOSITORY, Line, Options, command_line, finish, median, table, tiny
+from common import REPOSITORY, Line, Options, command_line, finish, kind, median, table, tiny
 
 SIZES = {"vocab_size": 8192, "n_layer": 6, "n_head": 6, "n_embd": 384, "batch": 1, "length": 128, "steps": 1}
 AXES = {  # what grows, and what is different from SIZES besides
@@ -21,7 +23,6 @@ AXES = {  # what grows, and what is different from SIZES besides
     "batch": ("B", (1, 2, 4, 8), {}),
     "n_layer": ("layers", (2, 4, 6, 12), {"batch": 4}),
 }
-PICTURE = REPOSITORY / "docs" / "scaling.png"
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,11 @@ def summary(found: list[Point], options: Options) -> list[Line]:
     """The lines of `measure`."""
     lines = []
     for axis, (name, values, _) in AXES.items():
-        for kind, unit, goal in (("time", "ms", 1.0), ("memory", "MiB", 1.15)):
+        for figure, unit, goal in (("time", "ms", 1.0), ("memory", "MiB", 1.15)):
             sides = [(p.value, p.ms if unit == "ms" else p.mib) for p in found if p.axis == axis]
             value, worst = max(sides, key=lambda side: side[1]["ours"] / side[1]["predicted"])
             ours, predicted = worst["ours"], worst["predicted"]
-            lines.append(Line(f"{name} {values[0]} to {values[-1]}: {kind} beside the prediction, worst at {value}",
+            lines.append(Line(f"{name} {values[0]} to {values[-1]}: {figure} beside the prediction, worst at {value}",
                               unit, ours, predicted, ours / predicted, None, goal, options.threads[-1]))
     return lines
 
@@ -140,10 +141,11 @@ def draw(path: Path, found: list[Point]) -> None:
 def main() -> None:
     options, arguments = command_line(__doc__)
     found = points(options)
+    picture = f"scaling-{re.sub('[^a-z0-9]+', '-', kind().lower())}.png"
     if arguments.write:
-        draw(PICTURE, found)
+        draw(REPOSITORY / "docs" / picture, found)
     finish("How cost grows", __file__, [
-        points_table(found), f"![tokens per second and memory]({PICTURE.name})",
+        points_table(found), f"![tokens per second and memory]({picture})",
         f"One training step with {options.threads[-1]} threads; {SIZES['n_layer']} layers, {SIZES['n_head']} heads, "
         f"width {SIZES['n_embd']}, vocabulary {SIZES['vocab_size']:,}, one text of {SIZES['length']} tokens where "
         "nothing else is said, four of them for the layers. Predicted: the time of the first size of a group, times "

@@ -2,11 +2,14 @@
 
 import importlib
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
@@ -19,8 +22,10 @@ import generate
 import gpu
 import gpu_report
 import gpu_sides
+import host
 import inference
 import load
+import page
 import scaling
 import serve_load
 import threads
@@ -97,9 +102,9 @@ def test_a_second_thread_changes_no_result():
 
 
 def test_every_trick_is_explained(all_tricks):
-    page = tricks.PAGE.read_text(encoding="utf-8")
+    text = tricks.PAGE.read_text(encoding="utf-8")
     for name in all_tricks:
-        assert page.count(f"**{name}**") == 1, name
+        assert text.count(f"**{name}**") == 1, name
 
 
 def test_every_trick_is_timed(all_tricks):
@@ -168,37 +173,114 @@ def test_the_engine_has_a_ratio_and_a_cost_per_op(suite, monkeypatch):
     assert op.met
 
 
-def test_all_parts_stand_in_one_table():
-    code = f"""
-import sys
-sys.path.insert(0, {str(BENCHMARKS)!r})
-import all
-all.PARTS = {{title: lambda options: [all.Line("work", "ms", 1, 2, 0.5, goal=0.6, threads=1)] for title in all.PARTS}}
+LINE = common.Line("work", "ms", 1, 2, 0.5, goal=0.6, threads=1)
+
+
+def test_all_parts_stand_in_one_table(tmp_path):
+    code = """
+import benchmarks.all as all
+all.PARTS = {title: lambda options: [all.Line("work", "ms", 1, 2, 0.5, goal=0.6, threads=1)] for title in all.PARTS}
 all.main()
 """
-    done = subprocess.run([sys.executable, "-c", code, "--tiny"], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code, "--tiny", "--out", str(tmp_path)], capture_output=True,
+                          text=True, check=True, cwd=BENCHMARKS.parent)
     assert done.stdout.count("| work | 1 | ms | 1 | 2 | 0.50 | ≤ 0.6 | yes |") == 9
     assert "9 of 9 goals are met" in done.stdout
     for title in ("Training step", "Generation", "Engine", "How cost grows"):
-        assert f"**{title}**" in done.stdout
+        assert f"**{title}** (load" in done.stdout
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError("data/SMSSpamCollection"), SystemExit("no data set")])
-def test_a_part_that_fails_keeps_the_others(suite, monkeypatch, capsys, error):
-    def fails(options):
-        raise error
+def test_a_part_that_fails_keeps_the_others_and_is_tried_again(suite, monkeypatch, capsys, tmp_path, error):
+    begun = []
 
-    line = common.Line("work", "ms", 1, 2, 0.5, goal=0.6, threads=1)
-    monkeypatch.setattr(suite, "PARTS", {"A": lambda options: [line], "B": fails, "C": lambda options: [line]})
-    lines, failed = suite.measure(TINY)
-    assert failed == ["B"]
-    assert [each.work for each in lines] == [
-        "**A**", "work", "**B**", f"not measured: {type(error).__name__}: {error}", "**C**", "work"]
-    assert capsys.readouterr().err.count("| work | 1 | ms |") == 2  # as they come
-    monkeypatch.setattr("sys.argv", ["all", "--tiny"])
-    with pytest.raises(SystemExit, match="not measured: B"):
+    def part(title):
+        def measured(options):
+            begun.append(title)
+            if title == "B" and begun.count("B") == 1:
+                raise error
+            return [LINE]
+        return measured
+
+    monkeypatch.setattr(suite, "PARTS", {title: part(title) for title in "ABC"})
+    monkeypatch.setattr("sys.argv", ["all", "--tiny", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit, match=f"not measured: B; the others are kept, and --out {tmp_path} goes on"):
         suite.main()
-    assert "2 of 2 goals are met" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert printed.err.count("| work | 1 | ms |") == 2  # as they come
+    assert f"| not measured: {type(error).__name__}: {error} |" in printed.out
+    assert "2 of 2 goals are met" in printed.out
+    suite.main()
+    assert begun == ["A", "B", "C", "B"]
+    assert "3 of 3 goals are met" in capsys.readouterr().out
+
+
+def test_other_settings_and_other_processors_are_measured_anew(suite, monkeypatch, tmp_path):
+    begun = []
+    monkeypatch.setattr(suite, "PARTS", {"A": lambda options: begun.append(options.blocks) or [LINE]})
+    for blocks, processor in ((1, "one"), (2, "one"), (1, "one"), (1, "other")):
+        monkeypatch.setattr(suite, "kind", lambda processor=processor: processor)
+        suite.measure(common.Options((1,), blocks), suite.Results(tmp_path))
+    assert begun == [1, 2, 1]
+
+
+def test_a_worker_that_ends_is_named_and_the_others_are_stopped(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("import os, sys\nopen(sys.argv[2] + '.pid', 'w').write(str(os.getpid()))\nsys.stdin.readline()\n"
+                      "print(1, flush=True) if 'good' in sys.argv[2] else sys.exit(3)\nsys.stdin.read()\n")
+    with pytest.raises(RuntimeError, match=r"script.py: the process 'bad' ended with exit code 3"):
+        common.take_turns(str(script), {name: (str(tmp_path / name),) for name in ("good", "bad")}, 2, 1)
+    assert not psutil.pid_exists(int((tmp_path / "good.pid").read_text()))
+
+
+def test_every_script_is_a_module_too():
+    """Under `python -m benchmarks.NAME` they find each other as under `python benchmarks/NAME.py`."""
+    names = [path.stem for path in sorted(BENCHMARKS.glob("*.py")) if path.stem != "__init__"
+             and "torch" not in path.stem]
+    assert {"few_labels", "classify_seeds", "recipe"} <= set(names)
+    code = "import sys, importlib\nfor name in sys.argv[1:]: importlib.import_module(f'benchmarks.{name}')"
+    subprocess.run([sys.executable, "-c", code, *names], check=True, cwd=BENCHMARKS.parent)
+
+
+CPUINFO = "model name\t: {name}\nflags\t\t: fpu {flags}\n"
+
+
+@pytest.mark.parametrize(("name", "flags", "expected"), [
+    ("AMD EPYC", "avx avx2", "AMD EPYC, AVX2"),
+    ("Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz", "avx avx2 avx512f", "Intel Xeon Platinum 8481C, AVX-512"),
+    ("Intel(R) Xeon(R) Processor", "avx", "Intel Xeon, AVX")])
+def test_the_kind_of_a_processor_is_its_name_and_vector_instructions(tmp_path, monkeypatch, name, flags, expected):
+    monkeypatch.setattr(host, "CPUINFO", tmp_path / "cpuinfo")
+    assert "," in host.kind()  # without the file, as on other systems
+    host.CPUINFO.write_text(CPUINFO.format(name=name, flags=flags))
+    assert host.kind() == expected
+
+
+def test_the_work_of_others_is_told_from_our_own(tmp_path, monkeypatch):
+    tick = os.sysconf("SC_CLK_TCK")
+    monkeypatch.setattr(host, "STAT", tmp_path / "stat")
+    assert host.Watch().told() == "load unknown"  # not Linux
+    own = iter([(1, 0, 0, 0), (2, 1, 2, 0)])  # 4 seconds, of which 2 in other processes that we started
+    monkeypatch.setattr(os, "times", lambda: next(own))
+    monkeypatch.setattr(os, "getloadavg", lambda: (1.25, 0, 0))
+    host.STAT.write_text(f"cpu {10 * tick} 0 0 {20 * tick} 0 0 0 0 0 0\n")
+    watch = host.Watch()
+    host.STAT.write_text(f"cpu {14 * tick} 0 {1 * tick} {26 * tick} {4 * tick} 0 0 {5 * tick} 0 0\n")  # 5 stolen
+    assert watch.told() == "load 1.2 before and 1.2 after, 30% of the processor taken by others"
+
+
+def test_the_machine_tells_its_matrix_product():
+    pytest.importorskip("threadpoolctl", reason="it tells the kernels of BLAS")
+    assert re.search(r"NumPy [\d.]+, \w+ [\d.]+ \(\w+\)", host.machine())
+
+
+def test_a_section_keeps_a_table_for_each_kind_of_processor(tmp_path):
+    file = tmp_path / "page.md"
+    for title, text, kind in (("Goals", "one", "AMD, AVX2"), ("Goals", "two", "Intel, AVX-512"), ("Other", "x", ""),
+                              ("Goals", "three", "AMD, AVX2"), ("Other", "y", "")):
+        page.write_section(title, text, file, of=kind)
+    assert file.read_text() == (page.HEADER + "\n## Goals\n\n### AMD, AVX2\n\nthree\n\n### Intel, AVX-512\n\ntwo\n"
+                                "\n## Other\n\ny\n")
 
 
 # -- on a GPU, without one
