@@ -115,7 +115,7 @@ def test_resuming_and_refusing(args, tmp_path, capsys):
     (["--patience", "2"], "patience without a validation text"),
     (["--sample-every", "2"], "sample_every without a prompt in sample"),
     (["--beta2", "1"], "beta2 is 1.0, expected less than 1"),
-    (["--base", "a", "--untied"], "vocab_size and n_embd and n_layer and n_head and tied_head cannot be chosen"),
+    (["--base", "a", "--untied"], "vocab_size and n_embd and n_head and tied_head cannot be chosen"),
     (["--vocabulary", "a"], "vocab_size cannot be chosen beside a vocabulary"),
     (["--dropout", "1"], "Dropout: p is 1.0"),
 ])

@@ -49,10 +49,12 @@ data, vocabulary, model, training, watching, folder = map(section, (
 @vocabulary("--vocabulary", metavar="PATH",
             help="Use this vocabulary instead: a saved model's, a file, gpt2, or a folder with vocab.json and "
                  "merges.txt.")
-@model("--base", metavar="MODEL", help="Start from the weights, sizes and vocabulary of this model.")
+@model("--base", metavar="MODEL", help="Start from the weights, sizes and vocabulary of this model; "
+       "it may grow to more blocks, by --n-layer, and a longer context, by --n-ctx.")
 @model("--n-ctx", type=PositiveInt(65_536), help="Tokens in a window, and longest sequence.  [default: 256]")
 @model("--n-embd", type=PositiveInt(65_536), help="Width.  [default: 192]")
-@model("--n-layer", type=PositiveInt(1000), help="Blocks.  [default: 4]")
+@model("--n-layer", type=PositiveInt(1000), help="Blocks; with --base a multiple of its own.  "
+       "[default: 4]")
 @model("--n-head", type=PositiveInt(1000), help="Attention heads.  [default: 4]")
 @model("--qkv-bias/--no-qkv-bias", default=True, help="Do queries, keys and values have a bias?  [default: yes]")
 @model("--tied/--untied", "tied_head", default=True, help="Does the head share the token embedding?  [default: yes]")

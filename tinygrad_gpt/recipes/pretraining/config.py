@@ -24,8 +24,10 @@ class PretrainConfig:
         vocab_size: of that vocabulary at most; 4096, or as many characters as there are.
         vocabulary: a vocabulary to use instead: a saved model, a vocabulary file, or a folder with GPT-2's two files.
         base: a saved model whose weights, sizes and vocabulary to start from.
-        n_ctx: tokens in a window, and the context of a new model; 256, or the context of the base.
-        n_embd, n_layer, n_head: sizes of a new model; 192, 4 and 4.
+        n_ctx: tokens in a window, and the context of a new model; 256, or the context of the base, which grows to
+            n_ctx if that is more.
+        n_embd, n_layer, n_head: sizes of a new model; 192, 4 and 4. With a base n_layer may be a multiple of its
+            blocks, to which it grows.
         qkv_bias, tied_head: of a new model, as in `GPT2Config`.
         init: "gpt2" or "book", the initial values of a new model.
         dropout: probability, while training.
@@ -92,7 +94,7 @@ class PretrainConfig:
         new_model |= {"qkv_bias": not self.qkv_bias, "tied_head": not self.tied_head, "init": self.init != "gpt2",
                       "tokenizer": self.tokenizer != "bpe", "vocabulary": self.vocabulary}
         own = [name for name in ("vocab_size", "tokenizer") if new_model[name]]
-        given = [name for name, value in new_model.items() if value]
+        given = [name for name, value in new_model.items() if value and name != "n_layer"]
         for wrong, why in (
             (self.base is not None and given, f"{' and '.join(given)} cannot be chosen: the base brings its own"),
             (self.vocabulary is not None and own, f"{' and '.join(own)} cannot be chosen beside a vocabulary"),

@@ -9,11 +9,12 @@ from typing import Any
 from tinygrad_gpt.backend.precision import precision
 from tinygrad_gpt.book.initial_values import new_model
 from tinygrad_gpt.data.pretraining import steps_per_epoch
-from tinygrad_gpt.errors import DataError, UsageError
+from tinygrad_gpt.errors import DataError
 from tinygrad_gpt.files import run_lock, sha256_of
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 from tinygrad_gpt.recipes.pretraining.config import PretrainConfig
 from tinygrad_gpt.recipes.pretraining.corpus import load_corpus, load_vocabulary, make_corpus, save_corpus
+from tinygrad_gpt.recipes.pretraining.grow import grown
 from tinygrad_gpt.recipes.pretraining.task import PretrainTask, describe, settings_of
 from tinygrad_gpt.runs.folder import check_given, read_run, refuse_second_run
 from tinygrad_gpt.runs.progress import Preparation, Progress
@@ -96,10 +97,8 @@ def _check_memory(config, sizes):
 def _new_model(config: PretrainConfig, tokenizer: Tokenizer, base: SavedModel | None) -> GPT2:
     """The model before the first step: the base, or initial values."""
     if base:
-        own = base.transformer
-        if config.n_ctx and config.n_ctx > own.config.n_ctx:
-            raise UsageError(f"n_ctx is {config.n_ctx}, but the context of {config.base} is {own.config.n_ctx}; "
-                             "choose that or less")
+        sizes = base.transformer.config
+        own = grown(base.transformer, config.n_layer or sizes.n_layer, max(config.n_ctx or 0, sizes.n_ctx))
         model = GPT2(replace(own.config, dropout=config.dropout), seed=None)
         model.adopt_state_dict(own.arrays())
         return model
