@@ -33,11 +33,12 @@ def only_numpy(monkeypatch, import_module):
 class CuPy:
     """A package that stands for CuPy, with one device and 1 GB of memory, of which 300 MB are taken."""
 
+    __version__ = "14.2.0"
     float32 = np.float32
     ndarray = strict.Array
     asnumpy = strict.Array.get
 
-    def __init__(self, devices=1, failing="", error=None):
+    def __init__(self, devices=1, failing="", error=None, capability="90"):
         def answer(name, value):
             def function(*args):
                 if name == failing:
@@ -51,7 +52,8 @@ class CuPy:
         runtime = types.SimpleNamespace(getDeviceCount=answer("getDeviceCount", devices),
                                         memGetInfo=lambda: (700_000_000, 1_000_000_000),
                                         **vars(fake_cublas.cuda.runtime))
-        self.cuda = types.SimpleNamespace(runtime=runtime, cublas=fake_cublas, get_current_stream=lambda: None)
+        self.cuda = types.SimpleNamespace(runtime=runtime, cublas=fake_cublas, get_current_stream=lambda: None,
+                                          Device=lambda: types.SimpleNamespace(compute_capability=capability))
         self.get_default_memory_pool = lambda: types.SimpleNamespace(
             total_bytes=lambda: 300_000_000, free_bytes=lambda: 100_000_000, free_all_blocks=lambda: None)
 
@@ -59,6 +61,7 @@ class CuPy:
 def use_cupy(monkeypatch, package):
     modules = {"cupy": package, "cupyx.scipy.special": types.SimpleNamespace(erf=None)}
     only_numpy(monkeypatch, modules.__getitem__)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
 class CUDARuntimeError(RuntimeError):
@@ -102,7 +105,11 @@ def test_cupy_that_cannot_be_imported_says_what_to_install(error, text, monkeypa
     assert get_backend("auto").name == "numpy"
 
 
-NO_DEVICE = "no NVIDIA GPU is found; look at nvidia-smi and CUDA_VISIBLE_DEVICES, or use --backend numpy"
+NO_DEVICE = "no NVIDIA GPU is found; look at nvidia-smi, or use --backend numpy"
+OTHER_GPU = ("end the programs that nvidia-smi shows, or choose another GPU with CUDA_VISIBLE_DEVICES, or use "
+             "--backend numpy")
+NO_IMAGE = ("the installed CuPy has no code for this GPU; pip install 'tinygrad-gpt[cuda12]' for a V100, [cuda13] for "
+            "the newest cards, or use --backend numpy")
 
 
 @pytest.mark.parametrize(("package", "text"), [
@@ -113,11 +120,19 @@ NO_DEVICE = "no NVIDIA GPU is found; look at nvidia-smi and CUDA_VISIBLE_DEVICES
         "cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version")),
      f"there is no NVIDIA driver, or it is too old for this CuPy; install one and look at nvidia-smi, or {EXTRAS}"),
     (CuPy(failing="ones", error=CUDARuntimeError("cudaErrorMemoryAllocation: out of memory")),
-     "the GPU has no memory left at the start (cudaErrorMemoryAllocation: out of memory); end the programs that "
-     "nvidia-smi shows, or choose another GPU with CUDA_VISIBLE_DEVICES, or use --backend numpy"),
+     f"the GPU has no memory left (cudaErrorMemoryAllocation: out of memory); {OTHER_GPU}"),
     (CuPy(failing="ones", error=OutOfMemoryError("Out of memory allocating 512 bytes (allocated so far: 0 bytes).")),
-     "the GPU has no memory left at the start (Out of memory allocating 512 bytes (allocated so far: 0 bytes).); end "
-     "the programs that nvidia-smi shows, or choose another GPU with CUDA_VISIBLE_DEVICES, or use --backend numpy"),
+     f"the GPU has no memory left (Out of memory allocating 512 bytes (allocated so far: 0 bytes).); {OTHER_GPU}"),
+    (CuPy(failing="ones", error=CUDARuntimeError(
+        "cudaErrorNoKernelImageForDevice: no kernel image is available for execution on the device")), NO_IMAGE),
+    (CuPy(failing="ones", error=RuntimeError("CUDA_ERROR_NO_BINARY_FOR_GPU: no kernel image is available")), NO_IMAGE),
+    (CuPy(failing="ones", error=CUDARuntimeError("cudaErrorDevicesUnavailable: CUDA-capable device(s) is/are busy")),
+     "another program has the GPU for itself; look at nvidia-smi, or choose another GPU with CUDA_VISIBLE_DEVICES, or "
+     "use --backend numpy"),
+    (CuPy(capability="61"),
+     "the GPU has compute capability 6.1; 7.0 (V100) or newer is needed, or use --backend numpy"),
+    (CuPy(failing="ones", error=CUDARuntimeError("cudaErrorUnknown: " + 300 * "x")),
+     f"CUDARuntimeError: cudaErrorUnknown: {75 * 'x'}; {EXTRAS}"),
     (CuPy(failing="ones", error=RuntimeError("CuPy failed to load libnvrtc.so.12: cannot open shared object file")),
      f"RuntimeError: CuPy failed to load libnvrtc.so.12: cannot open shared object file; {EXTRAS}"),
 ])
@@ -126,7 +141,90 @@ def test_a_gpu_that_cannot_be_used_says_why(package, text, monkeypatch):
     with pytest.raises(BackendError) as caught:
         get_backend("cupy")
     assert str(caught.value) == f"backend 'cupy': {text}"
+    assert len(f"error: {caught.value}") <= 240
     assert get_backend("auto").name == "numpy"
+
+
+@pytest.mark.parametrize("error", ["cudaErrorNoDevice: no CUDA-capable device is detected",
+                                   "cudaErrorInvalidDevice: invalid device ordinal"])
+def test_a_gpu_that_does_not_exist_is_named_as_it_was_chosen(error, monkeypatch):
+    use_cupy(monkeypatch, CuPy(failing="getDeviceCount", error=CUDARuntimeError(error)))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    with pytest.raises(BackendError) as caught:
+        get_backend("cupy")
+    assert str(caught.value) == ("backend 'cupy': no NVIDIA GPU is found where CUDA_VISIBLE_DEVICES is '7'; nvidia-smi "
+                                 "-L lists them, or use --backend numpy")
+
+
+@pytest.mark.parametrize("version", ["13.6.0", "14.0.1", "14.1.1"])
+def test_a_cupy_that_compiles_in_every_process_is_refused(version, monkeypatch):
+    package = CuPy()
+    package.__version__ = version
+    use_cupy(monkeypatch, package)
+    with pytest.raises(BackendError) as caught:
+        get_backend("cupy")
+    assert str(caught.value) == (f"backend 'cupy': CuPy is {version}; 14.2 or newer is needed; pip install -U "
+                                 "'tinygrad-gpt[cuda12]', or [cuda13], whichever CUDA nvidia-smi shows, or use "
+                                 "--backend numpy")
+
+
+@pytest.mark.parametrize("version", ["14.2.0", "14.10.0rc1", "15.0.0a1"])
+def test_a_newer_cupy_is_taken(version, monkeypatch):
+    monkeypatch.setattr(loading, "_by_type", {})
+    package = CuPy()
+    package.__version__ = version
+    use_cupy(monkeypatch, package)
+    assert get_backend("cupy").card().capability == 90
+
+
+def test_two_packages_of_cupy_are_refused_before_either_is_imported(monkeypatch):
+    def distribution(name):
+        if name in ("cupy-cuda12x", "cupy-cuda13x"):
+            return name
+        raise cupy.metadata.PackageNotFoundError(name)
+
+    only_numpy(monkeypatch, lambda name: pytest.fail("it is imported"))
+    monkeypatch.setattr(cupy.metadata, "distribution", distribution)
+    with pytest.raises(BackendError) as caught:
+        get_backend("cupy")
+    assert str(caught.value) == ("backend 'cupy': CuPy is installed 2 times, and each overwrites the other "
+                                 "(cupy-cuda12x, cupy-cuda13x); pip uninstall cupy-cuda12x cupy-cuda13x, then install "
+                                 "one of them, or use --backend numpy")
+    assert len(f"error: {caught.value}") <= 240
+
+
+class Function:
+    """A compiled kernel, as CuPy has it; `runs` are the bytes of shared memory of its launches."""
+
+    def __init__(self):
+        self.max_dynamic_shared_size_bytes = 48 * 1024
+        self.runs = []
+
+    def __call__(self, grid, block, args, shared_mem):
+        assert shared_mem <= self.max_dynamic_shared_size_bytes
+        self.runs.append(shared_mem)
+
+
+def test_a_kernel_is_compiled_once_of_ascii_text(monkeypatch, tmp_path):
+    """CuPy writes the text to a file in the encoding of the locale; cp1252, on Windows, has no sigma."""
+    source, texts, function = tmp_path / "kernels.cu", [], Function()
+    source.write_text("// Σ ȳ², π?\n", encoding="utf-8")
+
+    def module(code, options, name_expressions):
+        texts.append(code)
+        return types.SimpleNamespace(get_function={"f<float>": function}.__getitem__)
+
+    monkeypatch.setattr(loading, "_by_type", {})
+    package = CuPy()
+    package.RawModule = module
+    use_cupy(monkeypatch, package)
+    launch = get_backend("cupy").launch
+    for shared in (0, 65536, 1024):
+        launch(source, "f<float>", (1,), (32,), (), shared)
+    assert function.runs == [0, 65536, 1024]
+    assert len(texts) == 1
+    assert texts[0].isascii()
+    assert texts[0].endswith("// _ __, _?\n")
 
 
 def test_a_gpu_that_works_is_taken_and_tells_its_memory(monkeypatch):

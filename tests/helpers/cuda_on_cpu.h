@@ -27,7 +27,7 @@
 #define __shared__ thread_local
 #define __forceinline__ inline
 #define __restrict__
-#define __align__(n) alignas(n)
+#define __align__(n) __attribute__((aligned(n)))
 #define __launch_bounds__(...)
 #define CUDA_ON_CPU
 
@@ -51,7 +51,7 @@ constexpr unsigned char POISON = 0xFF;  // a NaN in every floating type, -1 in e
 // What the Python side fills in; see tests/helpers/cuda_on_cpu.py.
 struct Launch {
     unsigned grid[3], block[3];
-    long long shared, order, count;
+    long long shared, order, capability, count;
     const char* const* types;
     const uint64_t* values;
 };

@@ -3,8 +3,8 @@
 The text of the kernels is compiled by g++ with cuda_on_cpu.h before it, and run with the threads of a block as fibers.
 A launch fails where CUDA would misbehave silently: arrays of another type than the parameter, or neither C-ordered nor
 told with their steps, or read-only and written to; memory written outside an array or behind the shared memory asked
-for; a barrier that some threads never reach. Between barriers the threads run forward, backward or shuffled, another
-way at each launch.
+for; a barrier that some threads never reach; more shared memory, or newer instructions, than the GPU in use has, which
+`fake_cublas.card` sets. Between barriers the threads run forward, backward or shuffled, another way at each launch.
 """
 
 import contextlib
@@ -20,11 +20,14 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import fake_cublas
 import numpy as np
 import strict
 
 from tinygrad_gpt.backend import register_backend
-from tinygrad_gpt.backend.cupy import KERNEL_HEADER
+from tinygrad_gpt.backend.cards import card_of
+from tinygrad_gpt.backend.cupy import kernel_text
+from tinygrad_gpt.backend.index_add import ordered_index_add
 from tinygrad_gpt.errors import BackendError
 from tinygrad_gpt.ops.cuda.launch import SCALARS
 
@@ -41,7 +44,7 @@ _orders = itertools.cycle(range(5))  # forward, backward, three times shuffled
 
 class _Launch(ctypes.Structure):  # as in cuda_on_cpu.h
     _fields_ = (("grid", ctypes.c_uint * 3), ("block", ctypes.c_uint * 3), ("shared", ctypes.c_longlong),
-                ("order", ctypes.c_longlong), ("count", ctypes.c_longlong),
+                ("order", ctypes.c_longlong), ("capability", ctypes.c_longlong), ("count", ctypes.c_longlong),
                 ("types", ctypes.POINTER(ctypes.c_char_p)), ("values", ctypes.POINTER(ctypes.c_uint64)))
 
 
@@ -92,11 +95,11 @@ def _siblings(text, kernel):
 
 
 @functools.cache
-def _library(text, kernels):
+def _library(text, kernels, capability):
     """The compiled kernels as a dict of functions."""
     wrappers = [f'extern "C" const char* run_{i}(const cuda_on_cpu::Launch* launch) '
                 f"{{ return cuda_on_cpu::run(&{kernel}, *launch); }}" for i, kernel in enumerate(kernels)]
-    code = "\n".join([f'#include "{EMULATOR.name}"', text, *wrappers])
+    code = "\n".join([f'#include "{EMULATOR.name}"', f"#define __CUDA_ARCH__ {capability}0", text, *wrappers])
     source = Path(_folder().name, hashlib.sha256(code.encode()).hexdigest()[:16] + ".cpp")
     source.write_text(code, encoding="utf-8")
     library = ctypes.CDLL(str(_compile(source, ".so")))
@@ -161,12 +164,13 @@ def launch(source, kernel, grid, block, args, shared=0):
     """`Backend.launch` on the CPU; arrays are those of the backend "emulated"."""
     global launches
     launches += 1
-    text = KERNEL_HEADER.read_text(encoding="utf-8") + source.read_text(encoding="utf-8")
-    function = _library(text, tuple(_siblings(text, kernel)))[kernel]
+    text, card = kernel_text(source), card_of(fake_cublas.capability)
+    branch = 80 if card.capability >= 80 else 75  # of the text: it asks for no other capability
+    function = _library(text, tuple(_siblings(text, kernel)), branch)[kernel]
     grid, block = ((*size, 1, 1)[:3] for size in (grid, block))
     assert all(0 < n < limit for n, limit in zip(grid, (2**31, 2**16, 2**16), strict=True)), f"{kernel}: grid {grid}"
     assert 0 < np.prod(block) <= 1024, f"{kernel}: block {block}"
-    assert 0 <= shared <= 232448, f"{kernel}: {shared} bytes of shared memory"
+    assert 0 <= shared <= card.shared_memory, f"{kernel}: {shared} bytes of shared memory on sm_{card.capability}"
     args = [[getattr(a, "memory", a) for a in arg] if isinstance(arg, list) else getattr(arg, "memory", arg)
             for arg in args]
     arrays = [a for arg in args for a in (arg if isinstance(arg, list) else [arg]) if isinstance(a, np.ndarray)]
@@ -181,8 +185,8 @@ def launch(source, kernel, grid, block, args, shared=0):
                           (f"{arg[0].dtype.name}**", table.ctypes.data)
                           for arg, table in zip(args, tables, strict=True)), strict=True)
     failure = function(ctypes.byref(_Launch(
-        grid, block, shared, next(_orders), len(args), (ctypes.c_char_p * len(args))(*(t.encode() for t in types)),
-        (ctypes.c_uint64 * len(args))(*values))))
+        grid, block, shared, next(_orders), card.capability, len(args),
+        (ctypes.c_char_p * len(args))(*(t.encode() for t in types)), (ctypes.c_uint64 * len(args))(*values))))
     assert not failure, f"{kernel}: {failure.decode()}"
     guarded.copy_back(kernel)
 
@@ -197,4 +201,5 @@ def _strict_copy():
 
 
 arrays = _strict_copy()
-register_backend("emulated", lambda: dataclasses.replace(arrays.load(), name="emulated", launch=launch))
+register_backend("emulated", lambda: dataclasses.replace(
+    arrays.load(), name="emulated", launch=launch, index_add=ordered_index_add(arrays.xp, launch)))

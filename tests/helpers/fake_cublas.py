@@ -1,8 +1,10 @@
 """cuBLAS as NVIDIA documents it, computed by NumPy on addresses of host memory, column by column.
 
-`cuda` is what of CuPy's module of that name a product needs; `calls` are the newest calls, their arguments by name.
+`cuda` is what of CuPy's module of that name a product needs, with a GPU of the compute capability that `card` sets;
+`calls` are the newest calls, their arguments by name.
 """
 
+import contextlib
 import ctypes
 from collections import deque
 from types import SimpleNamespace
@@ -16,11 +18,32 @@ CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_64F, CUBLAS_COMPUTE_32F_FAST_TF32, CUBLAS_GEM
 DTYPES = {2: np.float16, 14: ml_dtypes.bfloat16, 0: np.float32, 1: np.float64}  # by the numbers of cudaDataType
 SUMS = {CUBLAS_COMPUTE_32F: np.float32, CUBLAS_COMPUTE_32F_FAST_TF32: np.float32, CUBLAS_COMPUTE_64F: np.float64}
 HANDLE = 4711
+CUBLAS_DEFAULT_MATH, DISALLOW_REDUCED_PRECISION_REDUCTION = 0, 16
 cuda = SimpleNamespace(
     runtime=SimpleNamespace(CUDA_R_16F=2, CUDA_R_16BF=14, CUDA_R_32F=0, CUDA_R_64F=1),
-    device=SimpleNamespace(get_cublas_handle=lambda: HANDLE))
+    device=SimpleNamespace(get_cublas_handle=lambda: HANDLE),
+    Device=lambda: SimpleNamespace(compute_capability=str(capability)))
 calls: deque[dict] = deque(maxlen=100)
 made = 0  # calls, of all times
+capability = 90
+math_mode = CUBLAS_DEFAULT_MATH
+
+
+@contextlib.contextmanager
+def card(of_capability):
+    """In this block the GPU is another one: 75 is one of compute capability 7.5."""
+    global capability
+    before, capability = capability, of_capability
+    try:
+        yield
+    finally:
+        capability = before
+
+
+def setMathMode(handle, mode):
+    global math_mode
+    assert handle == HANDLE
+    math_mode = mode
 
 
 def _matrix(address, dtype, rows, columns, leading):
@@ -51,7 +74,12 @@ def gemmStridedBatchedEx(handle, transa, transb, m, n, k, alpha, A, Atype, lda, 
         a, b = (matrix.T if flag else matrix for matrix, flag in ((a, transa), (b, transb)))
         if computeType == CUBLAS_COMPUTE_32F_FAST_TF32:
             a, b = tf32(a), tf32(b)
-        c.T[...] = (b.T.astype(sums, copy=False) @ a.T.astype(sums, copy=False)).astype(c.dtype)
+        a, b = a.T.astype(sums, copy=False), b.T.astype(sums, copy=False)
+        if np.dtype(c.dtype).itemsize == 2 and not math_mode & DISALLOW_REDUCED_PRECISION_REDUCTION:
+            half = k // 2  # a sum may be split, and its parts added in the type of the result
+            c.T[...] = (b[:, :half] @ a[:half]).astype(c.dtype) + (b[:, half:] @ a[half:]).astype(c.dtype)
+        else:
+            c.T[...] = (b @ a).astype(c.dtype)
 
 
 def gemmEx(handle, transa, transb, m, n, k, alpha, A, Atype, lda, B, Btype, ldb, beta, C, Ctype, ldc, computeType,

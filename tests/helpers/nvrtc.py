@@ -32,6 +32,16 @@ def available():
     return _folder("cuda_nvrtc", "lib") is not None and _folder("cuda_runtime", "include") is not None
 
 
+@functools.cache
+def architectures():
+    """What it compiles for: "sm_70", "sm_75" …"""
+    nvrtc, count = _library(), ctypes.c_int()
+    nvrtc.nvrtcGetNumSupportedArchs(ctypes.byref(count))
+    numbers = (ctypes.c_int * count.value)()
+    nvrtc.nvrtcGetSupportedArchs(numbers)
+    return {f"sm_{number}" for number in numbers}
+
+
 def compile_cuda(text, kernels, architecture):
     """Compile kernels, such as "gelu<float>", for an architecture, such as "sm_90"; the messages, "" if all is well."""
     nvrtc, program = _library(), ctypes.c_void_p()

@@ -21,6 +21,7 @@ import fake_cublas
 import numpy as np
 
 from tinygrad_gpt.backend import Backend, register_backend
+from tinygrad_gpt.backend.cards import card_of
 from tinygrad_gpt.backend.cublas import cublas_product
 from tinygrad_gpt.backend.precision import is_half, wide
 
@@ -389,6 +390,7 @@ def load():
     return Backend(
         name="strict", xp=xp, array_type=Array, from_numpy=xp.asarray, to_numpy=Array.get, index_add=_index_add,
         bmm=cublas_product(xp, fake_cublas), erf=_erf, synchronize=_synchronise, memory=lambda: 0, on_host=False,
+        card=lambda: card_of(int(xp.cuda.Device().compute_capability)),
     )
 
 

@@ -14,12 +14,19 @@ template <class T> float number(unsigned bits, int i) {
     return pair[i];
 }
 
+// An instruction that the PTX manual has from a compute capability on.
+inline void requires_capability(int capability, const char* instruction) {
+    if (launched->capability < capability)
+        fail(std::string(instruction) + " requires sm_" + std::to_string(capability) + " or higher");
+}
+
 }  // namespace cuda_on_cpu
 
 // mma.m16n8k16 for halves, mma.m16n8k8 for float (which must have been rounded to TF32).
 template <class T>
-void tensor_product(float (&sums)[4], const unsigned (&left)[4], const unsigned (&right)[2]) {
+void mma(float (&sums)[4], const unsigned (&left)[4], const unsigned (&right)[2]) {
     using namespace cuda_on_cpu;
+    requires_capability(80, sizeof(T) == 2 ? "mma.m16n8k16" : "mma.m16n8k8.tf32");
     constexpr int IN_ONE = 4 / sizeof(T), TERMS = 8 * IN_ONE;
     Factors own = {{left[0], left[1], left[2], left[3]}, {right[0], right[1]}};
     auto lanes = all_lanes(own);
@@ -35,9 +42,23 @@ void tensor_product(float (&sums)[4], const unsigned (&left)[4], const unsigned 
     }
 }
 
+// mma.m16n8k8 for __half.
+inline void mma_of_8(float (&sums)[4], unsigned upper, unsigned lower, unsigned right) {
+    using namespace cuda_on_cpu;
+    requires_capability(75, "mma.m16n8k8.f16");
+    auto lanes = all_lanes(std::array<unsigned, 3>{upper, lower, right});
+    for (int i = 0; i < 4; ++i) {
+        int row = lane() / 4 + 8 * (i / 2), column = 2 * (lane() % 4) + i % 2;
+        for (int k = 0; k < 8; ++k)
+            sums[i] += number<__half>(lanes[row % 8 * 4 + k / 2][row / 8], k % 2) *
+                       number<__half>(lanes[column * 4 + k / 2][2], k % 2);
+    }
+}
+
 // ldmatrix.x2.trans: lane i points to row i of two 8 × 8 matrices of halves, one below the other.
 inline void transposed_factor(unsigned (&right)[2], const void* row) {
     using namespace cuda_on_cpu;
+    requires_capability(75, "ldmatrix");
     if (reinterpret_cast<uintptr_t>(row) % 16) fail("a row of a matrix is not aligned to 16 bytes");
     auto rows = all_lanes(static_cast<const uint16_t*>(row));
     for (int i = 0; i < 2; ++i) {
@@ -46,6 +67,7 @@ inline void transposed_factor(unsigned (&right)[2], const void* row) {
     }
 }
 
-inline float rounded_to_tf32(float x) {  // to nearest, halves away from 0
+inline float rounded_to_tf32(float x) {  // cvt.rna.tf32: to nearest, halves away from 0
+    cuda_on_cpu::requires_capability(80, "cvt.rna.tf32");
     return x == x ? __uint_as_float((__float_as_uint(x) + 0x1000) & ~0x1FFFu) : __uint_as_float(0x7FFFE000);
 }

@@ -1,15 +1,19 @@
 """The CUDA kernels of attention, run on the CPU, against the NumPy form of the op."""
 
 import cuda_on_cpu
+import fake_cublas
 import ml_dtypes
 import numpy as np
 import pytest
 from checks import Call, assert_close, error
+from soak import SOAK
 
 from tinygrad_gpt.backend import get_backend, use_backend
+from tinygrad_gpt.backend.cards import CARDS, card_of
 from tinygrad_gpt.backend.precision import precision
 from tinygrad_gpt.engine import OPS
 from tinygrad_gpt.ops.attention import split_heads
+from tinygrad_gpt.ops.cuda.attention import SOURCE, TILED, kernel_for
 from tinygrad_gpt.study.gradcheck import Draw
 
 pytestmark = pytest.mark.skipif(cuda_on_cpu.COMPILER is None, reason="g++ is not installed")
@@ -81,6 +85,62 @@ def test_padding_and_dropout(kind, causal):
     padding = np.arange(100) >= np.array([[30], [100]])  # left of the first text, and all of the second
     compare("self_attention", [r.normal(2, 100, 3 * 2 * 8), padding, r.mask(2, 2, 100, 100)],
             {"n_head": 2, "causal": causal, "p": 0.25}, kind)
+
+
+def runs(card, kind):
+    return kind in ("float64", "float32", *card.tensor_cores, "float16")
+
+
+# Of each card what differs from the newest: products of halves without tensor cores, or of 8 terms; smaller tiles, and
+# none at all.
+CHOSEN = [(70, "float16", 16), (75, "float16", 64), (75, "float32", 64), (75, "float32", 128), (86, "float32", 128),
+          (120, "tf32", 128)]
+EVERY = [(capability, kind, size) for capability, card in CARDS.items() for kind in KINDS if runs(card, kind)
+         for size in (5, 16, 32, 64, 128)]
+
+
+@pytest.mark.parametrize(("capability", "kind", "size"), EVERY if SOAK else CHOSEN)
+def test_every_card_runs_forward_and_backward(capability, kind, size):
+    r = Draw(size)
+    with fake_cublas.card(capability):
+        compare("self_attention", [r.normal(1, 66, 3 * size), None, r.mask(1, 1, 66, 66)], {"n_head": 1, "p": 0.25},
+                kind)
+
+
+@pytest.mark.parametrize("kernel", TILED)
+@pytest.mark.parametrize("capability", CARDS)
+def test_every_kernel_fits_its_card(capability, kernel):
+    """Of the head sizes up to 128 some have none in float64, on a T4 from 65 on in float32; halves have all."""
+    card, lacking = CARDS[capability], set()
+    for kind, (dtype, policy, _) in KINDS.items():
+        for size in (16, 32, 64, 128) if runs(card, kind) else ():
+            found = kernel_for(kernel, np.dtype(dtype), size, policy == "tf32", card)
+            if found is None:
+                lacking.add((kind, size))
+            else:
+                assert found.shared <= card.shared_memory
+                assert ("TensorCores" in found.name) == (kind in card.tensor_cores)
+    if kernel != "attend":
+        widest = {("float64", 128)}
+        assert lacking == {70: widest, 75: {("float32", 128), ("float64", 64), *widest}, 86: widest, 89: widest,
+                           120: widest}.get(capability, set())
+
+
+def test_the_emulated_card_refuses_what_the_real_one_has_not():
+    r = Draw(1)
+    arguments = [r.normal(1, 3, 3 * 64)]
+    with fake_cublas.card(75), pytest.raises(AssertionError, match=r"69632 bytes of shared memory on sm_75"):
+        cuda_on_cpu.launch(SOURCE, "attend_grad_q<Plain, float, 64, 64>", (1,), (128,), (), 69632)
+    for capability, kind, instruction in ((75, "bfloat16", "mma.m16n8k16 requires sm_80"),
+                                          (70, "float16", r"mma.m16n8k8.f16 requires sm_75"),
+                                          (75, "tf32", "requires sm_80")):
+        generous = CARDS[capability]._replace(tensor_cores=CARDS[90].tensor_cores)
+        with fake_cublas.card(capability), pytest.MonkeyPatch.context() as patched:
+            patched.setitem(CARDS, capability, generous)
+            card_of.cache_clear()
+            with pytest.raises(AssertionError, match=instruction):
+                compare("self_attention", arguments, {"n_head": 1}, kind)
+        card_of.cache_clear()
 
 
 def test_a_query_that_may_see_no_key_gives_zero_and_takes_part_in_no_gradient():

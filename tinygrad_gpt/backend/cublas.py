@@ -11,9 +11,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tinygrad_gpt.backend.cards import card_of
 from tinygrad_gpt.backend.precision import current_precision
 
 __all__ = ["cublas_product"]
+
+# CUBLAS_MATH_…, which CuPy does not name. Without it the parts of a long sum may be added in half precision.
+DISALLOW_REDUCED_PRECISION_REDUCTION = 16
 
 
 def cublas_product(xp, cublas) -> Callable:
@@ -21,17 +25,19 @@ def cublas_product(xp, cublas) -> Callable:
 
     Args:
         xp: the array package, with its module ``cuda``.
-        cublas: its bindings of cuBLAS: gemmEx, gemmStridedBatchedEx and their constants.
+        cublas: its bindings of cuBLAS: gemmEx, gemmStridedBatchedEx, setMathMode and their constants.
 
-    Source: NVIDIA, cuBLAS library, cublasGemmEx and cublasGemmStridedBatchedEx.
+    Source: NVIDIA, cuBLAS library, cublasGemmEx, cublasGemmStridedBatchedEx and cublasMath_t.
     """
     factors = {size: (np.array(1, f"f{size}"), np.array(0, f"f{size}")) for size in (4, 8)}
     # alpha and beta of cuBLAS: y = alpha · a b + beta · y
 
     @functools.cache
-    def types(dtype, tf32):
+    def types(dtype, tf32, capability):
         """Names for cuBLAS: of the arrays' type, of that of the sums, and where 1 and 0 of the latter stand."""
         runtime, name, double = xp.cuda.runtime, dtype.name, dtype.itemsize == 8
+        if card := card_of(int(capability)):
+            card.check_precision("tf32" if tf32 and name == "float32" else name)
         kind = {"float16": runtime.CUDA_R_16F, "bfloat16": runtime.CUDA_R_16BF, "float32": runtime.CUDA_R_32F,
                 "float64": runtime.CUDA_R_64F}[name]
         rounded = cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if tf32 and name == "float32" else cublas.CUBLAS_COMPUTE_32F
@@ -46,11 +52,14 @@ def cublas_product(xp, cublas) -> Callable:
         if not (a.size and b.size):
             return xp.zeros((*batch, n, m), dtype=a.dtype)
         y = xp.empty((*batch, n, m), dtype=a.dtype)
-        kind, sums, one, zero = types(a.dtype, current_precision().tf32)
+        kind, sums, one, zero = types(a.dtype, current_precision().tf32,
+                                      xp.cuda.Device().compute_capability)
         # cuBLAS reads an array column by column, which makes of a C-ordered one its transpose: it computes yᵀ = bᵀ aᵀ.
         a, flag_a, leading_a = _as_columns(xp, a)
         b, flag_b, leading_b = _as_columns(xp, b)
-        head = xp.cuda.device.get_cublas_handle(), flag_b, flag_a, m, n, k, one
+        handle = xp.cuda.device.get_cublas_handle()  # of this thread
+        cublas.setMathMode(handle, cublas.CUBLAS_DEFAULT_MATH | DISALLOW_REDUCED_PRECISION_REDUCTION)
+        head = handle, flag_b, flag_a, m, n, k, one
         end = sums, cublas.CUBLAS_GEMM_DEFAULT
         for count, (at_b, at_a, at_y), (step_b, step_a, step_y) in _calls(batch, b, a, y):
             if count == 1:

@@ -68,10 +68,15 @@ def precision(name: str):
     """The policy of that name in this block, forward and backward, in this thread.
 
     Raises:
-        UsageError: "precision is 'int8'; choose one of float32, tf32, bfloat16, float16".
+        UsageError: "precision is 'int8'; choose one of float32, tf32, bfloat16, float16", or the GPU of the default
+            backend lacks it, see `Card.check_precision`.
     """
+    from tinygrad_gpt.backend.loading import default_backend  # which imports this module
+
     if name not in POLICIES:
         raise UsageError(f"precision is {name!r}; choose one of {', '.join(POLICIES)}")
+    if card := default_backend().card():
+        card.check_precision(name)
     token = _policy.set(POLICIES[name])
     try:
         yield

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_gpt.backend.cards import Card
 from tinygrad_gpt.backend.precision import wide
 
 __all__ = ["Array", "Backend", "Namespace", "is_integer"]
@@ -47,6 +48,7 @@ class Backend:
         on_host: True if reading a value costs nothing; where it is False, checks that would
             have to wait for the device run in checking mode only.
         launch: runs a CUDA kernel, see `backend/cupy.py`; None where there is no CUDA.
+        card: what the GPU in use can do; None without a GPU.
         deterministic: False lets kernels add numbers in an order left to chance where that is faster; on CuPy with the
             environment variable TINYGRAD_GPT_DETERMINISTIC=0.
         free_memory: bytes that arrays can still take.
@@ -65,6 +67,7 @@ class Backend:
     memory: Callable[[], int]
     on_host: bool
     launch: Callable[..., None] | None = None
+    card: Callable[[], Card | None] = lambda: None
     deterministic: bool = True
     free_memory: Callable[[], int] = lambda: 2**63 - 1
     give_back: Callable[[], None] = lambda: None

@@ -15,15 +15,8 @@
 constexpr int THREADS = 128;  // of a block: 4 warps
 constexpr int ROWS = 64;      // of a block: 16 to a warp
 
-// Rows of the other side that pass by in one tile, so that a tile takes 16 KiB at most.
-template <typename T, int WIDTH>
-constexpr int TILE = WIDTH * sizeof(T) > 512 ? 16 : WIDTH * sizeof(T) > 256 ? 32 : 64;
-
-// Compiled as: attend<Plain, float, 16>; attend_grad_q<Plain, double, 32>; attend_grad_kv<Plain, float, 16>
-// Compiled as: attend<TensorCores, float, 16>; attend_grad_q<TensorCores, float, 32>
-// Compiled as: attend_grad_kv<TensorCores, float, 16>; attend_grad_kv<TensorCores, __nv_bfloat16, 32>
-// Compiled as: attend<TensorCores, __half, 64>; attend_grad_q<TensorCores, __half, 64>
-// Compiled as: attend_grad_kv<TensorCores, __half, 64>; attend<TensorCores, __nv_bfloat16, 128>
+// Of the other side OTHERS rows pass by in a tile. How many, and which Product multiplies them, attention.py chooses for
+// each card: `kernel_for`.
 
 // -- What the kernels are given: arrays of any steps (elements from one text, head and row to the next; the numbers of
 // a row lie side by side). Query i sees the keys up to i + ahead. `raised` is 1 / (1 − p).
@@ -95,6 +88,7 @@ struct Head {
 template <typename Product, int COUNT, typename T, int WIDTH>
 __device__ void copy_rows(Row<T, WIDTH>* to, const T* from, long long step, int n_rows, int n_columns) {
     constexpr int size = Pack<T>::size, packs = WIDTH / size, turns = COUNT * packs / THREADS;
+    static_assert(turns * THREADS == COUNT * packs, "each thread copies as many packs");
     if (n_columns < WIDTH || step % size || reinterpret_cast<size_t>(from) % 16) {  // not made of whole packs
         for (int i = threadIdx.x; i < COUNT * WIDTH; i += THREADS) {
             const int row = i / WIDTH, column = i % WIDTH;
@@ -127,7 +121,7 @@ __device__ void write_rows(Sheet<A, WIDTH>& sheet, T* to, long long step, int fi
     });
 }
 
-extern __shared__ unsigned char dynamic_shared_memory[];
+extern __shared__ __align__(16) unsigned char dynamic_shared_memory[];
 
 template <typename T, int WIDTH, int OTHERS>
 struct Tiles {  // of the forward pass
@@ -137,11 +131,10 @@ struct Tiles {  // of the forward pass
 // y (B, n, H · D) and log_sums (B, H, n). The keys of a row may be spread over `parts` blocks, that few queries keep
 // many processors busy; then y and log_sums have an axis more, in front, and `combine` follows.
 // Grid: (tiles of queries · parts, H, B).
-template <template <typename> class Product, typename T, int WIDTH>
+template <template <typename> class Product, typename T, int WIDTH, int OTHERS>
 __global__ void __launch_bounds__(THREADS)
 attend(PARAMETERS, long long parts, T* y, accumulator<T>* log_sums) {
     using A = accumulator<T>;
-    constexpr int OTHERS = TILE<T, WIDTH>;
     auto& tiles = *reinterpret_cast<Tiles<T, WIDTH, OTHERS>*>(dynamic_shared_memory);
     const Head<T> head = HEAD;
     const int part = blockIdx.x % parts;
@@ -243,11 +236,10 @@ struct QueryTiles {  // of the gradient of the queries
 };
 
 // grad_q, of the steps of q. Grid: (tiles of queries, H, B).
-template <template <typename> class Product, typename T, int WIDTH>
+template <template <typename> class Product, typename T, int WIDTH, int OTHERS>
 __global__ void __launch_bounds__(THREADS)
 attend_grad_q(PARAMETERS, const T* g, const accumulator<T>* log_sums, const accumulator<T>* delta, T* grad_q) {
     using A = accumulator<T>;
-    constexpr int OTHERS = TILE<T, WIDTH>;
     auto& tiles = *reinterpret_cast<QueryTiles<T, WIDTH, OTHERS>*>(dynamic_shared_memory);
     const Head<T> head = HEAD;
     const int first = (gridDim.x - 1 - blockIdx.x) * ROWS;
@@ -294,12 +286,11 @@ struct KeyTiles {  // of the gradients of keys and values
 
 // grad_k and grad_v, of the steps of k and v. All sheets lie across: keys are rows, queries are columns.
 // Grid: (tiles of keys, H, B).
-template <template <typename> class Product, typename T, int WIDTH>
+template <template <typename> class Product, typename T, int WIDTH, int OTHERS>
 __global__ void __launch_bounds__(THREADS)
 attend_grad_kv(PARAMETERS, const T* g, const accumulator<T>* log_sums, const accumulator<T>* delta, T* grad_k,
                T* grad_v) {
     using A = accumulator<T>;
-    constexpr int OTHERS = TILE<T, WIDTH>;
     auto& tiles = *reinterpret_cast<KeyTiles<T, WIDTH, OTHERS>*>(dynamic_shared_memory);
     const Head<T> head = HEAD;
     const int first = blockIdx.x * ROWS;

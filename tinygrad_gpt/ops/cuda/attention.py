@@ -1,21 +1,27 @@
 """Attention with tensor cores, on tiles in shared memory: the scores never exist whole."""
 
+import functools
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tinygrad_gpt.backend import Array, backend_of
+from tinygrad_gpt.backend.cards import Card
 from tinygrad_gpt.backend.precision import current_precision
 from tinygrad_gpt.engine import OPS, cuda
 from tinygrad_gpt.ops.attention import merge_heads, split_heads
 from tinygrad_gpt.ops.cuda.launch import SCALARS, accumulator
 from tinygrad_gpt.ops.fast.attention import Mask, masked
 
-__all__ = ["attend", "attend_grads", "attention", "has_kernels", "self_attention"]
+__all__ = ["Kernel", "attend", "attend_grads", "attention", "has_kernels", "kernel_for", "self_attention"]
 
 SOURCE = Path(__file__).with_name("attention.cu")
 WIDTHS = (16, 32, 64, 128)  # of a row in shared memory: head sizes up to the last
 ROWS, THREADS = 64, 128  # of a block, as in the kernels
 BLOCKS = 256  # that keep a GPU busy
+TILED = ("attend", "attend_grad_q", "attend_grad_kv")
 
 
 class Saved(NamedTuple):
@@ -30,9 +36,41 @@ class Saved(NamedTuple):
     log_sums: Array
 
 
+class Kernel(NamedTuple):
+    """One of the tiled kernels as a GPU runs it.
+
+    Args:
+        name: with its types and sizes.
+        shared: bytes of shared memory of a block.
+    """
+
+    name: str
+    shared: int
+
+
+@functools.cache
+def kernel_for(kernel: str, dtype: np.dtype, size: int, tf32: bool, card: Card) -> Kernel | None:
+    """The kernel that a GPU runs for heads of a size: on its tensor cores if they take the type, its tiles of 16 KiB at
+    most, and smaller where shared memory is scarce. None if there is none.
+
+    Args:
+        kernel: one of `TILED`.
+        tf32: whether the precision allows TF32.
+    """
+    kind = "tf32" if tf32 and dtype == np.float32 else dtype.name
+    cores = "TensorCores" if kind in card.tensor_cores else "Plain"
+    width = next((width for width in WIDTHS if size <= width), sys.maxsize)
+    for others in (64, 32, 16):  # rows that pass by in a tile
+        shared = _shared(kernel, width, others, dtype.itemsize)
+        if others * width * dtype.itemsize <= 16 * 1024 and shared <= card.shared_memory:
+            return Kernel(f"{kernel}<{cores}, {SCALARS[dtype.name]}, {width}, {others}>", shared)
+    return None
+
+
 def has_kernels(q: Array) -> bool:
-    """Whether there are kernels for the type and the head size of q (B, H, n, D)."""
-    return q.shape[-1] <= WIDTHS[-1] and q.dtype.name in SCALARS
+    """Whether there are kernels for the type and the head size of q (B, H, n, D) on its GPU."""
+    card: Any = backend_of(q).card()
+    return q.dtype.name in SCALARS and all(kernel_for(kernel, q.dtype, q.shape[-1], False, card) for kernel in TILED)
 
 
 @cuda("attention")
@@ -108,14 +146,12 @@ def _launch(kernel, qkv, mask, grid, *rest):
     keep = None if keep is None else xp.ascontiguousarray(keep)
     steps = [stride // a.itemsize for a in (q, k) for stride in a.strides[:3]]
     steps += (0, 0, 0) if visible is None else visible.strides[:3]
-    cores = "TensorCores" if q.itemsize == 2 or (q.itemsize == 4 and current_precision().tf32) else "Plain"
-    width = next(width for width in WIDTHS if size <= width)
     ahead = m - n if mask.causal else m  # query i sees the keys up to i + ahead
-    launch: Any = backend_of(q).launch
+    backend: Any = backend_of(q)
+    chosen: Any = kernel_for(kernel, q.dtype, size, current_precision().tf32, backend.card())
     if all(grid):
-        launch(SOURCE, f"{kernel}<{cores}, {SCALARS[q.dtype.name]}, {width}>", grid, (THREADS,),
-               (q, k, v, visible, keep, n, m, size, ahead, 1 / (1 - mask.p), *steps, *rest),
-               _shared(kernel, width, q.itemsize))
+        backend.launch(SOURCE, chosen.name, grid, (THREADS,),
+                       (q, k, v, visible, keep, n, m, size, ahead, 1 / (1 - mask.p), *steps, *rest), chosen.shared)
 
 
 def _launch_rows(kernel, like, *args):
@@ -132,10 +168,8 @@ def _with_rows(xp, a):
     return a if a is None or a.strides[-1] == a.itemsize else xp.ascontiguousarray(a)
 
 
-def _shared(kernel, width, itemsize):
+def _shared(kernel, width, others, itemsize):
     """Bytes of shared memory of a block: `Tiles`, `QueryTiles` or `KeyTiles` in the kernels."""
-    row = width * itemsize
-    others = 64 if row <= 256 else 32 if row <= 512 else 16
     rows = (ROWS if kernel == "attend" else 2 * ROWS) + 2 * others
     sums = 2 * others * max(4, itemsize) if kernel == "attend_grad_kv" else 0
-    return rows * (row + 16) + sums
+    return rows * (width * itemsize + 16) + sums

@@ -96,21 +96,27 @@ __device__ inline unsigned random_bits(unsigned place, unsigned seed, unsigned s
 // (PTX manual, mma.m16n8k16 and mma.m16n8k8). The text of tests/helpers/cuda_on_cpu.h stands for them on a CPU.
 #ifndef CUDA_ON_CPU
 
-template <typename T>
-__device__ void tensor_product(float (&sums)[4], const unsigned (&left)[4], const unsigned (&right)[2]);
+template <typename T>  // from sm_80 on
+__device__ void mma(float (&sums)[4], const unsigned (&left)[4], const unsigned (&right)[2]);
 
-#define TENSOR_PRODUCT(TYPE, SHAPE, NAME)                                                                         \
+#define MMA(TYPE, SHAPE, NAME)                                                                                    \
     template <>                                                                                                   \
-    __device__ inline void tensor_product<TYPE>(float (&sums)[4], const unsigned (&left)[4],                      \
-                                                const unsigned (&right)[2]) {                                     \
+    __device__ inline void mma<TYPE>(float (&sums)[4], const unsigned (&left)[4], const unsigned (&right)[2]) {   \
         asm volatile("mma.sync.aligned." SHAPE ".row.col.f32." NAME "." NAME ".f32 "                              \
             "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                                     \
             : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])                                          \
             : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right[0]), "r"(right[1]));              \
     }
-TENSOR_PRODUCT(__half, "m16n8k16", "f16")
-TENSOR_PRODUCT(__nv_bfloat16, "m16n8k16", "bf16")
-TENSOR_PRODUCT(float, "m16n8k8", "tf32")
+MMA(__half, "m16n8k16", "f16")
+MMA(__nv_bfloat16, "m16n8k16", "bf16")
+MMA(float, "m16n8k8", "tf32")
+
+// Of __half, from sm_75 on: the left half of the left factor above, of two registers, the upper half of the right one.
+__device__ inline void mma_of_8(float (&sums)[4], unsigned upper, unsigned lower, unsigned right) {
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3]) : "r"(upper), "r"(lower), "r"(right));
+}
 
 // The right factor out of 16 rows of halves in shared memory; lane i points to row i % 16, aligned to 16 bytes.
 __device__ inline void transposed_factor(unsigned (&right)[2], const void* row) {
@@ -124,6 +130,19 @@ __device__ inline float rounded_to_tf32(float x) {
     return __uint_as_float(bits);
 }
 
+#endif
+
+template <typename T>
+__device__ void tensor_product(float (&sums)[4], const unsigned (&left)[4], const unsigned (&right)[2]) {
+    mma<T>(sums, left, right);
+}
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800  // Turing adds 8 terms at a time
+template <>
+__device__ inline void tensor_product<__half>(float (&sums)[4], const unsigned (&left)[4], const unsigned (&right)[2]) {
+    mma_of_8(sums, left[0], left[1], right[0]);
+    mma_of_8(sums, left[2], left[3], right[1]);
+}
 #endif
 
 // -- Tiles in shared memory, and their products, made by a warp
@@ -190,7 +209,7 @@ __device__ A row_max(A x) {
 //   by_rows      sums += left rightᵀ   left: 16 rows, right: COLUMNS rows, both in shared memory
 //   by_columns   sums += left right    left: a sheet, right: as many rows as left has columns, in shared memory
 //
-// Plain is made of multiplications and additions of the type itself; TensorCores round to the type that they multiply.
+// Plain is made of multiplications and additions; TensorCores round to the type that they multiply.
 
 template <typename T>
 struct Plain {
@@ -211,8 +230,8 @@ struct Plain {
                     const Pack<T> b = pack(right[8 * i + 2 * c + e].at[k]);
 #pragma unroll
                     for (int x = 0; x < Pack<T>::size; ++x) {
-                        sums.values[i][e] += a[0].at[x] * b.at[x];
-                        sums.values[i][2 + e] += a[1].at[x] * b.at[x];
+                        sums.values[i][e] += A(a[0].at[x]) * A(b.at[x]);
+                        sums.values[i][2 + e] += A(a[1].at[x]) * A(b.at[x]);
                     }
                 }
         }

@@ -1,0 +1,44 @@
+"""Adding at indices that repeat, on a GPU, in one order."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["ordered_index_add"]
+
+SOURCE = Path(__file__).parents[1] / "ops" / "cuda" / "index_add.cu"
+SCALARS = {"float32": "float", "float64": "double"}  # others are exact in any order, or widened before
+THREADS = 256  # of a block
+
+
+def ordered_index_add(xp: Any, launch: Callable[..., None]) -> Callable[[Any, Any, Any], None]:
+    """A function like ``add.at``, which adds what comes to one element always in the same order.
+
+    CuPy's own adds as the threads happen to come, so that the last digits of a sum differ from run to run.
+
+    Args:
+        xp: the array package.
+        launch: see `Backend.launch`.
+    """
+    def index_add(target, index, values):
+        if target.dtype.name not in SCALARS or not target.flags.c_contiguous:
+            return xp.add.at(target, index, values)
+        rows = isinstance(index, xp.ndarray) and index.dtype.kind in "iu"
+        shape = target.shape[:1] if rows else target.shape  # of the places; the numbers of a row stay together
+        places = xp.arange(math.prod(shape), dtype=np.int64).reshape(shape)[index]
+        columns = math.prod(target.shape[1:]) if rows else 1
+        values = xp.ascontiguousarray(xp.broadcast_to(values, (*places.shape, *target.shape[1:]) if rows
+                                                      else places.shape))
+        if not values.size:
+            return None
+        places = places.ravel()
+        order = xp.argsort(places)  # stable
+        kernel = f"index_add<{SCALARS[target.dtype.name]}>"
+        launch(SOURCE, kernel, (-(-values.size // THREADS),), (THREADS,),
+               (values, places[order], order, target, columns, places.size))
+        return None
+
+    return index_add
