@@ -67,6 +67,8 @@ def test_the_same_seed_gives_the_same_model_whatever_was_trained_before(untraine
 
 @pytest.mark.parametrize("change", [
     {"train": "lora", "rank": 2}, {"train": "head", "class_weights": "balanced"}, {"read": "mean", "context": "9"},
+    {"read": "mean", "no_causal_mask": True, "lm_weight": 0.0, "hide": 0.2, "head_dropout": 0.1},
+    {"layer_decay": 0.5, "unfreeze": 0.3, "average": 1},
     {"base": "random", "n_embd": 8, "n_layer": 1, "n_head": 2, "n_ctx": 12, "vocab_size": 270},
 ], ids=str)
 def test_settings_reach_the_run(change, untrained):

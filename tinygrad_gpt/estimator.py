@@ -24,8 +24,9 @@ class GPTClassifier:
     """A GPT-2 or an encoder that is finetuned to classify texts, for `cross_val_score`, `GridSearchCV` and pipelines.
 
     Args:
-        base, train, rank, alpha, read, context, epochs, batch_size, accumulate, lr, schedule, weight_decay, max_norm,
-            dropout, lm_weight, class_weights, seed: as in `FinetuneConfig`.
+        base, train, rank, alpha, read, no_causal_mask, context, epochs, batch_size, accumulate, lr, schedule,
+            layer_decay, unfreeze, average, weight_decay, max_norm, dropout, head_dropout, hide, lm_weight,
+            class_weights, seed: as in `FinetuneConfig`.
             Of read, lr, dropout and lm_weight, None means what suits the base.
         vocab_size, n_ctx, n_embd, n_layer, n_head: the same, of the new model that ``base="random"`` means.
         backend: "numpy", "cupy" or "auto"; None: the default of the thread that calls, which is NumPy at first.
@@ -44,15 +45,21 @@ class GPTClassifier:
     rank: int = FinetuneConfig.rank
     alpha: float = FinetuneConfig.alpha
     read: str = FinetuneConfig.read
+    no_causal_mask: bool = FinetuneConfig.no_causal_mask
     context: str = FinetuneConfig.context
     epochs: int = FinetuneConfig.epochs
     batch_size: int = FinetuneConfig.batch_size
     accumulate: int = FinetuneConfig.accumulate
     lr: float = FinetuneConfig.lr
     schedule: str = FinetuneConfig.schedule
+    layer_decay: float = FinetuneConfig.layer_decay
+    unfreeze: float = FinetuneConfig.unfreeze
+    average: int = FinetuneConfig.average
     weight_decay: float = FinetuneConfig.weight_decay
     max_norm: float = FinetuneConfig.max_norm
     dropout: float = FinetuneConfig.dropout
+    head_dropout: float = FinetuneConfig.head_dropout
+    hide: float = FinetuneConfig.hide
     lm_weight: float = FinetuneConfig.lm_weight
     class_weights: str = FinetuneConfig.class_weights
     seed: int = FinetuneConfig.seed
