@@ -38,6 +38,6 @@ def test_the_command_to_go_on_has_what_is_not_the_runs_own():
     ctx = context()
     ctx.obj = Settings()
     assert _resume_command(ctx, Path("a run")) == "cli.py train --resume --out 'a run'"
-    ctx.obj = Settings(backend="cupy", threads=2, ops="plain")
+    ctx.obj = Settings(backend="cupy", threads=2, ops="plain", attention="cudnn")
     assert _resume_command(ctx, Path("run")) == (
-        "cli.py train --resume --out run --backend cupy --threads 2 --ops plain")
+        "cli.py train --resume --out run --backend cupy --threads 2 --ops plain --attention cudnn")

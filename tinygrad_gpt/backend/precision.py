@@ -69,14 +69,16 @@ def precision(name: str):
 
     Raises:
         UsageError: "precision is 'int8'; choose one of float32, tf32, bfloat16, float16", or the GPU of the default
-            backend lacks it, see `Card.check_precision`.
+            backend lacks it, see `Card.check_precision`, or cuDNN does, see `check_attention`.
     """
-    from tinygrad_gpt.backend.loading import default_backend  # which imports this module
+    from tinygrad_gpt.backend.cudnn import check_attention  # both import this module
+    from tinygrad_gpt.backend.loading import default_backend
 
     if name not in POLICIES:
         raise UsageError(f"precision is {name!r}; choose one of {', '.join(POLICIES)}")
     if card := default_backend().card():
         card.check_precision(name)
+    check_attention(name)
     token = _policy.set(POLICIES[name])
     try:
         yield

@@ -20,8 +20,7 @@ from tinygrad_gpt.errors import ResourceError, UsageError
 __all__ = [
     "Duration", "NonNegativeFloat", "NonNegativeInt", "PositiveFloat", "PositiveInt", "Settings", "UnitInterval",
     "add_options", "check_source", "columns_given", "common_options", "echo", "one_line", "opened", "print_json",
-    "printable",
-    "settings_options",
+    "printable", "remember", "settings_options",
 ]
 
 LEAST_MEMORY = 240 * 2**20  # bytes of addresses for NumPy and HDF5 with one thread
@@ -146,6 +145,7 @@ class Settings:
     debug: bool = False
     ops: str | None = None
     gradients: str | None = None
+    attention: str = "own"
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -164,6 +164,10 @@ class Settings:
                 stack.enter_context(using_ops(self.ops))
             if self.gradients is not None:
                 stack.enter_context(self._own_gradients(self.gradients))
+            if self.attention != "own":
+                from tinygrad_gpt.backend.cudnn import attention
+
+                stack.enter_context(attention(self.attention))
             yield
             if self.backend == "auto":  # at the end, because a failure is the only line on stderr
                 why = "" if taken != "numpy" else "; --backend cupy says what is missing for a GPU"
@@ -194,25 +198,25 @@ def _refuse_small_limit() -> None:
                             f"take more than {LEAST_MEMORY // 1024:,} kB; raise it")
 
 
-def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+def remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     if value and param.name:  # an option that is absent here may have been given before the command's name
         setattr(ctx.ensure_object(Settings), param.name, value)
 
 
 _SETTINGS = (
-    click.option("--backend", type=click.Choice(["numpy", "cupy", "auto"]), expose_value=False, callback=_remember,
+    click.option("--backend", type=click.Choice(["numpy", "cupy", "auto"]), expose_value=False, callback=remember,
                  help="Array package to compute with.  [default: numpy]"),
-    click.option("--threads", type=PositiveInt(maximum=1024), expose_value=False, callback=_remember,
+    click.option("--threads", type=PositiveInt(maximum=1024), expose_value=False, callback=remember,
                  metavar="N", help="CPU threads to use.  [default: all]"),
-    click.option("--ops", type=click.Choice(["composed", "plain", "fast"]), expose_value=False, callback=_remember,
+    click.option("--ops", type=click.Choice(["composed", "plain", "fast"]), expose_value=False, callback=remember,
                  help="Form of the ops: fused ones as simpler ops, the plain functions that can be read, or the "
                       "tuned ones; the same numbers.  [default: fast]"),
-    click.option("--gradients", expose_value=False, callback=_remember, metavar="PATH",
+    click.option("--gradients", expose_value=False, callback=remember, metavar="PATH",
                  help="Your own gradients: a Python file, or a folder of the course, whose functions replace the ops "
                       "of their names."),
-    click.option("--composed", "ops", flag_value="composed", expose_value=False, callback=_remember,
+    click.option("--composed", "ops", flag_value="composed", expose_value=False, callback=remember,
                  help="The same as --ops composed."),
-    click.option("--debug", is_flag=True, expose_value=False, callback=_remember,
+    click.option("--debug", is_flag=True, expose_value=False, callback=remember,
                  help="Show the traceback of a failure."),
 )
 
@@ -230,13 +234,21 @@ def add_options(function: Callable, options: Sequence[Callable]) -> Callable:
 
 
 def common_options(function: Callable) -> Callable:
-    """Add the same options to a command; before its body runs, check its outputs and apply these options."""
+    """Add the same options to a command; before its body runs, check its outputs and apply these options.
+
+    A precision that the GPU or the library lacks is refused here, before a new run writes anything.
+    """
 
     @functools.wraps(function)
     def with_settings(*args: Any, **kwargs: Any) -> Any:
         context = click.get_current_context()
         refuse_overwriting(context.params)
         with context.ensure_object(Settings).applied():
+            if "precision" in context.params and not context.params.get("resume"):
+                from tinygrad_gpt.backend.precision import precision
+
+                with precision(context.params["precision"]):
+                    pass
             return function(*args, **kwargs)
 
     return settings_options(with_settings)

@@ -52,6 +52,7 @@ def _resume_command(ctx: click.Context, out: Path) -> str:
     words += ["--backend", common.backend] if common.backend != "numpy" else []
     words += ["--threads", str(common.threads)] if common.threads else []
     words += ["--ops", common.ops] if common.ops else []
+    words += ["--attention", common.attention] if common.attention != "own" else []
     return shlex.join(words)
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 
-__all__ = ["SectionedCommand", "precision_option", "section"]
+from tinygrad_gpt.cli.options import remember
+
+__all__ = ["SectionedCommand", "attention_option", "precision_option", "section"]
 
 
 class SectionedOption(click.Option):
@@ -31,6 +33,13 @@ def precision_option(option: Callable[..., Any]) -> Any:
     return option("--precision", type=click.Choice(["float32", "tf32", "bfloat16", "float16"]), default="float32",
                   help="Precision of the layers' arithmetic; weights and optimiser stay float32. Values other than "
                        "float32 are for GPUs.")
+
+
+def attention_option(option: Callable[..., Any]) -> Any:
+    """`--attention`, made by what `section` returned; like the backend it is no setting of a run."""
+    return option("--attention", type=click.Choice(["own", "cudnn", "auto"]), default="own", expose_value=False,
+                  callback=remember, help="Attention in bfloat16 and float16 on a GPU: this package's kernels, or "
+                  "cuDNN's where it has them; auto is own.")
 
 
 class SectionedCommand(click.Command):

@@ -19,7 +19,7 @@ from tinygrad_gpt.cli.options import (
 )
 from tinygrad_gpt.cli.progress import PreparationLines
 from tinygrad_gpt.cli.resuming import given_settings, require, resumable
-from tinygrad_gpt.cli.sections import SectionedCommand, precision_option, section
+from tinygrad_gpt.cli.sections import SectionedCommand, attention_option, precision_option, section
 from tinygrad_gpt.cli.show import columns, note, note_half_precision, report_text
 
 if TYPE_CHECKING:
@@ -134,6 +134,7 @@ data, start, model, reading, training, folder = map(section, (
 @training("--budget", type=Duration(), metavar="TIME",
           help="Find good settings within this time, 10m say: some are tried on the validation texts, the best kept.")
 @precision_option(training)
+@attention_option(training)
 @training("--seed", type=NonNegativeInt(), default=123, help="Seed of the head, the order of the texts and dropout.")
 @folder("--out", required=True, type=click.Path(path_type=Path), metavar="DIR",
         help="Folder for settings, states, log, model, report and pictures.")

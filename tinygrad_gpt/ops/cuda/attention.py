@@ -12,6 +12,7 @@ from tinygrad_gpt.backend.cards import Card
 from tinygrad_gpt.backend.precision import current_precision
 from tinygrad_gpt.engine import OPS, cuda
 from tinygrad_gpt.ops.attention import merge_heads, split_heads
+from tinygrad_gpt.ops.cuda import cudnn_attention
 from tinygrad_gpt.ops.cuda.launch import SCALARS, accumulator
 from tinygrad_gpt.ops.fast.attention import Mask, masked
 
@@ -109,8 +110,10 @@ def self_attention(xp, qkv, padding=None, keep=None, *, n_head, causal=True, p=0
     return merge_heads(y), grads
 
 
-def attend(xp, q, k, v, mask: Mask) -> tuple[Array, Saved]:
+def attend(xp, q, k, v, mask: Mask) -> tuple[Array, Saved | cudnn_attention.Saved]:
     """The result (B, H, n, D), heads side by side in memory, and what `attend_grads` needs."""
+    if cudnn_attention.has_attention(q, k, mask):
+        return cudnn_attention.attend(xp, q, k, v, mask)
     (batch, n_head, n, size), m = q.shape, k.shape[2]
     tiles = -(-n // ROWS)
     # Few queries, as in decoding: the keys of each are spread over several blocks, at least 128 to a block.
@@ -125,8 +128,11 @@ def attend(xp, q, k, v, mask: Mask) -> tuple[Array, Saved]:
     return joined.transpose(0, 2, 1, 3), Saved(joined, joined_log_sums)
 
 
-def attend_grads(xp, qkv, g, mask: Mask, saved: Saved, grads) -> None:
+def attend_grads(xp, qkv, g, mask: Mask, saved: Saved | cudnn_attention.Saved, grads) -> None:
     """Write the gradients of `attend`, given that of its result, to arrays with the strides of q, k and v."""
+    if isinstance(saved, cudnn_attention.Saved):
+        cudnn_attention.attend_grads(xp, qkv, g, mask, saved, grads)
+        return
     (q, k, _), (q_grad, k_grad, v_grad) = qkv, grads
     _, n_head, n, size = q.shape
     g = xp.ascontiguousarray(g.transpose(0, 2, 1, 3))  # (B, n, H, D)
