@@ -4,6 +4,7 @@ A process keeps what it has built, and with it the kernels that it has compiled,
 """
 
 import contextlib
+import gc
 import json
 import os
 import queue
@@ -19,24 +20,29 @@ from common import REPOSITORY
 __all__ = ["Side", "serve"]
 
 
-def serve(works: Mapping[str, Callable[..., dict[str, Any]]]) -> None:
+def serve(works: Mapping[str, Callable[..., dict[str, Any]]], give_back: Callable[[], None]) -> None:
     """Be such a process: for each line on stdin do the work that it names, and print what that found.
 
     Args:
         works: name -> function; an exception becomes the answer {"error": its traceback}.
+        give_back: called behind each piece of work, so that the memory it took is there for the other processes.
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints is no answer
     for line in sys.stdin:
-        print(json.dumps(answer(works, **json.loads(line))), file=answers, flush=True)
+        print(json.dumps(answer(works, give_back, **json.loads(line))), file=answers, flush=True)
 
 
-def answer(works: Mapping[str, Callable[..., dict[str, Any]]], work: str, **settings: Any) -> dict[str, Any]:
-    """Do one piece of work."""
+def answer(works: Mapping[str, Callable[..., dict[str, Any]]], give_back: Callable[[], None], work: str,
+           **settings: Any) -> dict[str, Any]:
+    """Do one piece of work, and give back its memory."""
     try:
         return works[work](**settings)
     except Exception:
         return {"error": traceback.format_exc()}
+    finally:
+        gc.collect()  # a traceback keeps arrays alive
+        give_back()
 
 
 class Side:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -290,11 +291,11 @@ class LocalSide:
     """A side of gpu.py in this process, on the stand-in for CuPy, which saves the imports of torch."""
 
     def __init__(self, script, *arguments):
-        self.works = importlib.import_module(Path(script).stem).WORKS
+        self.side = importlib.import_module(Path(script).stem)
 
     def ask(self, seconds, **request):
         with on_backend("strict"):
-            return gpu_sides.answer(self.works, **json.loads(json.dumps(request)))
+            return gpu_sides.answer(self.side.WORKS, self.side.give_back, **json.loads(json.dumps(request)))
 
     def end(self):
         pass
@@ -310,6 +311,27 @@ def gpu_run(tmp_path_factory):
         run = gpu.new_run(True, tmp_path_factory.mktemp("gpu"))
         gpu.measure(run, [part for part in gpu.PARTS if part not in ("tests", "row-10")], write=True)
     return run, (run.out / "gpu.md").read_text()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_each_piece_of_work_gives_back_its_memory(fails):
+    """The sides share one GPU: what one keeps when it is done, the others lack."""
+    seen = []
+
+    class Array:
+        pass
+
+    def train(steps):
+        array = Array()
+        array.itself = array  # a cycle, which only the collector ends
+        weakref.finalize(array, seen.append, "freed")
+        if fails:
+            raise MemoryError
+        return {"steps": steps}
+
+    answer = gpu_sides.answer({"train": train}, lambda: seen.append("given back"), "train", steps=3)
+    assert seen == ["freed", "given back"]
+    assert ("error" in answer) == fails
 
 
 def errors_of(found):

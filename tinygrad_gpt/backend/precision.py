@@ -21,7 +21,7 @@ import numpy as np
 
 from tinygrad_gpt.errors import UsageError
 
-__all__ = ["POLICIES", "Precision", "current_precision", "is_half", "precision", "wide"]
+__all__ = ["POLICIES", "Precision", "check_precision", "current_precision", "is_half", "precision", "wide"]
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,12 @@ def current_precision() -> Precision:
     return _policy.get()
 
 
-@contextlib.contextmanager
-def precision(name: str):
-    """The policy of that name in this block, forward and backward, in this thread.
+def check_precision(name: str) -> None:
+    """Refuse a policy that does not exist, or that the GPU of the default backend or cuDNN lacks.
 
     Raises:
-        UsageError: "precision is 'int8'; choose one of float32, tf32, bfloat16, float16", or the GPU of the default
-            backend lacks it, see `Card.check_precision`, or cuDNN does, see `check_attention`.
+        UsageError: "precision is 'int8'; choose one of float32, tf32, bfloat16, float16"; for a GPU see
+            `Card.check_precision`, for cuDNN `check_attention`.
     """
     from tinygrad_gpt.backend.cudnn import check_attention  # both import this module
     from tinygrad_gpt.backend.loading import default_backend
@@ -79,6 +78,12 @@ def precision(name: str):
     if card := default_backend().card():
         card.check_precision(name)
     check_attention(name)
+
+
+@contextlib.contextmanager
+def precision(name: str):
+    """The policy of that name in this block, forward and backward, in this thread; raises as `check_precision`."""
+    check_precision(name)
     token = _policy.set(POLICIES[name])
     try:
         yield

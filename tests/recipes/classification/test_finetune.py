@@ -5,12 +5,13 @@ import re
 from dataclasses import replace
 from types import SimpleNamespace
 
+import fake_cublas
 import numpy as np
 import psutil
 import pytest
 import tiny
 
-from tinygrad_gpt.backend import backend_of, use_backend
+from tinygrad_gpt.backend import backend_of, on_backend, use_backend
 from tinygrad_gpt.data.classification import read_labelled
 from tinygrad_gpt.errors import DataError, ResourceError, UsageError
 from tinygrad_gpt.files import run_lock, sha256_of
@@ -45,6 +46,13 @@ def run(config, tmp_path_factory):
     reported = []
     result = finetune_classifier(config, out, reported.append)
     return out, result, reported
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "tf32"])
+def test_a_precision_that_the_gpu_lacks_is_refused_before_a_folder_is_made(config, precision, tmp_path):
+    with fake_cublas.card(75), on_backend("strict"), pytest.raises(UsageError, match="use float16 or float32"):
+        finetune_classifier(replace(config, precision=precision), tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_learns_and_leaves_its_files(run):

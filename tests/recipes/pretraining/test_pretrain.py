@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import fake_cublas
 import numpy as np
 import pytest
 import tiny
@@ -52,6 +53,13 @@ def run(config, tmp_path_factory):
 def plain_pictures():
     with undrawn_pictures(pretrain_task):
         yield
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "tf32"])
+def test_a_precision_that_the_gpu_lacks_is_refused_before_a_folder_is_made(config, precision, tmp_path):
+    with fake_cublas.card(75), on_backend("strict"), pytest.raises(UsageError, match="use float16 or float32"):
+        pretrain(replace(config, precision=precision), tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_learns_and_leaves_its_files(run, config):

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_gpt import __version__
 from tinygrad_gpt.backend import default_backend
-from tinygrad_gpt.backend.precision import precision
+from tinygrad_gpt.backend.precision import check_precision, precision
 from tinygrad_gpt.book.splits import divide
 from tinygrad_gpt.data.classification import (
     LabelledTexts,
@@ -153,7 +153,8 @@ class _Prepared:
 
 
 def _prepare(config: FinetuneConfig) -> _Prepared:
-    """Read the data and the base, if there is memory to train; nothing is written."""
+    """Read the data and the base, if the machine has the precision and the memory to train; nothing is written."""
+    check_precision(config.precision)
     data, split = read_parts(config)
     base, tokenizer = load_base(config, [data.texts[i] for i in split.train])
     model, tokens, truncated = with_head(base, tokenizer, data.texts, split.train, len(data.classes), config)

@@ -6,7 +6,7 @@ from os.path import abspath
 from pathlib import Path
 from typing import Any
 
-from tinygrad_gpt.backend.precision import precision
+from tinygrad_gpt.backend.precision import check_precision, precision
 from tinygrad_gpt.book.initial_values import new_model
 from tinygrad_gpt.data.pretraining import steps_per_epoch
 from tinygrad_gpt.errors import DataError
@@ -41,6 +41,7 @@ def pretrain(config: PretrainConfig, out: str | Path, *, report: Callable[[Progr
     """
     out = Path(out)
     refuse_second_run(out)
+    check_precision(config.precision)
     base = None if config.base is None else load_model(config.base)
     tokenizer = base.tokenizer if base else load_vocabulary(config.vocabulary) if config.vocabulary else None
     corpus = make_corpus(config, tokenizer, prepare)
