@@ -29,6 +29,7 @@ COMMANDS = {
     "perplexity": ("tinygrad_gpt.cli.commands.perplexity", "Measure how well a language model predicts a text."),
     "pretrain": ("tinygrad_gpt.cli.commands.pretrain", "Train a language model on plain text."),
     "download": ("tinygrad_gpt.cli.commands.download", "Fetch a published model: GPT-2 or MiniLM."),
+    "average": ("tinygrad_gpt.cli.commands.average", "Average the weights of several finetuned models."),
     "export": ("tinygrad_gpt.cli.commands.export", "Write a model as Hugging Face's transformers reads it."),
     "info": ("tinygrad_gpt.cli.commands.info", "Show a model's sizes, parameters, memory and FLOPs."),
     "gradcheck": ("tinygrad_gpt.cli.commands.gradcheck", "Compare gradients with central differences."),

@@ -12,7 +12,7 @@ from tinygrad_gpt.errors import UsageError
 __all__ = ["FOLDER_FILES", "INPUTS", "OUTPUT_FILES", "OUTPUT_FOLDERS", "refuse_overwriting"]
 
 # Parameters of commands by what their values are; tests/cli/test_paths.py fails on one that is in no table.
-INPUTS = ("data", "validation", "test", "file", "base", "model", "vocabulary", "source", "first", "second",
+INPUTS = ("data", "validation", "test", "file", "base", "model", "models", "vocabulary", "source", "first", "second",
           "unlabelled", "extra", "family_text", "gradients", "personal")
 OUTPUT_FILES = ("output", "save", "html", "marks", "solutions")
 OUTPUT_FOLDERS = ("out", "folder", "exercises")

@@ -1,0 +1,48 @@
+"""The mean of several models' weights, which often answers better than each of them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tinygrad_gpt import __version__
+from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.runs.saved_model import SavedModel, packed, unpacked
+
+__all__ = ["average"]
+
+
+def average(models: Sequence[SavedModel], names: Sequence[str]) -> SavedModel:
+    """One model whose weights are the means of those of several, finetuned from the same base with other seeds.
+
+    A mean of models that do not come from the same base answers at random: their weights are not alike in any order.
+
+    Args:
+        models: two or more, of the same sizes, with the same vocabulary and classes.
+        names: what they are called in messages.
+
+    Raises:
+        UsageError: "cannot average (b): it has other classes than a; …".
+
+    Source: Wortsman et al. 2022, arXiv:2203.05482 (model soups, the uniform one).
+    """
+    if len(models) < 2:
+        raise UsageError(f"cannot average ({', '.join(names)}): one model is its own mean; give two or more")
+    first, *others = [packed(saved) for saved in models]
+    for (_, metadata), saved, name in zip(others, models[1:], names[1:], strict=True):
+        for what, same in (("sizes", all(metadata[key] == first[1][key] for key in ("kind", "config"))),
+                           ("vocabulary", saved.tokenizer == models[0].tokenizer),
+                           ("classes", metadata["labels"] == first[1]["labels"]),
+                           ("reading", metadata.get("reading") == first[1].get("reading"))):
+            if not same:
+                raise UsageError(f"cannot average ({name}): it has other {what} than {names[0]}; "
+                                 "give models that were finetuned from one base on the same classes")
+    weights = set(models[0].model.arrays())
+    tensors = {name: _mean([array, *(other[name] for other, _ in others)]) if name in weights else array
+               for name, array in first[0].items()}
+    provenance = {"recipe": "average", "version": __version__, "of": [saved.provenance for saved in models]}
+    return unpacked(tensors, {**first[1], "provenance": provenance}, "the mean")
+
+
+def _mean(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Summed in float64, so that the order of the models does not matter to float32."""
+    return np.asarray(np.mean(arrays, axis=0, dtype=np.float64), np.float32)
