@@ -57,13 +57,14 @@ def _matrix(address, dtype, rows, columns, leading):
 
 def gemmStridedBatchedEx(handle, transa, transb, m, n, k, alpha, A, Atype, lda, strideA, B, Btype, ldb, strideB,
                          beta, C, Ctype, ldc, strideC, batchCount, computeType, algo):
-    """C[i] ← α op(A[i]) op(B[i]) + β C[i], of which α = 1 and β = 0 are asked for."""
+    """C[i] ← α op(A[i]) op(B[i]) + β C[i], of which α = 1 and β = 0 or 1 are asked for."""
     global made
     made += 1
     calls.append(dict(locals()))
     sums = SUMS[computeType]
     scalar = ctypes.c_double if sums == np.float64 else ctypes.c_float
-    assert (scalar.from_address(alpha).value, scalar.from_address(beta).value) == (1, 0)
+    assert scalar.from_address(alpha).value == 1
+    assert scalar.from_address(beta).value in (0, 1)
     assert (handle, algo) == (HANDLE, CUBLAS_GEMM_DEFAULT)
     for i in range(batchCount):
         a, b, c = (address + i * stride * np.dtype(DTYPES[kind]).itemsize for address, stride, kind in
@@ -75,11 +76,12 @@ def gemmStridedBatchedEx(handle, transa, transb, m, n, k, alpha, A, Atype, lda, 
         if computeType == CUBLAS_COMPUTE_32F_FAST_TF32:
             a, b = tf32(a), tf32(b)
         a, b = a.T.astype(sums, copy=False), b.T.astype(sums, copy=False)
+        before = c.T.astype(sums) if scalar.from_address(beta).value else 0
         if np.dtype(c.dtype).itemsize == 2 and not math_mode & DISALLOW_REDUCED_PRECISION_REDUCTION:
             half = k // 2  # a sum may be split, and its parts added in the type of the result
-            c.T[...] = (b[:, :half] @ a[:half]).astype(c.dtype) + (b[:, half:] @ a[half:]).astype(c.dtype)
+            c.T[...] = (before + b[:, :half] @ a[:half]).astype(c.dtype) + (b[:, half:] @ a[half:]).astype(c.dtype)
         else:
-            c.T[...] = (b @ a).astype(c.dtype)
+            c.T[...] = (before + b @ a).astype(c.dtype)
 
 
 def gemmEx(handle, transa, transb, m, n, k, alpha, A, Atype, lda, B, Btype, ldb, beta, C, Ctype, ldc, computeType,

@@ -23,6 +23,9 @@ DISALLOW_REDUCED_PRECISION_REDUCTION = 16
 def cublas_product(xp, cublas) -> Callable:
     """A function like `numpy_product` for arrays on a GPU, which copies no operand that is transposed or broadcast.
 
+    With ``out`` the product is written there, rounded to its dtype; with ``add`` it is added to what is there. The
+    numbers of a row of ``out`` lie side by side, and no array is empty.
+
     Args:
         xp: the array package, with its module ``cuda``.
         cublas: its bindings of cuBLAS: gemmEx, gemmStridedBatchedEx, setMathMode and their constants.
@@ -44,16 +47,18 @@ def cublas_product(xp, cublas) -> Callable:
         one, zero = factors[8 if double else 4]
         return kind, cublas.CUBLAS_COMPUTE_64F if double else rounded, one.ctypes.data, zero.ctypes.data
 
-    def product(a, b):
+    def product(a, b, out=None, add=False):
         if a.dtype.kind in "biu":
             return xp.matmul(a, b)
         (n, k), m = a.shape[-2:], b.shape[-1]
         batch = () if a.ndim == b.ndim == 2 else np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         if not (a.size and b.size):
             return xp.zeros((*batch, n, m), dtype=a.dtype)
-        y = xp.empty((*batch, n, m), dtype=a.dtype)
-        kind, sums, one, zero = types(a.dtype, current_precision().tf32,
-                                      xp.cuda.Device().compute_capability)
+        y = xp.empty((*batch, n, m), dtype=a.dtype) if out is None else out
+        capability = xp.cuda.Device().compute_capability
+        kind, sums, one, zero = types(a.dtype, current_precision().tf32, capability)
+        kind_y, beta = types(y.dtype, False, capability)[0], one if add else zero
+        leading_y = max(m, y.strides[-2] // y.itemsize)
         # cuBLAS reads an array column by column, which makes of a C-ordered one its transpose: it computes yᵀ = bᵀ aᵀ.
         a, flag_a, leading_a = _as_columns(xp, a)
         b, flag_b, leading_b = _as_columns(xp, b)
@@ -63,10 +68,10 @@ def cublas_product(xp, cublas) -> Callable:
         end = sums, cublas.CUBLAS_GEMM_DEFAULT
         for count, (at_b, at_a, at_y), (step_b, step_a, step_y) in _calls(batch, b, a, y):
             if count == 1:
-                cublas.gemmEx(*head, at_b, kind, leading_b, at_a, kind, leading_a, zero, at_y, kind, m, *end)
+                cublas.gemmEx(*head, at_b, kind, leading_b, at_a, kind, leading_a, beta, at_y, kind_y, leading_y, *end)
             else:
-                cublas.gemmStridedBatchedEx(*head, at_b, kind, leading_b, step_b, at_a, kind, leading_a, step_a, zero,
-                                            at_y, kind, m, step_y, count, *end)
+                cublas.gemmStridedBatchedEx(*head, at_b, kind, leading_b, step_b, at_a, kind, leading_a, step_a, beta,
+                                            at_y, kind_y, leading_y, step_y, count, *end)
         return y
 
     return product

@@ -41,7 +41,8 @@ class Backend:
         array_type: the class of its arrays.
         from_numpy, to_numpy: copies from and to the host, shape and dtype unchanged.
         index_add: ``index_add(target, index, values)`` is ``target[index] += values`` with repeated indices summed.
-        bmm: matrix product of the last two axes, the others being batch, as the precision in force has it.
+        bmm: matrix product of the last two axes, the others being batch, as the precision in force has it; with CUDA
+            also into an array, see `backend/cublas.py`.
         erf: the error function, elementwise.
         synchronize: waits until the device has done its work.
         memory: peak bytes taken so far by the process, or by the device's pool.
@@ -61,7 +62,7 @@ class Backend:
     from_numpy: Callable[[np.ndarray], Array]
     to_numpy: Callable[[Array], np.ndarray]
     index_add: Callable[[Array, Any, Array], None]
-    bmm: Callable[[Array, Array], Array]
+    bmm: Callable[..., Array]
     erf: Callable[[Array], Array]
     synchronize: Callable[[], None]
     memory: Callable[[], int]

@@ -27,6 +27,7 @@ class Version:
     where = ""
 
     viewed = False  # whether an op on the tape returned this memory, as reshape does
+    lowered: tuple[int, Array] | None = None  # `changed` when it was rounded to half precision, and the copy
 
     def __reduce__(self):
         """A copy, or the memory in another process, was never changed: the numbers count in one process."""

@@ -71,7 +71,8 @@ def _values(roots: list[Node]) -> dict[Node, Array]:
             node.check_alive()
             if OPS.get(node.op.name) != node.op:
                 raise TapeError(f"create_graph: '{node.op.name}' is no op of the registry, so its gradient has no "
-                                "derivative; compute without it (a recomputed block: without recompute)")
+                                "derivative; compute without it (a recomputed block: without recompute; blocks "
+                                "on a GPU: with using_ops('plain'))")
             for version in node.versions:
                 if version is not None and version.changed > node.order:
                     raise changed_in_place(node.op, "an argument or its result", version)

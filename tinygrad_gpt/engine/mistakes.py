@@ -6,7 +6,7 @@ Each function here is called after a cheap test has failed, so a right op pays n
 
 from typing import Any
 
-from tinygrad_gpt.engine.pending import RowGradient
+from tinygrad_gpt.engine.pending import Part, RowGradient
 from tinygrad_gpt.errors import TapeError
 
 __all__ = ["check_gradient", "check_joint", "check_name", "check_pullbacks", "no_gradient", "no_pair"]
@@ -50,8 +50,8 @@ def no_gradient(op, i: int) -> TapeError:
 
 
 def check_gradient(op, i: int, grad: Any) -> None:
-    """Raise TapeError unless a gradient is an array or a RowGradient."""
-    if not (hasattr(grad, "strides") or isinstance(grad, RowGradient)):
+    """Raise TapeError unless a gradient is an array, a RowGradient or a Part."""
+    if not (hasattr(grad, "strides") or isinstance(grad, RowGradient | Part)):
         raise TapeError(f"op '{op.name}': the pullback of '{op.argument(i)}' returned {_kind(grad)}, not an array; "
                         "compute it from g and the arrays, with operators and functions of xp")
 

@@ -6,7 +6,7 @@ from heapq import heappush
 from tinygrad_gpt.backend import Array, backend_of
 from tinygrad_gpt.backend.precision import wide
 
-__all__ = ["Pending", "RowGradient", "dense", "sum_to"]
+__all__ = ["Part", "Pending", "RowGradient", "dense", "sum_to"]
 
 
 class Pending:
@@ -32,8 +32,10 @@ class Pending:
         for node, g in roots:
             self.add(node, g)
 
-    def add(self, node, grad: "Array | RowGradient", given=None) -> None:
+    def add(self, node, grad: "Array | RowGradient | Part", given=None) -> None:
         """Add a gradient to that of a node; ``given`` is what the pullback got, which it may have passed on."""
+        if is_part := isinstance(grad, Part):
+            grad = grad.array
         if isinstance(grad, RowGradient):
             if node in self.owners:
                 grad.add_to(self.grads[node])
@@ -42,7 +44,7 @@ class Pending:
         if node not in self.grads:
             self.grads[node] = grad
             heappush(self.queue, (-node.order, node))
-            if given is not None and grad is not given and grad.base is None:
+            if given is not None and grad is not given and (grad.base is None or is_part):
                 self.owners.add(node)  # a new array: a pullback returns no array that it saved
         elif node in self.owners:
             self.grads[node] += grad
@@ -67,8 +69,20 @@ class RowGradient:
         return total
 
 
-def dense(grad: "Array | RowGradient") -> Array:
+class Part:
+    """A gradient that is a part of a larger new array, whose other parts are other gradients.
+
+    A pullback may return it in place of a view, which would be copied, since a view may show memory of somebody else.
+    """
+
+    def __init__(self, array: Array):
+        self.array, self.shape = array, array.shape
+
+
+def dense(grad: "Array | RowGradient | Part") -> Array:
     """The same gradient as an array."""
+    if isinstance(grad, Part):
+        return grad.array
     if not isinstance(grad, RowGradient):
         return grad
     return grad.add_to(backend_of(grad.values).xp.zeros(grad.shape, dtype=grad.values.dtype))

@@ -16,6 +16,7 @@ from tinygrad_gpt.errors import ShapeError, TapeError, UsageError
 from tinygrad_gpt.nn import Block, Conv1D, Dropout, Embedding, KVCache, LayerNorm, Module, ModuleList, init
 from tinygrad_gpt.nn.precision_casts import to_compute, to_float32
 from tinygrad_gpt.nn.recompute import recomputed
+from tinygrad_gpt.nn.stack import through, through_cached
 
 __all__ = ["GPT2", "GPT2Config", "seed_dropout"]
 
@@ -133,15 +134,16 @@ class GPT2(Module):
                              f"{self.config.n_ctx}; give ids of shape (B, T), truncated to that")
         if cache is None:
             x = self.drop(self.wte(ids) + self.wpe.weight[:length])
+            if not self.recompute:
+                return through(self.h, x)
             for block in self.h:
-                x = recomputed(block, x) if self.recompute else block(x)
+                x = recomputed(block, x)
             return x
         if current_mode().recording:
             raise TapeError("GPT2: a pass with a cache is on no tape; use `with no_grad():`")
         chunk = cache.start(length, lengths)
         x = self.drop(self.wte(ids) + self.wpe(chunk.positions))
-        for block, layer in zip(self.h, cache.layers, strict=True):
-            x = block(x, layer)
+        x = through_cached(self.h, x, cache, chunk)
         cache.commit(chunk)
         return x
 
@@ -186,7 +188,7 @@ class GPT2(Module):
     def next_logits(self, ids, cache: KVCache, lengths: np.ndarray | None = None) -> Tensor:
         """As `forward`, but only what follows each row's last real token, (B, vocab_size)."""
         x = self.hidden(ids, cache, lengths)
-        if lengths is not None:
+        if lengths is not None and x.shape[1] > 1:
             backend = backend_of(x.data)
             x = x[backend.xp.arange(len(lengths)), backend.from_numpy(np.maximum(lengths, 1) - 1)]  # (B, C)
         else:

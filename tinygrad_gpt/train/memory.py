@@ -71,8 +71,11 @@ def memory_estimate(config: GPT2Config, batch_size: int, length: int, plan: Plan
     saved, working = _block_floats(config, batch_size, length)
     some_logits, for_head, for_embedding = LOGITS, min(head, PRODUCT), 2 * rows * c
     if default_backend().launch is not None:
-        saved = _kernel_floats(config, batch_size, length, block, is_half(POLICIES[plan.precision].dtype))
-        some_logits, for_head, for_embedding = DEVICE_LOGITS, v * c + head, head  # a padded copy of the head, a product
+        half = is_half(POLICIES[plan.precision].dtype)
+        saved, working = _kernel_floats(config, batch_size, length, half)
+        working = (working + block) * (1 if plan.recompute else saving)  # gradients of the blocks are made together
+        weights += (config.n_layer * block + v * c) // 2 if half else 0  # as products take them
+        some_logits, for_head, for_embedding = DEVICE_LOGITS, 0, 0
     kept = (saving * (rows * c if plan.recompute else saved)  # by the blocks, the last norm and the head
             + (2 + bool(config.dropout) / FLOAT) * rows * c)
     earlier = trained if plan.accumulate else 0  # gradients of earlier batches of the step
@@ -104,12 +107,12 @@ def _block_floats(config: GPT2Config, batch_size: int, length: int) -> tuple[flo
     return saved, max(in_mlp, in_attention)
 
 
-def _kernel_floats(config: GPT2Config, batch_size: int, length: int, weights: int, half: bool) -> float:
-    """What the ops of a block save where they have kernels: attention no scores, GELU its input alone."""
+def _kernel_floats(config: GPT2Config, batch_size: int, length: int, half: bool) -> tuple[float, float]:
+    """The same where there are kernels: attention saves no scores, and what goes into weights' gradients is kept."""
     wide = batch_size * length * config.n_embd
     masks = (batch_size * config.n_head * length * length + 2 * wide) / FLOAT if config.dropout else 0  # bools
-    layers = (1 + 4 + 1 + 4 + 4) * wide  # inputs of c_attn, attention with its result, c_fc, gelu, c_proj
-    return 2 * wide + masks + (layers + weights if half else 2 * layers) / 2  # norms; layers, weights as they take them
+    layers = (2 + 3 + 1 + 4 + 4) * wide  # results of norms, qkv, the heads' result, c_fc, gelu
+    return 2 * wide + masks + layers / (1 + half), (2 + 3) * wide / (1 + half)  # gradients of two branches and of qkv
 
 
 def check_memory(needed: int, remedy: str = "--recompute") -> None:

@@ -1,20 +1,5 @@
 // GELU in the tanh form, alone and with the bias of the layer before it.
 
-// h = ½ (1 + tanh u),  u = c (x + 0.044715 x³),  c = √(2/π); then y = x h.
-template <typename A>
-__device__ A half_tanh(A x) {
-    const A c = 0.79788456080286535588, cubic = 0.044715;
-    return A(0.5) * (1 + tanh(c * (x + cubic * x * x * x)));
-}
-
-// gelu′ = h (1 + 2 x (1 − h) u′),  u′ = c (1 + 3 · 0.044715 x²)
-template <typename A>
-__device__ A gelu_slope(A x) {
-    const A c = 0.79788456080286535588, cubic = 0.044715;
-    A h = half_tanh(x);
-    return h * (1 + 2 * x * (1 - h) * c * (1 + 3 * cubic * x * x));
-}
-
 // y = gelu(x)
 template <typename T>
 __global__ void gelu(const T* x, T* y, long long n) {

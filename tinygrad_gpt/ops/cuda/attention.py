@@ -110,33 +110,45 @@ def self_attention(xp, qkv, padding=None, keep=None, *, n_head, causal=True, p=0
     return merge_heads(y), grads
 
 
-def attend(xp, q, k, v, mask: Mask) -> tuple[Array, Saved | cudnn_attention.Saved]:
-    """The result (B, H, n, D), heads side by side in memory, and what `attend_grads` needs."""
+def attend(xp, q, k, v, mask: Mask,
+           out: tuple[Array, Array] | None = None) -> tuple[Array, Saved | cudnn_attention.Saved]:
+    """The result (B, H, n, D), heads side by side in memory, and what `attend_grads` needs.
+
+    With ``out`` it is written there: the result (B, n, H, D), and one number a query (B, H, n).
+    """
     if cudnn_attention.has_attention(q, k, mask):
-        return cudnn_attention.attend(xp, q, k, v, mask)
+        return cudnn_attention.attend(xp, q, k, v, mask, out)
     (batch, n_head, n, size), m = q.shape, k.shape[2]
     tiles = -(-n // ROWS)
     # Few queries, as in decoding: the keys of each are spread over several blocks, at least 128 to a block.
     parts = max(1, min(-(-m // 128), BLOCKS // max(1, tiles * n_head * batch)))
-    y = xp.empty((parts, batch, n, n_head, size), dtype=q.dtype)
-    log_sums = xp.empty((parts, batch, n_head, n), dtype=accumulator(q.dtype))
+
+    def empty(*more):
+        return Saved(xp.empty((*more, batch, n, n_head, size), dtype=q.dtype),
+                     xp.empty((*more, batch, n_head, n), dtype=accumulator(q.dtype)))
+
+    result = Saved(*out) if out else empty()
+    y, log_sums = result if parts == 1 else empty(parts)
     _launch("attend", (q, k, v), mask, (tiles * parts, n_head, batch), parts, y, log_sums)
-    if parts == 1:
-        return y[0].transpose(0, 2, 1, 3), Saved(y[0], log_sums[0])
-    joined, joined_log_sums = xp.empty(y.shape[1:], dtype=y.dtype), xp.empty(log_sums.shape[1:], dtype=log_sums.dtype)
-    _launch_rows("combine", q, y, log_sums, parts, n, size, joined, joined_log_sums)
-    return joined.transpose(0, 2, 1, 3), Saved(joined, joined_log_sums)
+    if parts > 1:
+        _launch_rows("combine", q, y, log_sums, parts, n, size, *result)
+    return result.y.transpose(0, 2, 1, 3), result
 
 
-def attend_grads(xp, qkv, g, mask: Mask, saved: Saved | cudnn_attention.Saved, grads) -> None:
-    """Write the gradients of `attend`, given that of its result, to arrays with the strides of q, k and v."""
+def attend_grads(xp, qkv, g, mask: Mask, saved: Saved | cudnn_attention.Saved, grads,
+                 delta: Array | None = None) -> None:
+    """Write the gradients of `attend`, given that of its result, to arrays with the strides of q, k and v.
+
+    ``delta`` is memory for one number a query, (B, H, n); None: new memory.
+    """
     if isinstance(saved, cudnn_attention.Saved):
         cudnn_attention.attend_grads(xp, qkv, g, mask, saved, grads)
         return
     (q, k, _), (q_grad, k_grad, v_grad) = qkv, grads
     _, n_head, n, size = q.shape
     g = xp.ascontiguousarray(g.transpose(0, 2, 1, 3))  # (B, n, H, D)
-    delta = xp.empty(saved.log_sums.shape, dtype=saved.log_sums.dtype)
+    if delta is None:
+        delta = xp.empty(saved.log_sums.shape, dtype=saved.log_sums.dtype)
     _launch_rows("attend_delta", q, saved.y, g, n, size, delta)
     for kernel, rows, results in (("attend_grad_q", n, [q_grad]), ("attend_grad_kv", k.shape[2], [k_grad, v_grad])):
         _launch(kernel, qkv, mask, (-(-rows // ROWS), n_head, len(q)), g, saved.log_sums, delta, *results)

@@ -50,11 +50,12 @@ def has_attention(q: Array, k: Array, mask: Mask) -> bool:
             and n == k.shape[2] > 1 and size % (2 * STEP) == 0 and size <= 128)
 
 
-def attend(xp, q, k, v, mask: Mask) -> tuple[Array, Saved]:
-    """The result (B, H, n, D), heads side by side in memory, and what `attend_grads` needs."""
+def attend(xp, q, k, v, mask: Mask, out: tuple[Array, Array] | None = None) -> tuple[Array, Saved]:
+    """The result (B, H, n, D), heads side by side in memory, and what `attend_grads` needs; see there for ``out``."""
     batch, n_head, n, size = q.shape
-    y = xp.empty((batch, n, n_head, size), dtype=q.dtype).transpose(0, 2, 1, 3)
-    log_sums = xp.empty((batch, n_head, n, 1), dtype=np.float32)
+    if out is None:
+        out = xp.empty((batch, n, n_head, size), dtype=q.dtype), xp.empty((batch, n_head, n), dtype=np.float32)
+    y, log_sums = out[0].transpose(0, 2, 1, 3), out[1][..., None]
     q, k, v = (_readable(xp, a) for a in (q, k, v))
     _GRAPHS.run({"q": q, "k": k, "v": v, **_dropout(xp, mask, q.dtype, ("raised",))},
                 {"y": y, "log_sums": log_sums}, mask.causal)

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.backend import Array, backend_of
 from tinygrad_gpt.engine import cuda
+from tinygrad_gpt.engine.pending import RowGradient
 from tinygrad_gpt.ops.cuda.launch import THREADS, Kernels, accumulator
 
 __all__ = ["embedding"]
@@ -13,18 +14,28 @@ KERNELS = Kernels("embedding")
 
 @cuda("embedding")
 def embedding(xp, weight, ids):
-    """Op 'embedding'; saves ids."""
+    """Op 'embedding', with a sparse gradient; saves ids."""
     shape, n = weight.shape, ids.size
 
     def grad_weight(g):
-        g, flat = xp.ascontiguousarray(g), ids.reshape(n).astype(np.int64, copy=False)
-        grid = n, -(-shape[1] // THREADS)
-        if backend_of(g).deterministic:
-            order, grad = xp.argsort(flat), xp.zeros(shape, dtype=g.dtype)
-            KERNELS.launch("embedding_grad", g, grid, g, flat[order], order, grad, n, *shape)
-            return grad
-        grad = xp.zeros(shape, dtype=accumulator(g.dtype))
-        KERNELS.launch("embedding_grad_atomic", g, grid, g, xp.ascontiguousarray(flat), grad, *shape)
-        return grad.astype(g.dtype, copy=False)
+        return SortedRows(shape, xp.ascontiguousarray(ids.reshape(n).astype(np.int64, copy=False)),
+                          xp.ascontiguousarray(g.reshape(n, shape[1])))
 
     return weight[ids], (grad_weight, None)
+
+
+class SortedRows(RowGradient):
+    """Rows whose sums are made by a kernel, in one order only, unless the backend need not be deterministic."""
+
+    def add_to(self, total: Array) -> Array:
+        """Add it to an array (V, C) in place."""
+        g, ids, grid = self.values, self.rows, (len(self.rows), -(-self.shape[1] // THREADS))
+        if backend_of(g).deterministic and len(ids):
+            order = backend_of(g).xp.argsort(ids)
+            KERNELS.launch("embedding_grad", g, grid, g, ids, order, total, len(ids), *self.shape)
+            return total
+        sums = total.astype(accumulator(g.dtype), copy=False)
+        KERNELS.launch("embedding_grad_atomic", g, grid, g, ids, sums, *self.shape)
+        if sums.dtype != total.dtype:
+            total[...] = sums
+        return total

@@ -1,7 +1,7 @@
 // The loss of a row of logits, and its gradient in their place.
 
 // Of each row of z (n, width), of which the first `columns` are logits: the loss −ln softmax(z)[t], and z̅ = softmax(z) −
-// [v = t] in place of z. Both are 0 where t is to be ignored, z̅ also in the columns that are none.
+// [v = t] in place of z. Both are 0 where t is to be ignored.
 // One block takes one row. Its threads find the largest logit and Σ e^(z − largest) together, in one pass.
 template <typename T>
 __global__ void softmax_minus_target(T* z, const long long* targets, accumulator<T>* losses, long long columns,
@@ -22,13 +22,25 @@ __global__ void softmax_minus_target(T* z, const long long* targets, accumulator
     picked = block_sum(picked);
     A counts = target != ignore_index;
     if (threadIdx.x == 0) losses[blockIdx.x] = counts ? log(sum) - (picked - largest) : A(0);
-    for (long long v = threadIdx.x; v < width; v += blockDim.x)
-        z[v] = T(v < columns ? counts * (exp(A(z[v]) - largest) / sum - A(v == target)) : A(0));
+    for (long long v = threadIdx.x; v < columns; v += blockDim.x)
+        z[v] = T(counts * (exp(A(z[v]) - largest) / sum - A(v == target)));
 }
 
-// x ← x · factor, of a factor on the device
+// y = share · Σ losses,  share = 1 / the number of targets that count, at least 1. One block.
 template <typename T>
-__global__ void scale(T* x, const accumulator<T>* factor, long long n) {
+__global__ void mean_loss(const accumulator<T>* losses, const long long* targets, accumulator<T>* y,
+                          accumulator<T>* share, long long ignore_index, long long n) {
+    using A = accumulator<T>;
+    A sum = 0, count = 0;
+    for (long long i = threadIdx.x; i < n; i += blockDim.x) sum += losses[i], count += A(targets[i] != ignore_index);
+    sum = block_sum(sum), count = block_sum(count);
+    if (threadIdx.x == 0) *share = 1 / (count > 1 ? count : A(1)), *y = sum / (count > 1 ? count : A(1));
+}
+
+// x ← x · ȳ · share, of factors on the device
+template <typename T>
+__global__ void scale(T* x, const accumulator<T>* g, const accumulator<T>* share, long long n) {
+    using A = accumulator<T>;
     long long i = element();
-    if (i < n) x[i] = T(accumulator<T>(x[i]) * *factor);
+    if (i < n) x[i] = T(A(x[i]) * (*g * *share));
 }

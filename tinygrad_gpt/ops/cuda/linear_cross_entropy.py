@@ -16,8 +16,9 @@ KERNELS = Kernels("linear_cross_entropy")
 def linear_cross_entropy(xp, x, weight, targets, *, ignore_index=-100, needs_input_grad=(True, True, False)):
     """Op 'linear_cross_entropy'; the gradients are made on the way forward, as in the fast form."""
     targets = xp.ascontiguousarray(targets.reshape(-1).astype(np.int64, copy=False))
-    total = xp.maximum((targets != ignore_index).sum(), 1).astype(accumulator(x.dtype))
-    loss, *made = _both_passes(xp, x, weight, targets, ignore_index, needs_input_grad)
+    losses, *made = _both_passes(xp, x, weight, targets, ignore_index, needs_input_grad)
+    loss, share = (xp.empty((), dtype=losses.dtype) for _ in range(2))
+    KERNELS.launch("mean_loss", x, 1, losses, targets, loss, share, ignore_index, len(targets))
 
     # Gradients of the sum of the losses: half of those of the mean would be too small for float16 (see `precision`).
     def grads(g):
@@ -26,30 +27,29 @@ def linear_cross_entropy(xp, x, weight, targets, *, ignore_index=-100, needs_inp
         made = None
         for grad in x_and_weight:
             if grad is not None:
-                KERNELS.elementwise("scale", grad, grad, g / total)
+                KERNELS.elementwise("scale", grad, grad, g, share)
         return *(None if grad is None else grad.astype(x.dtype, copy=False) for grad in x_and_weight), None
 
-    return loss / total, grads
+    return loss, grads
 
 
 def _both_passes(xp, x, weight, targets, ignore_index, needs_input_grad):
-    """Sum of the losses (), its gradient by x (..., C) and by weight (V, C), None where not needed."""
+    """The losses (N), the gradient of their sum by x (..., C) and by weight (V, C), None where not needed."""
     product, shape, n_classes = backend_of(x).bmm, x.shape, len(weight)
     x = x.reshape(len(targets), shape[-1])  # (N, C)
     width = -(-n_classes // 64) * 64  # tensor cores want rows of logits that begin at multiples of 128 bytes
-    padded = xp.zeros((width, shape[-1]), dtype=weight.dtype)
-    padded[:n_classes] = weight
     losses = xp.empty(len(x), dtype=accumulator(x.dtype))
     x_grad = xp.empty(x.shape, dtype=x.dtype) if needs_input_grad[0] else None
-    weight_grad = xp.zeros(padded.shape, dtype=accumulator(x.dtype)) if needs_input_grad[1] else None  # a sum
+    new = xp.empty if len(x) else xp.zeros
+    weight_grad = new(weight.shape, dtype=accumulator(x.dtype)) if needs_input_grad[1] else None  # a sum
     for rows in equal_slices(len(x), -(-len(x) * width // DEVICE_LOGITS)):
-        z = product(x[rows], padded.T)  # (n, width)
+        z = xp.empty((len(targets[rows]), width), dtype=x.dtype)
+        logits = product(x[rows], weight.T, out=z[:, :n_classes])
         KERNELS.launch("softmax_minus_target", z, len(z), z, targets[rows], losses[rows], n_classes, width,
                        ignore_index)
         if x_grad is not None:
-            x_grad[rows] = product(z, padded)
+            product(logits, weight, out=x_grad[rows])
         if weight_grad is not None:
-            weight_grad += product(z.T, x[rows])
-        del z  # before the next ones are made
-    return (losses.sum(), None if x_grad is None else x_grad.reshape(shape),
-            None if weight_grad is None else weight_grad[:n_classes])
+            product(logits.T, x[rows], out=weight_grad, add=rows.start > 0)
+        del z, logits  # before the next ones are made
+    return losses, None if x_grad is None else x_grad.reshape(shape), weight_grad
