@@ -89,15 +89,19 @@ def test_results_and_gradients_are_those_of_the_blocks(dtype, limit, shape):
     assert difference(ours, theirs) <= limit
 
 
+def mean_error(ours, exact):
+    """The mean over the arrays of their error, as a root mean square in parts of that of the array."""
+    return np.mean([np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in zip(ours, exact, strict=True)])
+
+
 @pytest.mark.parametrize("name", ["bfloat16", "float16"])
-@pytest.mark.parametrize("shape", SHAPES[::2])
-def test_halves_are_no_farther_from_float32_than_those_of_the_blocks(name, shape):
-    layers, x = blocks(), given(shape)
+def test_halves_are_no_farther_from_float32_than_those_of_the_blocks(name):
+    layers, x = blocks(), given((3, 5, WIDTH))
     exact = results(one_by_one, layers, x)
     with precision(name):
         ours, theirs = results(through, layers, x), results(one_by_one, layers, x)
     assert all(a.dtype == np.float32 for a in ours)
-    assert difference(ours, exact) <= 1.2 * difference(theirs, exact)
+    assert mean_error(ours, exact) <= 1.1 * mean_error(theirs, exact)
 
 
 def test_they_are_numpys():
