@@ -171,12 +171,12 @@ def test_copies_of_weights_follow_them():
 
 def test_what_is_not_gpt2s_block_runs_as_it_is():
     layers, x = blocks(dropout=0.5), given((2, 5, WIDTH))
-    assert len(names(through, layers, x)) > 1  # dropout
+    assert names(through, layers, x) == {"add"}  # dropout
     layers = layers.eval()
     assert names(through, layers, x) == {"blocks"}
     for mode in (checking(), using_ops("plain"), observing(lambda *_: None)):
         with mode:
-            assert len(names(through, layers, x)) > 1
+            assert names(through, layers, x) == {"add"}
     seen = []
     handle = layers[1].mlp.register_forward_hook(lambda *_: seen.append(1))
     assert names(through, layers, x) > {"blocks"}
