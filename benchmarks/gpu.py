@@ -1,6 +1,7 @@
 """What only a GPU can tell: whether CuPy computes the right values, and its speed beside torch on the same GPU.
 
     python benchmarks/gpu.py [--parts tests training …] [--out FOLDER] [--write]
+    python benchmarks/gpu.py --first   # on a GPU for the first time: a checklist, and what to send; see first_hour.py
 
 Under 8 minutes on an H200. The parts run in the order of their importance, each for its share of the time at most;
 after each, all results so far are written to FOLDER/gpu.json and FOLDER/gpu.md, so that a run that is cut short loses
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import finetune_spam
+import first_hour
 import gpu_report
 import numpy as np
 from common import GPT2_124M, REPOSITORY, write_section
@@ -34,6 +36,7 @@ from gpu_sides import Side
 TITLE = "On a GPU"
 ROUNDS = 5  # of each block
 LIMIT = 470.0  # seconds in all
+OUT = REPOSITORY / "runs" / "gpu"
 TINY = {"vocab_size": 96, "n_layer": 2, "n_head": 2, "n_embd": 32}
 VARIANTS = [  # side, precision
     *(("ours", precision) for precision in ("float32", "tf32", "bfloat16")), ("book", "float32"), ("book", "tf32"),
@@ -67,6 +70,10 @@ class Run:
     def left(self) -> float:
         """Seconds of the part."""
         return self.until - time.monotonic()
+
+    def keep(self) -> None:
+        """Write down all that was found so far."""
+        (self.out / "gpu.json").write_text(json.dumps(self.found, indent=1))
 
     def ask(self, side: str, **request: Any) -> dict[str, Any]:
         """What a side found; what went wrong is printed. A process that has just begun may be a minute late."""
@@ -125,10 +132,12 @@ def agreement(run: Run) -> dict[str, Any]:
 def training(run: Run) -> dict[str, Any]:
     """A training step of each variant at both batch sizes, in turns."""
     length, found = 16 if run.dry else 1024, {}
-    batches = (2,) if run.dry else (16, 8)
+    run.found["training"] = {"length": length, "batches": found, "took": 0.0}  # so that it is kept as it grows
+    batches = (2,) if run.dry else (8, 16)  # the larger may not fit into the memory
     started, share = time.monotonic(), run.left / len(batches)
     for number, batch in enumerate(batches, start=1):
         blocks: dict[str, list[dict[str, Any]]] = {}
+        found[str(batch)] = blocks
         broken = set()
         for turn in range(run.rounds):
             if turn and time.monotonic() - started > number * share:
@@ -143,8 +152,8 @@ def training(run: Run) -> dict[str, Any]:
                 if "error" in answer:
                     broken.add(name)
                 blocks.setdefault(name, []).append(answer)
-        found[str(batch)] = blocks
-    return {"length": length, "batches": found}
+                run.keep()
+    return run.found["training"]
 
 
 def decoding(run: Run) -> dict[str, Any]:
@@ -246,8 +255,9 @@ def device() -> dict[str, str]:
 def command_line() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, help="which, in this order (default: all but row-10)")
+    parser.add_argument("--first", action="store_true", help="the checklist for a GPU that was never tried, instead")
     parser.add_argument("--row-10", action="store_true", help="also train row 10 of the experiments: minutes more")
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "runs" / "gpu", help="folder for what is found")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder for what is found")
     parser.add_argument("--limit", type=float, default=LIMIT, help=f"seconds, without row-10 (default: {LIMIT:.0f})")
     parser.add_argument("--dry-run", action="store_true", help="tiny sizes, without a GPU: does everything run?")
     parser.add_argument("--write", action="store_true", help=f"put the tables into docs/benchmarks.md, {TITLE!r}")
@@ -278,7 +288,7 @@ def measure(run: Run, parts: list[str], write: bool, limit: float = LIMIT) -> No
     if "error" in run.found["machine"]["ours"]:
         raise SystemExit("nothing was measured; --dry-run shows without a GPU that everything runs")
     if "training" in parts and "compiled" in run.sides and not run.dry:  # compiling takes a minute: it begins now
-        for batch in (16, 8):
+        for batch in (8, 16):
             run.sides["compiled"].send(work="train", written="compiled", batch=batch, length=1024, steps=1,
                                        precision="bfloat16", **run.sizes)
     for part in parts:
@@ -294,7 +304,7 @@ def measure(run: Run, parts: list[str], write: bool, limit: float = LIMIT) -> No
             run.found[part] = {"error": traceback.format_exc()}
             print(run.found[part]["error"], flush=True)
         run.found[part]["took"] = time.monotonic() - begun
-        (run.out / "gpu.json").write_text(json.dumps(run.found, indent=1))
+        run.keep()
         text = gpu_report.report(run.found)
         (run.out / "gpu.md").write_text(text)
         if write and not run.dry:
@@ -305,6 +315,9 @@ def measure(run: Run, parts: list[str], write: bool, limit: float = LIMIT) -> No
 
 def main() -> None:
     arguments = command_line()
+    if arguments.first:
+        out = REPOSITORY / "runs" / "first-hour" if arguments.out is OUT else arguments.out.resolve()
+        sys.exit(first_hour.main(out, device(), arguments.dry_run))
     run = new_run(arguments.dry_run, arguments.out.resolve())
     print("\n".join(["seconds at most:", *(f"  {part:<11}{PARTS[part][0]:>4.0f}" for part in arguments.parts)]))
     try:
