@@ -38,9 +38,11 @@ ROUNDS = 5  # of each block
 LIMIT = 470.0  # seconds in all
 OUT = REPOSITORY / "runs" / "gpu"
 TINY = {"vocab_size": 96, "n_layer": 2, "n_head": 2, "n_embd": 32}
+CUDNN = "ours, cuDNN"
 VARIANTS = [  # side, precision
     *(("ours", precision) for precision in ("float32", "tf32", "bfloat16")), ("book", "float32"), ("book", "tf32"),
-    *(("sdpa", precision) for precision in ("float32", "tf32", "bfloat16")), ("compiled", "bfloat16")]
+    *(("sdpa", precision) for precision in ("float32", "tf32", "bfloat16")), ("compiled", "bfloat16"),
+    *[(CUDNN, "bfloat16")] * (find_spec("cudnn") is not None)]
 RIVALS = ("book", "sdpa", "compiled")  # torch, written as in the book; with SDPA; and that compiled: a process each
 TESTS = [  # run at the same time, a process each
     ["tests/ops/test_sweep.py"], ["tests/backend", "tests/engine", "tests/optim"],
@@ -143,12 +145,13 @@ def training(run: Run) -> dict[str, Any]:
             if turn and time.monotonic() - started > number * share:
                 break
             for side, precision in VARIANTS:
-                name = f"{side} {precision}" if side == "ours" else f"torch {side} {precision}"
+                name = f"torch {side} {precision}" if side in RIVALS else f"{side} {precision}"
+                more = {"written": side} if side in RIVALS else {"attention": "cudnn"} if side == CUDNN else {}
+                side = "ours" if side == CUDNN else side
                 if side not in run.sides or name in broken:
                     continue
-                written = {"written": side} if side in RIVALS else {}
                 answer = run.ask(side, work="train", batch=batch, length=length, steps=3, precision=precision,
-                                 **written, **run.sizes)
+                                 **more, **run.sizes)
                 if "error" in answer:
                     broken.add(name)
                 blocks.setdefault(name, []).append(answer)

@@ -17,6 +17,7 @@ from gpu_ops import at_size, ops, whole_model
 from gpu_sides import serve
 
 from tinygrad_gpt.backend import default_backend, use_backend
+from tinygrad_gpt.backend.cudnn import attention as implementation
 from tinygrad_gpt.backend.precision import precision as policy
 from tinygrad_gpt.engine.mode import observing
 from tinygrad_gpt.errors import BackendError
@@ -54,9 +55,9 @@ def training_step(batch, length, **sizes):
     return step, model
 
 
-def train(batch, length, steps, precision, **sizes):
+def train(batch, length, steps, precision, attention="own", **sizes):
     step, _ = training_step(batch, length, **sizes)
-    with policy(precision):
+    with implementation(attention), policy(precision):
         loss = step().item()  # compiles kernels, and takes the memory
         seconds = seconds_of(lambda: [step() for _ in range(steps)]) / steps
     return {"seconds": seconds, "bytes": default_backend().memory(), "loss": loss}

@@ -369,6 +369,13 @@ def test_both_sides_of_the_gpu_do_the_same_work(gpu_run):
     assert len({run["steps"] for run in runs}) == 1
 
 
+def test_the_library_s_attention_is_measured_where_it_can_run():
+    with on_backend("numpy"):
+        answer = gpu_sides.answer(importlib.import_module("gpu_ours").WORKS, work="train", batch=1, length=4, steps=1,
+                                  precision="bfloat16", attention="cudnn", **gpu.TINY)
+    assert "attention is 'cudnn' (backend numpy)" in answer["error"]
+
+
 def test_a_step_is_wholly_told_apart(gpu_run):
     ops = gpu_run[0].found["profile"]["float32"]["ops"]
     assert {"linear", "layer_norm", "linear_cross_entropy", "embedding"} <= set(ops)
