@@ -84,7 +84,8 @@ class Tensor:
         assert isinstance(self.uid, int)
         assert [*map(type, (self.dim, self.stride))] == [list, list]
         assert len(self.dim) == len(self.stride) == 4
-        assert self.dim[-1] == 1 or self.stride[-1] == 1
+        assert self.stride[-1] == 1
+        assert min(self.stride) > 0
 
     def check_rows(self):
         assert all(step * DTYPES[self.kind].itemsize % 16 == 0 for step in self.stride[:-1]), "unaligned rows"

@@ -147,7 +147,8 @@ def describe(cudnn, graph, inputs, outputs, causal, deterministic):
         deterministic: the backward pass adds in a fixed order.
     """
     def layout(a):
-        return {"dim": [*a.shape], "stride": [stride // a.itemsize for stride in a.strides],
+        steps = [stride // a.itemsize or 1 for stride in a.strides]  # NumPy's of an axis of 1 may be 0
+        return {"dim": [*a.shape], "stride": steps,
                 "data_type": cudnn.data_type[TYPES[a.dtype.name]]}
 
     given = {name: graph.tensor(name=name, uid=UIDS[name], **layout(a)) for name, a in inputs.items()}
