@@ -54,7 +54,14 @@ def test_one_value_is_added_everywhere():
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float16, np.complex64])
-def test_other_types_and_views_are_left_to_the_package(dtype):
+def test_a_view_is_added_to_in_place():
+    emulated = get_backend("emulated")
+    whole = emulated.from_numpy(np.ones((2, 3), np.float32))
+    emulated.index_add(whole.T, emulated.from_numpy(np.array([2, 2])), emulated.from_numpy(np.ones((2, 2), np.float32)))
+    assert emulated.to_numpy(whole).tolist() == [[1, 1, 3], [1, 1, 3]]
+
+
+def test_other_types_are_left_to_the_package(dtype):
     emulated, launches = get_backend("emulated"), cuda_on_cpu.launches
     target = emulated.from_numpy(np.zeros((3, 2), dtype))
     emulated.index_add(target, emulated.from_numpy(np.array([1, 1])), emulated.from_numpy(np.ones((2, 2), dtype)))

@@ -87,7 +87,7 @@ def test_kernels_of_one_type_compile(name, capability):
 CHOSEN = [  # one of each product, on the oldest card that has it; and the smallest tiles
     (70, "attend_grad_kv<Plain, __half, 16, 64>"), (75, "attend_grad_q<TensorCores, __half, 64, 64>"),
     (75, "attend_grad_kv<Plain, float, 64, 32>"), (80, "attend_grad_kv<TensorCores, __nv_bfloat16, 64, 64>"),
-    (80, "attend<TensorCores, float, 64, 64>"), (120, "attend_grad_kv<TensorCores, float, 128, 16>")]
+    (80, "attend<TensorCores, float, 64, 64>"), (86, "attend_grad_kv<TensorCores, float, 128, 16>")]
 
 
 @needs_nvrtc

@@ -24,8 +24,13 @@ def ordered_index_add(xp: Any, launch: Callable[..., None]) -> Callable[[Any, An
         launch: see `Backend.launch`.
     """
     def index_add(target, index, values):
-        if target.dtype.name not in SCALARS or not target.flags.c_contiguous:
+        if target.dtype.name not in SCALARS:
             return xp.add.at(target, index, values)
+        if not target.flags.c_contiguous:
+            total = xp.ascontiguousarray(target)
+            index_add(total, index, values)
+            target[...] = total
+            return None
         rows = isinstance(index, xp.ndarray) and index.dtype.kind in "iu"
         shape = target.shape[:1] if rows else target.shape  # of the places; the numbers of a row stay together
         places = xp.arange(math.prod(shape), dtype=np.int64).reshape(shape)[index]
