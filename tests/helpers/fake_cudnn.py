@@ -7,14 +7,22 @@ A graph refuses what the library refuses: a tensor without a type, uid or layout
 import contextlib
 import ctypes
 import math
+import sys
 import weakref
 from enum import Enum
 from types import SimpleNamespace
 
+import cuda_on_cpu
+import fake_cublas
 import ml_dtypes
 import numpy as np
+import pytest
 
-__all__ = ["Library", "tracked"]
+from tinygrad_gpt.backend import on_backend
+from tinygrad_gpt.backend.cudnn import attention, load_cudnn
+from tinygrad_gpt.ops.cuda import cudnn_attention
+
+__all__ = ["Library", "in_force"]
 
 data_type = Enum("data_type", ["FLOAT", "HALF", "BFLOAT16", "NOT_SET"])
 heur_mode = Enum("heur_mode", ["A", "B", "FALLBACK"])
@@ -24,6 +32,22 @@ FORWARD = {"attn_scale", "generate_stats", "diagonal_band_right_bound", "dropout
 BACKWARD = {"attn_scale", "use_deterministic_algorithm", "diagonal_band_right_bound", "dropout"}
 STREAM = 7
 _memory: list[weakref.ref] = []  # of the arrays that were made while they are tracked
+
+
+@contextlib.contextmanager
+def in_force():
+    """A new `Library` is cuDNN in this block, and in force on the backend "emulated"."""
+    cuda = SimpleNamespace(**vars(fake_cublas.cuda))
+    cuda.runtime = SimpleNamespace(**vars(cuda.runtime), getDevice=lambda: 0)
+    cuda.get_current_stream = lambda: SimpleNamespace(ptr=STREAM)
+    load_cudnn.cache_clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cuda_on_cpu.arrays.Package, "cuda", cuda)
+        patch.setattr(cudnn_attention, "_GRAPHS", cudnn_attention.Graphs())
+        patch.setitem(sys.modules, "cudnn", library := Library())
+        with tracked(cuda_on_cpu.arrays.Array), on_backend("emulated"), attention("cudnn"):
+            yield library
+    load_cudnn.cache_clear()
 
 
 @contextlib.contextmanager

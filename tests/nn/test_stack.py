@@ -1,6 +1,7 @@
 """Blocks as one op on a GPU give what they give one after another; on the emulated kernels."""
 
 import cuda_on_cpu
+import fake_cudnn
 import numpy as np
 import pytest
 
@@ -102,6 +103,18 @@ def test_halves_are_no_farther_from_float32_than_those_of_the_blocks(name):
         ours, theirs = results(through, layers, x), results(one_by_one, layers, x)
     assert all(a.dtype == np.float32 for a in ours)
     assert mean_error(ours, exact) <= 1.1 * mean_error(theirs, exact)
+
+
+def test_their_attention_may_be_cudnns():
+    layers, x = with_noise(GPT2(GPT2Config(5, n_ctx=8, n_embd=32, n_layer=3, n_head=2))).h, given((3, 5, 32))
+    exact = results(one_by_one, layers, x)
+    with precision("bfloat16"):
+        own = results(through, layers, x)
+        with fake_cudnn.in_force() as library:
+            theirs = results(through, layers, x)
+    assert (library.builds, library.runs) == (2, 6)
+    assert difference(theirs, own) > 0
+    assert mean_error(theirs, exact) <= 1.1 * mean_error(own, exact)
 
 
 def test_they_are_numpys():

@@ -1,11 +1,7 @@
 """Attention by cuDNN, on a stand-in that computes what NVIDIA documents, beside our kernels' definition."""
 
 import itertools
-import sys
-from types import SimpleNamespace
 
-import cuda_on_cpu
-import fake_cublas
 import fake_cudnn
 import ml_dtypes
 import numpy as np
@@ -13,7 +9,7 @@ import pytest
 from checks import Call, assert_close
 
 from tinygrad_gpt.backend import get_backend, on_backend
-from tinygrad_gpt.backend.cudnn import attention, load_cudnn
+from tinygrad_gpt.backend.cudnn import attention
 from tinygrad_gpt.engine import OPS
 from tinygrad_gpt.errors import BackendError
 from tinygrad_gpt.ops.attention import split_heads
@@ -26,18 +22,9 @@ HALVES = {"float16": (np.float16, 4 * 2**-11), "bfloat16": (ml_dtypes.bfloat16, 
 
 
 @pytest.fixture
-def library(monkeypatch):
-    """The stand-in, in force on the backend whose kernels run on the CPU."""
-    cuda = SimpleNamespace(**vars(fake_cublas.cuda))
-    cuda.runtime = SimpleNamespace(**vars(cuda.runtime), getDevice=lambda: 0)
-    cuda.get_current_stream = lambda: SimpleNamespace(ptr=fake_cudnn.STREAM)
-    monkeypatch.setattr(cuda_on_cpu.arrays.Package, "cuda", cuda)
-    monkeypatch.setattr(cudnn_attention, "_GRAPHS", cudnn_attention.Graphs())
-    monkeypatch.setitem(sys.modules, "cudnn", library := fake_cudnn.Library())
-    load_cudnn.cache_clear()
-    with fake_cudnn.tracked(cuda_on_cpu.arrays.Array), on_backend("emulated"), attention("cudnn"):
+def library():
+    with fake_cudnn.in_force() as library:
         yield library
-    load_cudnn.cache_clear()
 
 
 def compare(name, arguments, settings, kind):
