@@ -1,14 +1,20 @@
 """What each GPU can do, and the precisions that it refuses."""
 
+import cuda_on_cpu
 import fake_cublas
 import ml_dtypes
 import numpy as np
 import pytest
+from soak import SOAK
 
 from tinygrad_gpt.backend import get_backend, on_backend
 from tinygrad_gpt.backend.cards import CARDS, card_of
 from tinygrad_gpt.backend.precision import current_precision, precision
 from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+from tinygrad_gpt.optim import AdamW
+from tinygrad_gpt.train import LossScale
+from tinygrad_gpt.train.step import train_step
 
 
 def refusal(name, version):
@@ -60,6 +66,24 @@ def test_a_product_refuses_them_too(name, dtype):
     with precision(name), fake_cublas.card(75), pytest.raises(UsageError) as refused:
         strict.bmm(a, a)
     assert str(refused.value) == refusal(name, "7.5")
+
+
+@pytest.mark.skipif(cuda_on_cpu.COMPILER is None, reason="g++ is not installed")
+def test_steps_in_float16_are_the_same_on_every_card():
+    """Before Ampere their attention is made of other products."""
+    ids = np.arange(20).reshape(2, 10)
+
+    def losses(capability):
+        with fake_cublas.card(capability), on_backend("emulated") as backend, precision("float16"):
+            model = GPT2(GPT2Config(vocab_size=24, n_ctx=16, n_embd=32, n_layer=1, n_head=2))
+            optimizer, scale, batch = AdamW(model.parameters(), lr=1e-2), LossScale(), backend.from_numpy(ids)
+            return [train_step([lambda: model.loss(batch, batch)], optimizer, 1.0, "step", model, scale)[0]
+                    for _ in range(3)]
+
+    expected = losses(90)
+    assert expected[2] < expected[0] - 0.1
+    for capability in (70, 75, 86, 120) if SOAK else (75,):
+        np.testing.assert_allclose(losses(capability), expected, rtol=1e-3)
 
 
 def test_numpy_has_every_precision():

@@ -165,7 +165,7 @@ def launch(source, kernel, grid, block, args, shared=0):
     global launches
     launches += 1
     text, card = kernel_text(source), card_of(fake_cublas.capability)
-    branch = 80 if card.capability >= 80 else 75  # of the text: it asks for no other capability
+    branch = 75 if "TensorCores" in kernel and card.capability < 80 else 80  # of the text, which has no other ones
     function = _library(text, tuple(_siblings(text, kernel)), branch)[kernel]
     grid, block = ((*size, 1, 1)[:3] for size in (grid, block))
     assert all(0 < n < limit for n, limit in zip(grid, (2**31, 2**16, 2**16), strict=True)), f"{kernel}: grid {grid}"
