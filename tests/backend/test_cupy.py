@@ -126,6 +126,8 @@ NO_IMAGE = ("the installed CuPy has no code for this GPU; pip install 'tinygrad-
     (CuPy(failing="ones", error=CUDARuntimeError(
         "cudaErrorNoKernelImageForDevice: no kernel image is available for execution on the device")), NO_IMAGE),
     (CuPy(failing="ones", error=RuntimeError("CUDA_ERROR_NO_BINARY_FOR_GPU: no kernel image is available")), NO_IMAGE),
+    (CuPy(failing="ones", error=RuntimeError("nvrtc: error: invalid value for --gpu-architecture (-arch)")), NO_IMAGE),
+    (CuPy(failing="ones", error=RuntimeError("CUBLAS_STATUS_ARCH_MISMATCH")), NO_IMAGE),
     (CuPy(failing="ones", error=CUDARuntimeError("cudaErrorDevicesUnavailable: CUDA-capable device(s) is/are busy")),
      "another program has the GPU for itself; look at nvidia-smi, or choose another GPU with CUDA_VISIBLE_DEVICES, or "
      "use --backend numpy"),

@@ -109,7 +109,7 @@ def _what_is_missing(error):
     if "cudaErrorDevicesUnavailable" in said:
         return ("another program has the GPU for itself", "look at nvidia-smi, or choose another GPU with "
                 "CUDA_VISIBLE_DEVICES")
-    if "NoKernelImageForDevice" in said or "NO_BINARY_FOR_GPU" in said:
+    if re.search("NoKernelImageForDevice|NO_BINARY_FOR_GPU|ARCH_MISMATCH|invalid value for --gpu-architecture", said):
         return ("the installed CuPy has no code for this GPU",
                 "pip install 'tinygrad-gpt[cuda12]' for a V100, [cuda13] for the newest cards")
     if out_of_memory(error) is not None:
