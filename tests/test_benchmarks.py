@@ -356,7 +356,7 @@ def test_everything_for_a_gpu_runs_without_one(gpu_run):
         "ours float32", "ours tf32", "ours bfloat16", "torch book float32", "torch book tf32", "torch sdpa float32",
         "torch sdpa tf32", "torch sdpa bfloat16", "torch compiled bfloat16"}
     assert "A dry run at tiny sizes" in text
-    assert "not measured" not in text.replace("utilisation | ≥ 0.35 | not measured", "")  # there is no peak to compare
+    assert "not measured" not in text.replace("utilisation | ≥ 0.3 | not measured", "")  # there is no peak to compare
     assert json.loads((run.out / "gpu.json").read_text())["training"]["length"] == 16
 
 
@@ -460,7 +460,7 @@ def test_goals_are_judged():
     machine = {"dry": False, "name": "NVIDIA H200", "memory": "", "driver": "", "Python": "", "date": "", "ours": {}}
     text = gpu_report.report({"machine": machine, "training": {"length": 1024, "batches": {"16": blocks}, "took": 1}})
     assert "| training, bfloat16, B 16: times that of torch, SDPA, autocast | ≥ 0.8 | 2.00 | yes |" in text
-    assert "| training, bfloat16, B 16: model FLOP utilisation | ≥ 0.35 | 0.25 | no |" in text
+    assert "| training, bfloat16, B 16: model FLOP utilisation | ≥ 0.3 | 0.25 | no |" in text
     assert "| training, float32, B 16: times the tokens/s of eager torch, SDPA | ≥ 1 | not measured |  |" in text
     assert f"| ours bfloat16, B 16 | {1000 * taken:.1f} | " in text
 
