@@ -8,6 +8,7 @@ Source: https://docs.nvidia.com/cuda/nvrtc/
 import ctypes
 import functools
 import importlib.util
+import re
 from pathlib import Path
 
 
@@ -56,4 +57,5 @@ def compile_cuda(text, kernels, architecture):
     log = ctypes.create_string_buffer(size.value)
     nvrtc.nvrtcGetProgramLog(program, log)
     nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
-    return log.value.decode() or ("" if result == 0 else f"error {result}")
+    said = re.sub(r"nvrtc: warning: Architectures prior to .* are deprecated .*\n*", "", log.value.decode())
+    return said or ("" if result == 0 else f"error {result}")
