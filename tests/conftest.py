@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from soak import times
 
 from tinygrad_gpt.backend import default_backend, use_backend
+from tinygrad_gpt.errors import UsageError
 
 # A shell without job control ignores SIGINT in what it starts in the background, nohup SIGHUP; the programs that tests
 # start would inherit it.
@@ -39,6 +40,17 @@ def pytest_generate_tests(metafunc):
         emulated = ["emulated"] * (metafunc.definition.get_closest_marker("kernels") is not None)
         metafunc.parametrize("backend", ["numpy", "strict", *emulated, *metafunc.config.getoption("--backend")],
                              indirect=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """A test of a precision that the GPU lacks, such as bfloat16 before Ampere, is skipped."""
+    try:
+        return (yield)
+    except UsageError as refusal:
+        if "GPU of compute capability" not in str(refusal):
+            raise
+        pytest.skip(str(refusal))
 
 
 @pytest.fixture
