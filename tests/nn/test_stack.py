@@ -11,7 +11,7 @@ from tinygrad_gpt.backend.precision import precision
 from tinygrad_gpt.engine import checking, no_grad, using_ops
 from tinygrad_gpt.engine.mode import observing
 from tinygrad_gpt.errors import TapeError
-from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
 from tinygrad_gpt.nn.stack import through
 
 WIDTH = 24
@@ -143,6 +143,24 @@ def test_frozen_blocks_keep_nothing_and_pass_gradients_on():
     assert difference(ours, results(one_by_one, layers, x)) <= 2e-5
 
 
+@pytest.mark.parametrize(("dtype", "limit"), [(np.float64, 1e-12), (np.float32, 2e-5)])
+def test_masks_of_dropout_are_hashed_in_the_kernels(dtype, limit):
+    layers, x = blocks(dtype, n_layer=2, dropout=0.4), given((2, 70, WIDTH), dtype)
+    layers[1].resid_dropout.p = 0.0
+    found = []
+    for run in (through, one_by_one):
+        seed_dropout(layers, 7, 1)
+        before = cuda_on_cpu.launches
+        found.append((results(run, layers, x), cuda_on_cpu.launches - before, layers[0].resid_dropout.calls))
+    (ours, launches, calls), (theirs, more, same_calls) = found
+    assert difference(ours, theirs) <= limit
+    assert launches < more / 1.5
+    assert calls == same_calls == 2
+    seed_dropout(layers, 7, 1)
+    with precision("bfloat16"):
+        assert difference([through(layers, x).numpy()], ours[:1]) <= 0.1
+
+
 def test_off_the_tape():
     layers, x = blocks(), given((2, 5, WIDTH))
     with no_grad():
@@ -184,7 +202,7 @@ def test_copies_of_weights_follow_them():
 
 def test_what_is_not_gpt2s_block_runs_as_it_is():
     layers, x = blocks(dropout=0.5), given((2, 5, WIDTH))
-    assert names(through, layers, x) == {"add"}  # dropout
+    assert names(through, layers, x) == {"add"}  # dropout whose masks come from the default generator
     layers = layers.eval()
     assert names(through, layers, x) == {"blocks"}
     for mode in (checking(), using_ops("plain"), observing(lambda *_: None)):

@@ -160,9 +160,14 @@ class Dropout(Module):
             return None
         if self.stream is None:
             return backend_of(like.data).from_numpy(default_generator.keep(self.p, *shape))
+        return ops.keep_mask(backend_of(like.data), self.next_seed(), shape, self.p)
+
+    def next_seed(self) -> int:
+        """The seed of the next mask, where ``stream`` is set."""
+        assert self.stream is not None
         self.calls += 1
         digest = hashlib.blake2b(repr((*self.stream, self.calls)).encode(), digest_size=8).digest()
-        return ops.keep_mask(backend_of(like.data), int.from_bytes(digest, "little"), shape, self.p)
+        return int.from_bytes(digest, "little")
 
     def forward(self, x: Tensor) -> Tensor:
         """(...) -> (...)"""

@@ -14,7 +14,7 @@ from tinygrad_gpt.nn.kv_cache import Chunk, KVCache
 from tinygrad_gpt.nn.layers import MLP, Block, CausalSelfAttention, Conv1D, Dropout, LayerNorm
 from tinygrad_gpt.nn.module import Module
 from tinygrad_gpt.ops.cuda.attention import has_kernels
-from tinygrad_gpt.ops.cuda.blocks import Stack, Weights
+from tinygrad_gpt.ops.cuda.blocks import Drops, Stack, Weights
 from tinygrad_gpt.ops.cuda.decoding import LARGEST_BATCH, Places, decoded
 from tinygrad_gpt.ops.cuda.lowered import lowered
 
@@ -49,7 +49,8 @@ def through_cached(blocks: Iterable[Module], x: Tensor, cache: KVCache, chunk: C
     listed: list[Any] = list(blocks)
     few = n == 1 and batch <= LARGEST_BATCH and (isinstance(rows, slice) or len(rows) == batch)  # no row is padding
     kinds = {kind and kind[1:] for kind in (_kind(block, x) for block in listed)} if few else {None}
-    if None in kinds or len(kinds) > 1:
+    kind = kinds.pop()
+    if kind is None or kinds or kind[-1]:  # some are not plain, or differ, or have dropout
         for block, layer in zip(listed, cache.layers, strict=True):
             x = block(x, layer)
         return x
@@ -67,8 +68,9 @@ def _kind(block: Any, x: Tensor) -> tuple | None:
     modules = [module for _, module in block.named_modules()]
     if [type(module) for module in modules] != TYPES or any(module._hooks is not None for module in modules):
         return None
-    if block.resid_dropout.active or block.attn.attn_dropout.active:
-        return None
+    active = [layer for layer in (block.resid_dropout, block.attn.attn_dropout) if layer.active]
+    if any(layer.stream is None for layer in active):
+        return None  # masks that are not hashed
     weights, n_head, norms = _weights(block), block.attn.n_head, (block.ln_1, block.ln_2)
     present = [w for w in weights if w is not None]
     if (len(present) < len(weights) - (weights.attn_bias is None) or len({norm.eps for norm in norms}) > 1
@@ -76,7 +78,7 @@ def _kind(block: Any, x: Tensor) -> tuple | None:
             or len({w.requires_grad for w in present}) > 1 or not x.data.size
             or not has_kernels(x.data.reshape(*x.shape[:-1], n_head, -1))):
         return None
-    return present[0].requires_grad, n_head, block.ln_1.eps, weights.attn_bias is None
+    return present[0].requires_grad, n_head, block.ln_1.eps, weights.attn_bias is None, bool(active)
 
 
 def _weights(block) -> Weights:
@@ -89,9 +91,11 @@ def _weights(block) -> Weights:
 def _as_one(blocks: Sequence[Any], x: Tensor) -> Tensor:
     """The blocks as one op, on the tape together with all their parameters."""
     weights, n_head, eps = _arrays(blocks, x), blocks[0].attn.n_head, blocks[0].ln_1.eps
+    drops = [Drops(*((layer.next_seed(), layer.p) if layer.active else (None, 0.0) for layer in (
+        block.attn.attn_dropout, block.resid_dropout, block.resid_dropout))) for block in blocks]
 
     def blocks_(xp, *arrays, needs_input_grad=(False,)):
-        stack = Stack(arrays[0], weights, n_head, eps, any(needs_input_grad))
+        stack = Stack(arrays[0], weights, n_head, eps, any(needs_input_grad), drops)
         y, kept = stack.forward()
 
         def grads(g):

@@ -72,7 +72,7 @@ def memory_estimate(config: GPT2Config, batch_size: int, length: int, plan: Plan
     some_logits, for_head, for_embedding = LOGITS, min(head, PRODUCT), 2 * rows * c
     if default_backend().launch is not None:
         half = is_half(POLICIES[plan.precision].dtype)
-        saved, working = _kernel_floats(config, batch_size, length, half)
+        saved, working = _kernel_floats(config, batch_size, length, half, masks=plan.recompute)
         working = (working + block) * (1 if plan.recompute else saving)  # gradients of the blocks are made together
         weights += (config.n_layer * block + v * c) // 2 if half else 0  # as products take them
         some_logits, for_head, for_embedding = DEVICE_LOGITS, 0, 0
@@ -107,12 +107,17 @@ def _block_floats(config: GPT2Config, batch_size: int, length: int) -> tuple[flo
     return saved, max(in_mlp, in_attention)
 
 
-def _kernel_floats(config: GPT2Config, batch_size: int, length: int, half: bool) -> tuple[float, float]:
-    """The same where there are kernels: attention saves no scores, and what goes into weights' gradients is kept."""
+def _kernel_floats(config: GPT2Config, batch_size: int, length: int, half: bool,
+                   masks: bool = False) -> tuple[float, float]:
+    """The same where there are kernels: attention saves no scores, and what goes into weights' gradients is kept.
+
+    Of dropout there are ``masks`` where each block runs op by op.
+    """
     wide = batch_size * length * config.n_embd
-    masks = (batch_size * config.n_head * length * length + 2 * wide) / FLOAT if config.dropout else 0  # bools
+    bools = batch_size * config.n_head * length * length + 2 * wide if config.dropout and masks else 0
     layers = (2 + 3 + 1 + 4 + 4) * wide  # results of norms, qkv, the heads' result, c_fc, gelu
-    return 2 * wide + masks + layers / (1 + half), (2 + 3) * wide / (1 + half)  # gradients of two branches and of qkv
+    gradients = (2 + 3) * wide  # of two branches and of qkv
+    return 2 * wide + bools / FLOAT + layers / (1 + half), gradients / (1 + half)
 
 
 def check_memory(needed: int, remedy: str = "--recompute") -> None:

@@ -16,14 +16,18 @@ __global__ void gelu_grad(const T* g, const T* x, T* grad, long long n) {
     if (i < n) grad[i] = T(A(g[i]) * gelu_slope(A(x[i])));
 }
 
-// y = gelu(z),  z = x + b, of x (N, C). Block (n, k) takes 256 columns of row n.
+// y = gelu(z),  z = x + b, of x (N, C). Block (n, k) takes 256 packs of columns of row n.
 template <typename T>
 __global__ void bias_gelu(const T* x, const T* bias, T* y, long long columns) {
     using A = accumulator<T>;
-    long long c = blockIdx.y * blockDim.x + threadIdx.x, i = blockIdx.x * columns + c;
+    long long c = (blockIdx.y * blockDim.x + threadIdx.x) * Pack<T>::size, i = blockIdx.x * columns + c;
     if (c >= columns) return;
-    A z = A(x[i]) + A(bias[c]);
-    y[i] = T(z * half_tanh(z));
+    Pack<T> numbers = load(x + i, columns - c), b = load(bias + c, columns - c);
+    for (int k = 0; k < Pack<T>::size; ++k) {
+        A z = A(numbers.at[k]) + A(b.at[k]);
+        numbers.at[k] = T(z * half_tanh(z));
+    }
+    store(y + i, numbers, columns - c);
 }
 
 // x̄ = ȳ ⊙ gelu′(z),  b̄ = Σ x̄: the first stage, sums (chunks, C). Block (k, i) takes 32 columns of the rows of chunk i.

@@ -2,10 +2,11 @@
 
 import math
 
+from tinygrad_gpt.backend import Array
 from tinygrad_gpt.engine import cuda
 from tinygrad_gpt.ops.cuda.launch import THREADS, Kernels
 
-__all__ = ["bias_gelu", "gelu"]
+__all__ = ["bias_gelu", "gelu", "write_bias_gelu"]
 
 KERNELS = Kernels("activation")
 
@@ -31,7 +32,7 @@ def bias_gelu(xp, x, bias):
     x, bias = xp.ascontiguousarray(x), xp.ascontiguousarray(bias)
     flat = math.prod(x.shape[:-1]), x.shape[-1]  # (N, C)
     y = xp.empty(x.shape, dtype=x.dtype)
-    KERNELS.launch("bias_gelu", x, (flat[0], -(-flat[1] // THREADS)), x, bias, y, flat[1])
+    write_bias_gelu(x, bias, y)
 
     def grads(g):
         grad_x = xp.empty(g.shape, dtype=g.dtype)
@@ -39,3 +40,10 @@ def bias_gelu(xp, x, bias):
         return grad_x, grad_bias
 
     return y, grads
+
+
+def write_bias_gelu(x: Array, bias: Array, y: Array) -> None:
+    """y = gelu(x + bias), of C-ordered x (..., C); a thread takes 16 bytes."""
+    columns = x.shape[-1]
+    packs = -(-columns * x.itemsize // 16)  # of a row
+    KERNELS.launch("bias_gelu", x, (math.prod(x.shape[:-1]), -(-packs // THREADS)), x, bias, y, columns)

@@ -10,10 +10,18 @@ __global__ void adamw(T* const* parameters, const T* const* grads, T* const* mea
     const long long* span = spans + 3 * blockIdx.x;
     T *p = parameters[span[0]], *m = means[span[0]], *v = squares[span[0]];
     const T* g = grads[span[0]];
-    for (long long i = span[1] + threadIdx.x; i < span[2]; i += blockDim.x) {
-        A new_m = A(m[i]) + (A(g[i]) - A(m[i])) * A(1 - beta1);
-        A new_v = A(v[i]) * A(beta2) + A(g[i]) * A(g[i]) * A(1 - beta2);
-        m[i] = T(new_m), v[i] = T(new_v);
-        p[i] = T(A(p[i]) * A(kept) - new_m / (sqrt(new_v) + A(eps)) * A(rate));
+    constexpr int size = Pack<T>::size;
+    for (long long i = span[1] + threadIdx.x * size; i < span[2]; i += blockDim.x * size) {
+        const long long count = span[2] - i;
+        Pack<T> ps = load(p + i, count), ms = load(m + i, count), vs = load(v + i, count);
+        const Pack<T> gs = load(g + i, count);
+        for (int k = 0; k < size; ++k) {
+            const A gradient = gs.at[k], old_m = ms.at[k];
+            const A new_m = old_m + (gradient - old_m) * A(1 - beta1);
+            const A new_v = A(vs.at[k]) * A(beta2) + gradient * gradient * A(1 - beta2);
+            ms.at[k] = T(new_m), vs.at[k] = T(new_v);
+            ps.at[k] = T(A(ps.at[k]) * A(kept) - new_m / (sqrt(new_v) + A(eps)) * A(rate));
+        }
+        store(m + i, ms, count), store(v + i, vs, count), store(p + i, ps, count);
     }
 }

@@ -23,8 +23,8 @@ constexpr int ROWS = 64;      // of a block: 16 to a warp
 
 #define PARAMETERS                                                                                        \
     const T *q, const T *k, const T *v, const bool *allowed, const bool *keep, long long n, long long m,  \
-        long long D, long long ahead, double raised, long long q_text, long long q_head, long long q_row, \
-        long long k_text, long long k_head, long long k_row, long long allowed_text, long long allowed_head, \
+        long long D, long long ahead, double raised, long long seed, long long seed_high, long long least, \
+        long long q_text, long long q_head, long long q_row, long long k_text, long long k_head, long long k_row, long long allowed_text, long long allowed_head, \
         long long allowed_row
 
 // The one head of one text that a block works on; arrays of shape (B, n, H · D), and those (B, H, n), have no gaps.
@@ -33,8 +33,9 @@ constexpr int ROWS = 64;      // of a block: 16 to a warp
         q + blockIdx.z * q_text + blockIdx.y * q_head, k + blockIdx.z * k_text + blockIdx.y * k_head,        \
             v + blockIdx.z * k_text + blockIdx.y * k_head,                                                   \
             allowed ? allowed + blockIdx.z * allowed_text + blockIdx.y * allowed_head : nullptr,             \
-            keep ? keep + (blockIdx.z * gridDim.y + blockIdx.y) * n * m : nullptr, q_row, k_row, allowed_row, \
-            int(n), int(m), int(D), int(ahead), accumulator<T>(raised)                                       \
+            keep, (blockIdx.z * gridDim.y + blockIdx.y) * n * m, q_row, k_row, allowed_row,                  \
+            unsigned(seed), unsigned(seed_high), unsigned(least), int(n), int(m), int(D), int(ahead),        \
+            accumulator<T>(raised)                                                                           \
     }
 
 enum Side { QUERIES, KEYS };  // what the rows of a sheet are; its columns are the other ones
@@ -44,7 +45,8 @@ struct Head {
     using A = accumulator<T>;
     const T *q, *k, *v;
     const bool *allowed, *keep;
-    long long q_row, k_row, allowed_row;
+    long long first_weight, q_row, k_row, allowed_row;  // of this head among all weights
+    unsigned seed, seed_high, least;
     int n, m, D, ahead;
     A raised;
 
@@ -66,14 +68,17 @@ struct Head {
         });
     }
 
-    // What dropout makes of the weights of queries and keys, from these two on: ⊙ keep / (1 − p).
+    // What dropout makes of the weights of queries and keys, from these two on: ⊙ keep / (1 − p). The mask is an array,
+    // or its hash is made here, where `least` is not 0.
     template <int COLUMNS>
     __device__ void drop(Sheet<A, COLUMNS>& weights, Side rows, int query, int key) const {
-        if (!keep) return;
+        if (!keep && !least) return;
         weights.each([&](A& weight, int half, int column) {
             const int row = sheet_row(half), i = query + (rows == KEYS ? column : row);
             const int j = key + (rows == KEYS ? row : column);
-            weight *= i < n && j < m && keep[i * (long long)m + j] ? raised : A(0);
+            const long long place = first_weight + i * (long long)m + j;
+            const bool kept = i < n && j < m && (keep ? keep[place] : random_bits(place, seed, seed_high) >= least);
+            weight *= kept ? raised : A(0);
         });
     }
 

@@ -13,6 +13,7 @@ from tinygrad_gpt.backend.precision import current_precision
 from tinygrad_gpt.engine import OPS, cuda
 from tinygrad_gpt.ops.attention import merge_heads, split_heads
 from tinygrad_gpt.ops.cuda import cudnn_attention
+from tinygrad_gpt.ops.cuda.dropout import hashing
 from tinygrad_gpt.ops.cuda.launch import SCALARS, accumulator
 from tinygrad_gpt.ops.fast.attention import Mask, masked
 
@@ -169,7 +170,8 @@ def _launch(kernel, qkv, mask, grid, *rest):
     chosen: Any = kernel_for(kernel, q.dtype, size, current_precision().tf32, backend.card())
     if all(grid):
         backend.launch(SOURCE, chosen.name, grid, (THREADS,),
-                       (q, k, v, visible, keep, n, m, size, ahead, 1 / (1 - mask.p), *steps, *rest), chosen.shared)
+                       (q, k, v, visible, keep, n, m, size, ahead, 1 / (1 - mask.p), *hashing(mask.seed, mask.p),
+                        *steps, *rest), chosen.shared)
 
 
 def _launch_rows(kernel, like, *args):

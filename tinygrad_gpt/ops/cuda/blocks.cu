@@ -9,20 +9,33 @@ __global__ void fill_rows(const T* const* bias, T* y, long long columns) {
     if (c < columns) y[(blockIdx.z * (long long)gridDim.x + blockIdx.x) * columns + c] = bias[blockIdx.z][c];
 }
 
-// s = x + t + b, and y = layer_norm(s). Without t: s = x, which is not written again; without weights: no y.
+// By what dropout multiplies the number at a place, 0 or 1 / (1 − p); 1 where there is none (`least` is 0).
+template <typename A>
+struct Drop {
+    unsigned seed, seed_high, least;
+    A raised;
+
+    __device__ A operator()(long long place) const {
+        return !least ? A(1) : random_bits(place, seed, seed_high) >= least ? raised : A(0);
+    }
+};
+
+// s = x + drop(t + b), and y = layer_norm(s). Without t: s = x, which is not written again; without weights: no y.
 // A warp takes a row; lane i the columns i, i + 32 ….
 template <typename T>
 __global__ void add_norm(const accumulator<T>* x, const T* t, const T* bias, const accumulator<T>* weight,
                          const accumulator<T>* shift, accumulator<T>* s, T* y, accumulator<T>* mean,
-                         accumulator<T>* rstd, long long rows, long long columns, double eps) {
+                         accumulator<T>* rstd, long long rows, long long columns, double eps, long long seed,
+                         long long seed_high, long long least, double raised) {
     using A = accumulator<T>;
+    const Drop<A> drop{unsigned(seed), unsigned(seed_high), unsigned(least), A(raised)};
     long long row = blockIdx.x * (long long)(blockDim.x / 32) + threadIdx.x / 32;
     if (row >= rows) return;
     x += row * columns;
     A sum = 0, squares = 0;
     if (t) {
         t += row * columns, s += row * columns;
-        for (long long c = lane(); c < columns; c += 32) s[c] = x[c] + A(t[c]) + A(bias[c]);
+        for (long long c = lane(); c < columns; c += 32) s[c] = x[c] + drop(row * columns + c) * (A(t[c]) + A(bias[c]));
         x = s;
     }
     if (!weight) return;
@@ -36,15 +49,17 @@ __global__ void add_norm(const accumulator<T>* x, const T* t, const T* bias, con
 }
 
 // s̄ = above + (d − mean(d) − x̂ ⊙ mean(d ⊙ x̂)) · rstd,  d = ȳ ⊙ γ,  where above is the gradient of s from the stream;
-// t̄ = s̄ rounded to T; and sums of the rows of this block, (blocks, 3, C): γ̄ = Σ ȳ ⊙ x̂,  β̄ = Σ ȳ,  b̄ = Σ s̄.
+// t̄ = drop(s̄), rounded to T; and sums of the rows of this block, (blocks, 3, C): γ̄ = Σ ȳ ⊙ x̂,  β̄ = Σ ȳ,  b̄ = Σ t̄.
 // Without g there was no norm: s̄ = above. Block k takes the rows from k · chunk on, 8 at a time: first a warp finds the
 // two means of a row, then a thread takes a column of the 8 rows.
 template <typename T>
 __global__ void add_norm_grad(const T* g, const accumulator<T>* s, const accumulator<T>* weight,
                               const accumulator<T>* mean, const accumulator<T>* rstd, const accumulator<T>* above,
                               accumulator<T>* grad_s, T* grad_t, accumulator<T>* sums, long long rows,
-                              long long columns, long long chunk) {
+                              long long columns, long long chunk, long long seed, long long seed_high,
+                              long long least, double raised) {
     using A = accumulator<T>;
+    const Drop<A> drop{unsigned(seed), unsigned(seed_high), unsigned(least), A(raised)};
     __shared__ A means[8][2];
     const long long start = blockIdx.x * chunk, stop = start + chunk < rows ? start + chunk : rows;
     sums += blockIdx.x * 3 * columns;
@@ -73,9 +88,10 @@ __global__ void add_norm_grad(const T* g, const accumulator<T>* s, const accumul
                     grad += (y * weight[c] - means[r - first][0] - x_hat * means[r - first][1]) * rstd[r];
                     weight_sum += y * x_hat, shift_sum += y;
                 }
-                bias_sum += grad;
-                if (grad_s) grad_s[i] = grad;
-                if (grad_t) grad_t[i] = T(grad);
+                grad_s[i] = grad;
+                const A dropped = drop(i) * grad;
+                bias_sum += dropped;
+                if (grad_t) grad_t[i] = T(dropped);
             }
             sums[c] += weight_sum, sums[columns + c] += shift_sum, sums[2 * columns + c] += bias_sum;
         }
@@ -113,5 +129,13 @@ __global__ void round_all(const float* const* originals, T* const* copies, const
     const long long* span = spans + 3 * blockIdx.x;
     const float* from = originals[span[0]];
     T* to = copies[span[0]];
-    for (long long i = span[1] + threadIdx.x; i < span[2]; i += blockDim.x) to[i] = T(from[i]);
+    constexpr int size = Pack<T>::size;
+    for (long long i = span[1] + threadIdx.x * size; i < span[2]; i += blockDim.x * size) {
+        Pack<T> rounded;
+        for (int part = 0; part < size; part += 4) {
+            const Pack<float> numbers = load(from + i + part, span[2] - i - part);
+            for (int k = 0; k < 4 && part + k < size; ++k) rounded.at[part + k] = T(numbers.at[k]);
+        }
+        store(to + i, rounded, span[2] - i);
+    }
 }

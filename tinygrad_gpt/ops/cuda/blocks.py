@@ -12,14 +12,17 @@ from typing import NamedTuple
 
 from tinygrad_gpt.backend import Array, backend_of
 from tinygrad_gpt.ops.attention import split_heads
+from tinygrad_gpt.ops.cuda.activation import write_bias_gelu
 from tinygrad_gpt.ops.cuda.attention import attend, attend_grads
+from tinygrad_gpt.ops.cuda.dropout import hashing
 from tinygrad_gpt.ops.cuda.launch import CHUNK, THREADS, Kernels
 from tinygrad_gpt.ops.fast.attention import Mask
 
-__all__ = ["Stack", "Weights"]
+__all__ = ["Drops", "Stack", "Weights"]
 
+Drop = tuple[int | None, float]
+NO_DROP: Drop = None, 0.0
 KERNELS, ACTIVATION = Kernels("blocks"), Kernels("activation")
-CAUSAL = Mask(None, True, None, 0.0)
 GROUPS = 128  # at most, of rows whose sums are made apart: they keep a GPU busy
 
 
@@ -38,6 +41,19 @@ class Weights(NamedTuple):
     fc_bias: Array
     out: Array
     out_bias: Array
+
+
+class Drops(NamedTuple):
+    """The masks of dropout in one block, as pairs of a seed (None: no dropout) and a probability.
+
+    Args:
+        weights: of attention.
+        attention, mlp: of what is added to the stream.
+    """
+
+    weights: Drop
+    attention: Drop
+    mlp: Drop
 
 
 class Kept(NamedTuple):
@@ -74,12 +90,14 @@ class Stack:
         weights: of the blocks.
         n_head, eps: number of heads, and what the norms add to the variance.
         keeping: whether `backward` follows; if not, all blocks share the memory of one.
+        drops: of each block.
     """
 
-    def __init__(self, x: Array, weights: Sequence[Weights], n_head: int, eps: float, keeping: bool):
+    def __init__(self, x: Array, weights: Sequence[Weights], n_head: int, eps: float, keeping: bool,
+                 drops: Sequence[Drops]):
         backend, (self.batch, self.length, self.width) = backend_of(x), x.shape
         self.xp, self.product, self.weights = backend.namespace, backend.bmm, weights
-        self.n_head, self.eps, self.keeping = n_head, float(eps), keeping
+        self.n_head, self.eps, self.keeping, self.drops = n_head, float(eps), keeping, drops
         self.rows, self.dtype, self.wide_dtype = self.batch * self.length, weights[0].fc.dtype, x.dtype
         self.x = self.xp.ascontiguousarray(x).reshape(self.rows, self.width)
         self.y = self.empty(self.width, wide=True)
@@ -102,7 +120,7 @@ class Stack:
 
     def forward(self) -> tuple[Array, Kept]:
         """The result, (B, T, C), and what `backward` takes."""
-        kept, narrow, columns = self.kept, self.empty(self.width), 4 * self.width
+        kept, narrow = self.kept, self.empty(self.width)
         if self.keeping:
             self._fill(self.weights)
         self._add_norm(0)
@@ -112,12 +130,11 @@ class Stack:
                 self._fill([w])
             self.product(kept.norms[2 * at], w.attn, out=kept.qkv[at], add=w.attn_bias is not None)
             q, k, v = self.split(kept.qkv[at])
-            self.attention.append(attend(self.xp, q, k, v, CAUSAL, (kept.heads[at], kept.log_sums[at]))[1])
+            self.attention.append(attend(self.xp, q, k, v, self.mask(i), (kept.heads[at], kept.log_sums[at]))[1])
             self.product(kept.heads[at].reshape(self.rows, self.width), w.proj, out=narrow)
             self._add_norm(2 * i + 1, narrow, w.proj_bias)
             self.product(kept.norms[2 * at + 1], w.fc, out=kept.hidden[at])
-            ACTIVATION.launch("bias_gelu", narrow, (self.rows, -(-columns // THREADS)), kept.hidden[at], w.fc_bias,
-                              kept.raised[at], columns)
+            write_bias_gelu(kept.hidden[at], w.fc_bias, kept.raised[at])
             self.product(kept.raised[at], w.out, out=narrow)
             self._add_norm(2 * i + 2, narrow, w.out_bias)
         return self.y.reshape(self.batch, self.length, self.width), kept
@@ -128,6 +145,17 @@ class Stack:
         if weights[0].attn_bias is not None:
             KERNELS.launch("fill_rows", qkv, (self.rows, -(-qkv.shape[-1] // THREADS), len(weights)),
                            [w.attn_bias for w in weights], qkv, qkv.shape[-1])
+
+    def mask(self, i: int) -> Mask:
+        """That of the attention of block i."""
+        seed, p = self.drops[i].weights
+        return Mask(None, True, None, p, seed)
+
+    def drop(self, place: int) -> tuple[int, int, int, float]:
+        """What kernels hash the mask with, and the factor 1 / (1 − p), of what is added to the stream at a place."""
+        drops = self.drops[(place - 1) // 2]
+        seed, p = NO_DROP if place == 0 else drops.attention if place % 2 else drops.mlp
+        return *hashing(seed, p), 1 / (1 - p)
 
     def at(self, place: int) -> Array:
         """The stream at a place, (N, C); off the tape all places behind the first share their memory."""
@@ -147,7 +175,7 @@ class Stack:
         weight, shift, *results = self.norm(place)
         KERNELS.launch("add_norm", self.kept.norms, -(-self.rows * 32 // THREADS), self.at(max(0, place - 1)), product,
                        bias, weight, shift, self.at(place) if place else None, *results, self.rows, self.width,
-                       self.eps)
+                       self.eps, *self.drop(place))
 
     def split(self, a: Array, parts: int = 3) -> Array:
         """Views (B, H, T, D) of queries, keys and values, or of results of heads."""
@@ -179,7 +207,8 @@ class WayBack:
         self.stack, width, n, empty = stack, stack.width, len(stack.weights), stack.empty
         self.grads, self.qkv_grads = empty(2 * n, width), empty(n, 3 * width)
         self.narrow, self.wide = empty(width), empty(4 * width)
-        self.halves = stack.dtype != stack.wide_dtype
+        # Whether what goes into products is another number than the gradient of the stream.
+        self.apart = stack.dtype != stack.wide_dtype or any(pair[0] is not None for d in stack.drops for pair in d[1:])
         self.stream_grad, self.delta = empty(width, wide=True), stack.xp.empty_like(stack.kept.log_sums[0])
         self.sums = Sums(stack.xp, n, stack.rows, width, stack.wide_dtype)
 
@@ -187,10 +216,11 @@ class WayBack:
         """The gradient of the stream at a place, given that of the norm there and that of the stream above."""
         stack, parts = self.stack, self.sums.stream[place]
         rounded = self.grads[place - 1] if place else None
-        result = rounded if place and not self.halves else self.stream_grad
+        result = rounded if place and not self.apart else self.stream_grad
         weight, _, _, mean, rstd = stack.norm(place)
         KERNELS.launch("add_norm_grad", self.grads, len(parts), norm_grad, stack.at(place), weight, mean, rstd,
-                       above, result, rounded if self.halves else None, parts, stack.rows, stack.width, self.sums.group)
+                       above, result, rounded if self.apart else None, parts, stack.rows, stack.width, self.sums.group,
+                       *stack.drop(place))
         return result
 
     def through_block(self, i: int, above: Array) -> Array:
@@ -201,7 +231,7 @@ class WayBack:
         stack.product(kept.hidden[i], w.fc.T, out=narrow)
         above = self.at_place(2 * i + 1, narrow, above)
         stack.product(self.grads[2 * i], w.proj.T, out=narrow)
-        attend_grads(stack.xp, stack.split(kept.qkv[i]), stack.split(narrow, 1)[0], CAUSAL,
+        attend_grads(stack.xp, stack.split(kept.qkv[i]), stack.split(narrow, 1)[0], stack.mask(i),
                      stack.attention[i], stack.split(self.qkv_grads[i]), self.delta)
         stack.product(self.qkv_grads[i], w.attn.T, out=narrow)
         return self.at_place(2 * i, narrow, above)

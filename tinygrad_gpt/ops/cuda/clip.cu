@@ -18,6 +18,10 @@ template <typename T>
 __global__ void scale_all(T* const* grads, const long long* spans, double scale) {
     const long long* span = spans + 3 * blockIdx.x;
     T* g = grads[span[0]];
-    for (long long i = span[1] + threadIdx.x; i < span[2]; i += blockDim.x)
-        g[i] = T(accumulator<T>(g[i]) * accumulator<T>(scale));
+    constexpr int size = Pack<T>::size;
+    for (long long i = span[1] + threadIdx.x * size; i < span[2]; i += blockDim.x * size) {
+        Pack<T> numbers = load(g + i, span[2] - i);
+        for (int k = 0; k < size; ++k) numbers.at[k] = T(accumulator<T>(numbers.at[k]) * accumulator<T>(scale));
+        store(g + i, numbers, span[2] - i);
+    }
 }

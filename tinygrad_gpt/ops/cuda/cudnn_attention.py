@@ -16,6 +16,7 @@ from tinygrad_gpt.backend import Array, backend_of
 from tinygrad_gpt.backend.cudnn import current_attention, load_cudnn
 from tinygrad_gpt.backend.precision import is_half
 from tinygrad_gpt.errors import BackendError
+from tinygrad_gpt.ops.dropout import keep_mask
 from tinygrad_gpt.ops.fast.attention import Mask
 
 __all__ = ["Saved", "attend", "attend_grads", "has_attention"]
@@ -57,7 +58,7 @@ def attend(xp, q, k, v, mask: Mask, out: tuple[Array, Array] | None = None) -> t
         out = xp.empty((batch, n, n_head, size), dtype=q.dtype), xp.empty((batch, n_head, n), dtype=np.float32)
     y, log_sums = out[0].transpose(0, 2, 1, 3), out[1][..., None]
     q, k, v = (_readable(xp, a) for a in (q, k, v))
-    _GRAPHS.run({"q": q, "k": k, "v": v, **_dropout(xp, mask, q.dtype, ("raised",))},
+    _GRAPHS.run({"q": q, "k": k, "v": v, **_dropout(xp, mask, q, ("raised",))},
                 {"y": y, "log_sums": log_sums}, mask.causal)
     return y, Saved(y, log_sums)
 
@@ -66,7 +67,7 @@ def attend_grads(xp, qkv, g, mask: Mask, saved: Saved, grads) -> None:
     """Write the gradients of `attend`, given that of its result, to arrays with the strides of q, k and v."""
     q, k, v = (_readable(xp, a) for a in qkv)
     inputs = {"q": q, "k": k, "v": v, "y": saved.y, "g": _readable(xp, g), "log_sums": saved.log_sums}
-    dropout = _dropout(xp, mask, q.dtype, ("raised", "lowered"))
+    dropout = _dropout(xp, mask, q, ("raised", "lowered"))
     _GRAPHS.run(inputs | dropout, dict(zip(("q_grad", "k_grad", "v_grad"), grads, strict=True)), mask.causal)
 
 
@@ -77,12 +78,13 @@ def _readable(xp, a):
     return a if whole else xp.ascontiguousarray(a)
 
 
-def _dropout(xp, mask, dtype, factors):
+def _dropout(xp, mask, q, factors):
     """The arrays of dropout by their names: the mask as factors of 0 and 1, and numbers on the device."""
-    if mask.keep is None:
+    keep = mask.keep if mask.seed is None else keep_mask(backend_of(q), mask.seed, (*q.shape[:3], q.shape[2]), mask.p)
+    if keep is None:
         return {}
     values = {"raised": 1 / (1 - mask.p), "lowered": 1 - mask.p}
-    return {"keep": xp.ascontiguousarray(mask.keep.astype(dtype)),
+    return {"keep": xp.ascontiguousarray(keep.astype(q.dtype)),
             **{name: xp.full((1, 1, 1, 1), values[name], dtype=np.float32) for name in factors}}
 
 

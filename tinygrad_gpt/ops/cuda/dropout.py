@@ -5,7 +5,7 @@ import math
 from tinygrad_gpt.engine import cuda
 from tinygrad_gpt.ops.cuda.launch import Kernels
 
-__all__ = ["dropout", "keep_mask"]
+__all__ = ["dropout", "hashing", "keep_mask"]
 
 KERNELS = Kernels("dropout")
 
@@ -27,5 +27,10 @@ def dropout(xp, x, keep, *, p):
 def keep_mask(xp, seed, shape, p):
     """Function 'keep_mask'."""
     keep = xp.empty(math.prod(shape), dtype=bool)
-    KERNELS.elementwise("keep_mask", keep, keep, seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF, int(p * 2**32))
+    KERNELS.elementwise("keep_mask", keep, keep, *hashing(seed, p))
     return keep.reshape(shape)
+
+
+def hashing(seed: int | None, p: float) -> tuple[int, int, int]:
+    """What kernels hash a mask with: the two parts of the seed, and the least hash that is kept; 0 keeps all."""
+    return (0, 0, 0) if seed is None else (seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF, int(p * 2**32))

@@ -76,6 +76,39 @@ __global__ void sum_chunks(const accumulator<T>* sums, T* y, T* z, long long chu
     (c < columns ? y[c] : z[c - columns]) = T(sum);
 }
 
+// -- 16 bytes at once
+
+// Neighbours that are read and written at once.
+template <typename T>
+struct alignas(16) Pack {
+    static constexpr int size = 16 / sizeof(T);
+    T at[size];
+};
+
+template <typename T>
+__device__ Pack<T>& pack(T& first) { return reinterpret_cast<Pack<T>&>(first); }
+
+template <typename T>
+__device__ const Pack<T>& pack(const T& first) { return reinterpret_cast<const Pack<T>&>(first); }
+
+// The first `count` of the neighbours from a place on, or all, at once where they are there and aligned.
+template <typename T>
+__device__ Pack<T> load(const T* from, long long count) {
+    if (count >= Pack<T>::size && reinterpret_cast<size_t>(from) % 16 == 0) return pack(*from);
+    Pack<T> few = {};
+    for (int i = 0; i < Pack<T>::size && i < count; ++i) few.at[i] = from[i];
+    return few;
+}
+
+template <typename T>
+__device__ void store(T* to, const Pack<T>& numbers, long long count) {
+    if (count >= Pack<T>::size && reinterpret_cast<size_t>(to) % 16 == 0) {
+        pack(*to) = numbers;
+        return;
+    }
+    for (int i = 0; i < Pack<T>::size && i < count; ++i) to[i] = numbers.at[i];
+}
+
 // -- GELU in the tanh form
 
 // h = ½ (1 + tanh u),  u = c (x + 0.044715 x³),  c = √(2/π); then y = x h.
@@ -172,19 +205,6 @@ template <typename T, int WIDTH>
 struct alignas(16) Row {
     T at[WIDTH + 16 / sizeof(T)];
 };
-
-// 16 bytes that are read and written at once.
-template <typename T>
-struct alignas(16) Pack {
-    static constexpr int size = 16 / sizeof(T);
-    T at[size];
-};
-
-template <typename T>
-__device__ Pack<T>& pack(T& first) { return reinterpret_cast<Pack<T>&>(first); }
-
-template <typename T>
-__device__ const Pack<T>& pack(const T& first) { return reinterpret_cast<const Pack<T>&>(first); }
 
 // 16 rows of sums, spread over the threads of a warp as the tensor cores have them: with r = lane / 4 and c = lane % 4,
 // values[i] are those of row r, columns 8i + 2c and 8i + 2c + 1, and of row r + 8, the same columns.

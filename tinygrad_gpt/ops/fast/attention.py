@@ -23,12 +23,14 @@ class Mask(NamedTuple):
         causal: a query sees its own key and those before; the last query is at the last key.
         keep: bool (B, H, n, m), weights that dropout keeps; None: all.
         p: probability that a weight was dropped.
+        seed: of the mask ``keep``, for kernels that hash it themselves; None: ``keep`` decides.
     """
 
     padding: Array | None
     causal: bool
     keep: Array | None
     p: float
+    seed: int | None = None
 
 
 class Saved(NamedTuple):
