@@ -20,6 +20,7 @@ from tinygrad_gpt.models.gpt2 import GPT2
 from tinygrad_gpt.nn import Block, Conv1D, Dropout, Module
 from tinygrad_gpt.nn.precision_casts import to_compute, to_float32
 from tinygrad_gpt.nn.recompute import recomputed
+from tinygrad_gpt.nn.stack import through
 
 __all__ = ["READS", "GPT2Classifier", "Reading", "TextClassifier", "block_over", "take_row"]
 
@@ -271,11 +272,11 @@ class GPT2Classifier(TextClassifier):
 
     def whole_blocks(self, x: Tensor, lengths, start: int = 0, stop: int | None = None) -> Tensor:
         """The same at every position: (B, T, C) -> (B, T, C)."""
+        if self.reading.causal and not self.transformer.recompute:
+            return through(self.transformer.h[start:stop], x)
         for block in self.transformer.h[start:stop]:
-            if not self.reading.causal:
-                x = block_over(block, x, x, self.reading.counted(raw(lengths), x.shape[1]))
-            else:
-                x = recomputed(block, x) if self.transformer.recompute else block(x)
+            x = recomputed(block, x) if self.reading.causal else block_over(
+                block, x, x, self.reading.counted(raw(lengths), x.shape[1]))
         return x
 
     def scores(self, x: Tensor, lengths) -> Tensor:

@@ -2,7 +2,8 @@
 // long as reading the weights. The residual stream is of the type A that kernels calculate in.
 //
 // A block makes 32 columns of 8 rows at most, with 32 × 32 threads: thread (c, j) adds up the products of column c with
-// the weights of every 32nd input from j on, and thread (c, r) has the total of row r.
+// the weights of every 32nd input from j on, and thread (c, r) has the total of row r. The bounds keep a thread within
+// the 64 registers that 1,024 threads can have.
 
 constexpr int FEW = 8;     // rows of a block
 constexpr int SLICES = 32;  // of the inputs
@@ -69,7 +70,8 @@ __device__ inline int few_rows(long long first, long long rows) { return rows - 
 // norm(x) W + b = queries (N, C), and keys and values, which go to the places of the tokens in caches
 // (N, H, capacity, D). Grid: (32 columns of 3C each, 8 rows each).
 template <typename T>
-__global__ void norm_qkv(const accumulator<T>* x, const accumulator<T>* norm_weight, const accumulator<T>* norm_shift,
+__global__ void __launch_bounds__(1024)
+norm_qkv(const accumulator<T>* x, const accumulator<T>* norm_weight, const accumulator<T>* norm_shift,
                          const T* weight, const T* bias, T* queries, T* keys, T* values, const long long* positions,
                          long long rows, long long columns, long long D, long long capacity, double eps) {
     const long long first = blockIdx.y * FEW, c = blockIdx.x * 32 + threadIdx.x, row = first + threadIdx.y;
@@ -85,7 +87,8 @@ __global__ void norm_qkv(const accumulator<T>* x, const accumulator<T>* norm_wei
 
 // y = gelu(norm(x) W + b)
 template <typename T>
-__global__ void norm_fc_gelu(const accumulator<T>* x, const accumulator<T>* norm_weight,
+__global__ void __launch_bounds__(1024)
+norm_fc_gelu(const accumulator<T>* x, const accumulator<T>* norm_weight,
                              const accumulator<T>* norm_shift, const T* weight, const T* bias, T* y, long long rows,
                              long long n_in, long long n_out, double eps) {
     using A = accumulator<T>;
@@ -98,7 +101,8 @@ __global__ void norm_fc_gelu(const accumulator<T>* x, const accumulator<T>* norm
 
 // s = x + t W + b; s may be x.
 template <typename T>
-__global__ void add_product(const T* t, const T* weight, const T* bias, const accumulator<T>* x, accumulator<T>* s,
+__global__ void __launch_bounds__(1024)
+add_product(const T* t, const T* weight, const T* bias, const accumulator<T>* x, accumulator<T>* s,
                             long long rows, long long n_in, long long n_out) {
     using A = accumulator<T>;
     const long long first = blockIdx.y * FEW, c = blockIdx.x * 32 + threadIdx.x, i = (first + threadIdx.y) * n_out + c;
