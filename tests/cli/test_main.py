@@ -122,7 +122,7 @@ def only_line(stderr):
      "disk is full (runs/a): No space left on device; free some space and run the command again"),
     (MemoryError(), 4, "out of memory (main memory or GPU): an allocation failed; "
                        "make the batch, the texts or the model smaller, or train with --recompute "
-                       "or --precision bfloat16 where the command has them"),
+                       "or --precision float16 where the command has them"),
     (KeyboardInterrupt(), 130,
      "interrupted (SIGINT): stopped on request; start the command again when you like"),
     (Terminated(), 143, "terminated (SIGTERM): stopped on request; start the command again when you like"),

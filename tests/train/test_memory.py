@@ -166,7 +166,7 @@ def test_memory_that_runs_out_is_one_line_with_remedies():
             raise error
         assert str(caught.value) == (
             f"out of memory (step 7): nothing was updated; {said}; take a smaller --batch-size, shorter texts, "
-            "--recompute or --precision bfloat16 where the command has them, or a smaller model")
+            "--recompute or --precision float16 where the command has them, or a smaller model")
         assert caught.value.exit_code == 4
     with pytest.raises(KeyError), memory_is_enough("step 7"):
         raise KeyError

@@ -207,7 +207,7 @@ def describe(error: BaseException) -> tuple[int, str]:
             return 143, f"terminated (SIGTERM): {str(error) or STOPPED}"
         case Exception() if said := _out_of_memory(error):
             return 4, (f"out of memory (main memory or GPU): {said}; make the batch, the texts or the model smaller, "
-                       "or train with --recompute or --precision bfloat16 where the command has them")
+                       "or train with --recompute or --precision float16 where the command has them")
         case UnicodeEncodeError(reason="surrogates not allowed"):
             return 1, f"text is not Unicode (character {error.start + 1}): {error.reason}; pass it as UTF-8"
         case OSError(errno=int()):

@@ -156,7 +156,7 @@ def memory_is_enough(where: str) -> Iterator[None]:
         if (said := out_of_memory(error)) is None:
             raise
         raise ResourceError(f"out of memory ({where}): nothing was updated; {said}; take a smaller --batch-size, "
-                            "shorter texts, --recompute or --precision bfloat16 where the command has them, or a "
+                            "shorter texts, --recompute or --precision float16 where the command has them, or a "
                             "smaller model") from error
 
 
