@@ -9,6 +9,7 @@ EXPECTED = {
     "ShapeError": (ValueError, 1), "DTypeError": (TypeError, 1), "BackendError": (RuntimeError, 1),
     "TapeError": (RuntimeError, 1), "DataError": (ValueError, 1), "CheckpointError": (ValueError, 1),
     "UsageError": (ValueError, 2), "NonFiniteError": (ArithmeticError, 3), "ResourceError": (OSError, 4),
+    "ParallelError": (RuntimeError, 1),
 }
 
 

@@ -34,6 +34,7 @@ TESTED_ELSEWHERE = {
     "recipes/pretraining/config.py": "recipes/pretraining/test_pretrain.py",
     "recipes/pretraining/task.py": "recipes/pretraining/test_pretrain.py",
     "runs/progress.py": "cli/test_progress.py",
+    "train/batch.py": "train/test_accumulation.py",
     "study/show.py": "study/test_derivatives.py",
 }
 

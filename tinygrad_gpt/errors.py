@@ -8,7 +8,7 @@ programmer would expect to catch.
 from collections.abc import Iterable
 
 __all__ = [
-    "BackendError", "CheckpointError", "DTypeError", "DataError", "NonFiniteError",
+    "BackendError", "CheckpointError", "DTypeError", "DataError", "NonFiniteError", "ParallelError",
     "ResourceError", "ShapeError", "TapeError", "TinygradError", "UsageError", "listed",
 ]
 
@@ -59,6 +59,10 @@ class DataError(TinygradError, ValueError):
 
 class CheckpointError(TinygradError, ValueError):
     """A checkpoint or vocabulary that is damaged, foreign, or does not fit the model."""
+
+
+class ParallelError(TinygradError, RuntimeError):
+    """Processes that cannot compute together, or that no longer agree."""
 
 
 class UsageError(TinygradError, ValueError):

@@ -5,6 +5,7 @@ stays what it was until the new one is complete, on the disk, and read back.
 """
 
 import contextlib
+import contextvars
 import errno
 import hashlib
 import io
@@ -18,7 +19,8 @@ from types import SimpleNamespace
 
 from tinygrad_gpt.errors import ResourceError, TinygradError, UsageError
 
-__all__ = ["append_line", "open_regular", "part_of", "run_lock", "sha256_of", "write_atomic", "write_pieces"]
+__all__ = ["append_line", "only_reading", "open_regular", "part_of", "run_lock", "sha256_of", "write_atomic",
+           "write_pieces", "writes"]
 
 
 def open_regular(path: str | Path) -> io.BufferedReader:
@@ -78,7 +80,20 @@ system = SimpleNamespace(
 
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # what is cut to a length is a file of this package, not where a link leads
 
+writes: contextvars.ContextVar[bool] = contextvars.ContextVar("writes", default=True)
+"""Whether files are written in this thread; of several processes that compute one result, one writes it."""
+
 _in_flight: set[Path] = set()  # temporaries this process is writing now, on any thread
+
+
+@contextlib.contextmanager
+def only_reading() -> Iterator[None]:
+    """In this block nothing is written: `write_atomic`, `append_line` and `run_lock` do nothing."""
+    token = writes.set(False)
+    try:
+        yield
+    finally:
+        writes.reset(token)
 
 
 def write_atomic(path: str | Path, data: bytes | memoryview, *, verify: Callable[[Path], None] | None = None) -> None:
@@ -100,6 +115,8 @@ def write_atomic(path: str | Path, data: bytes | memoryview, *, verify: Callable
 
     Source: Pillai et al. 2014, "All File Systems Are Not Created Equal", OSDI.
     """
+    if not writes.get():
+        return
     with _explained(path):
         target = Path(os.path.realpath(path))
         if target.exists() and not stat.S_ISREG(target.stat().st_mode):
@@ -169,6 +186,8 @@ def append_line(path: str | Path, text: str) -> None:
     Raises:
         ResourceError, TinygradError: as in `write_atomic`.
     """
+    if not writes.get():
+        return
     line = text.encode() + b"\n"
     with _explained(path), _opened(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as file:
         before = os.fstat(file).st_size
@@ -196,6 +215,9 @@ def run_lock(folder: str | Path) -> Iterator[None]:
         UsageError: "cannot write (runs/x): process 123 is writing there; wait for it, or choose another folder".
         ResourceError, TinygradError: as in `write_atomic`.
     """
+    if not writes.get():
+        yield
+        return
     path = Path(folder) / ".lock"
     with contextlib.ExitStack() as stack:
         with _explained(path):

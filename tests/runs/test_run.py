@@ -10,6 +10,7 @@ from tinygrad_gpt.errors import CheckpointError, DataError, TinygradError
 from tinygrad_gpt.optim import AdamW
 from tinygrad_gpt.runs import run as runs
 from tinygrad_gpt.runs.run import Run, Task, begin, loss_scale_of, part_of, steps
+from tinygrad_gpt.train import Batch
 
 IDS = np.array([[1, 2, 3, 4]])
 
@@ -30,8 +31,8 @@ class ByHeart(Task):
     def rate(self, step):
         return 0.01 / (step + 1)
 
-    def losses(self, step):
-        return [lambda: self.model.loss(IDS[:, :-1], IDS[:, 1:])]
+    def batches(self, step):
+        return [Batch(1, lambda rows: (1,), lambda rows, factor: self.model.loss(IDS[rows, :-1], IDS[rows, 1:]))]
 
     def tokens(self, done):
         return 3 * done

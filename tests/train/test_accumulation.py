@@ -1,4 +1,4 @@
-"""Accumulated micro-batches are one large batch, in every recipe, however many tokens each of them has."""
+"""Accumulated batches, and the parts of several processes, are one large batch, in every recipe."""
 
 import json
 from dataclasses import replace
@@ -8,14 +8,17 @@ import pytest
 import tiny
 
 from tinygrad_gpt.data.classification import Split
+from tinygrad_gpt.models.gpt2 import seed_dropout
+from tinygrad_gpt.nn import Dropout
 from tinygrad_gpt.optim import AdamW
+from tinygrad_gpt.parallel.group import Group
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
 from tinygrad_gpt.recipes.classification.inputs import Texts
 from tinygrad_gpt.recipes.classification.task import ClassificationTask
 from tinygrad_gpt.recipes.instructions.instruct import InstructConfig, InstructTask
 from tinygrad_gpt.recipes.instructions.preferences import PreferenceConfig, PreferenceTask
 from tinygrad_gpt.recipes.instructions.tuning import TuningTask
-from tinygrad_gpt.train import LossScale, relative_counts, train_step
+from tinygrad_gpt.train import Batch, LossScale, losses_of, relative_counts, train_step
 
 N = 8  # training entries, one step of all of them
 WORDS = ["ice", "ski", "cold", "frost", "beach", "sand", "swim", "heat", "bug", "loop"]
@@ -75,7 +78,7 @@ def step(task, loss_scale=None):
     """Loss, norm and gradients of the first step, in float64."""
     in_float64(task.model)
     optimizer = AdamW(task.model.trainable(), lr=1e-3)
-    losses = task.losses(0)
+    losses = losses_of(task.batches(0), Group(), task.model)
     figures = train_step(losses, optimizer, 1e9, "here", task.model, loss_scale)
     return len(losses), figures, [p.grad.numpy().copy() for p in optimizer.parameters if p.grad is not None]
 
@@ -110,7 +113,8 @@ def test_a_text_alone_in_a_step_has_the_weight_of_its_class():
     for weights in ("balanced", "none"):
         task = classification(None, 1, lm_weight=0.0, class_weights=weights, padding="none")
         task = ClassificationTask(replace(task.config, accumulate=1), task.inputs, task.labels, task.split)
-        losses = {int(rows[0][0]): task.losses(i)[0]().item() for i, rows in enumerate(task.steps[:N])}
+        losses = {int(rows[0][0]): losses_of(task.batches(i), Group(), task.model)[0]().item()
+                  for i, rows in enumerate(task.steps[:N])}
         ratios.append(np.array([losses[i] for i in range(N)]))
     np.testing.assert_allclose(ratios[0] / ratios[1], [8 / 15] * 5 + [8 / 6] * 2 + [8 / 3], rtol=1e-6)
 
@@ -119,3 +123,49 @@ def test_relative_counts_average_to_one_and_equal_ones_are_exact():
     assert relative_counts([7, 7, 7]) == [1.0, 1.0, 1.0]
     assert relative_counts([1, 3]) == [0.5, 1.5]
     assert relative_counts([0, 0]) == [0.0, 0.0]
+
+
+class Rank(Group):
+    """One of several processes, whose gradients are added in this one."""
+
+    def __init__(self, rank, size):
+        self.rank, self.size = rank, size
+
+
+def gradients(task, size):
+    """The loss and the mean gradient of a step in ``size`` processes, one after the other."""
+    losses = []
+    for rank in range(size):
+        seed_dropout(task.model.train(), 3, 0)
+        for compute in (own := losses_of(task.batches(0), Rank(rank, size), task.model)):
+            loss = compute() * (1 / (len(own) * size))
+            losses.append(loss.item())
+            if loss.requires_grad:
+                loss.backward()
+    found = [p.grad.numpy() for p in task.model.trainable() if p.grad is not None]
+    task.model.zero_grad()
+    return sum(losses), found
+
+
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "without padding"])
+def test_ranks_together_compute_the_step(recipe, tmp_path):
+    task = RECIPES[recipe](tmp_path, N // 2)  # two batches in the step
+    in_float64(task.model)
+    for _, module in task.model.named_modules():
+        if isinstance(module, Dropout):
+            module.p = 0.25
+    loss, whole = gradients(task, 1)
+    for size in (2, 3, N + 1):  # with an uneven share, and ranks without a row
+        found, parts = gradients(task, size)
+        assert found == pytest.approx(loss, rel=1e-12)
+        for ours, other in zip(parts, whole, strict=True):
+            np.testing.assert_allclose(ours, other, rtol=0, atol=1e-12 * max(1.0, abs(other).max()))
+
+
+def test_a_whole_batch_is_computed_even_if_nothing_in_it_counts():
+    computed = []
+    batch = Batch(2, lambda rows: (0,), lambda rows, factor: computed.append((rows, factor)))
+    losses_of([batch], Group(), Dropout())[0]()
+    assert computed == [(slice(0, 2), 0.0)]
+    assert losses_of([batch], Rank(1, 2), Dropout())[0]().item() == 0
+    assert len(computed) == 1

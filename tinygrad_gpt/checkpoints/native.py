@@ -31,7 +31,7 @@ from tinygrad_gpt.checkpoints.hdf5_guard import (
 )
 from tinygrad_gpt.checkpoints.mapped_tensor import bfloat16_to_float32
 from tinygrad_gpt.errors import CheckpointError, listed
-from tinygrad_gpt.files import write_atomic
+from tinygrad_gpt.files import write_atomic, writes
 
 __all__ = ["Checkpoint", "load", "load_metadata", "save"]
 
@@ -68,6 +68,8 @@ def save(path: str | Path, tensors: dict[str, np.ndarray], metadata: dict[str, A
         CheckpointError: `cannot save 'x' (run/model.h5): dtype complex64 …`
         ResourceError, TinygradError: as `files.write_atomic`.
     """
+    if not writes.get():
+        return
     stored = {name: _storable(name, array, path) for name, array in tensors.items()}
     entries = {
         name: {"dtype": dtype, "shape": list(bits.shape), "digest": _digest(name, dtype, bits)}

@@ -12,6 +12,7 @@ with stops_at_once():  # before anything else is imported, which takes most of t
     from tinygrad_gpt.cli.failures import accept_any_character, report, stops_raise, warnings_wait
     from tinygrad_gpt.cli.lazy import LazyGroup
     from tinygrad_gpt.cli.options import Settings, settings_options
+    from tinygrad_gpt.cli.ranks import Ranks
 
 __all__ = ["COMMANDS", "group", "main"]
 
@@ -66,8 +67,9 @@ def run(command: click.Command, args: Sequence[str], *, program: str = "tinygrad
     """Run `command` under the contract of `main`."""
     settings = Settings()
     accept_any_character()
-    with stops_raise() as stops:
+    with stops_raise() as stops, Ranks() as ranks:
         try:
+            ranks.meet()
             with warnings_wait():
                 code = _invoke(command, args, program, settings)
                 if sys.stdout is not None:
@@ -76,7 +78,8 @@ def run(command: click.Command, args: Sequence[str], *, program: str = "tinygrad
             return code
         except BaseException as error:  # signals too: the program ends in one place
             stops.over = True
-            return report(stops.cause(error), debug=settings.debug)
+            ranks.speak()
+            return ranks.end(report(stops.cause(error), debug=settings.debug))
 
 
 def _invoke(command: click.Command, args: Sequence[str], program: str, settings: Settings) -> int:

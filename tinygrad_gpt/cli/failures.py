@@ -98,7 +98,7 @@ def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
 
 
 @contextlib.contextmanager
-def stops_wait(message: str) -> Iterator[Callable[..., None]]:
+def stops_wait(message: str, agree: Callable[[int], int] = int) -> Iterator[Callable[..., None]]:
     """Give a function to call where it is good to stop: from its first call on, stop signals wait for the next.
 
     Behind the call with ``last=True`` they no longer wait. A second signal acts at once. Further ones within a second
@@ -106,6 +106,8 @@ def stops_wait(message: str) -> Iterator[Callable[..., None]]:
 
     Args:
         message: what to tell the user who stopped the program there.
+        agree: of processes that stop together, the number of a signal that one of them has received, from that which
+            this one has, or 0; called at each place to stop.
     """
     received: list[int] = []
     over = False
@@ -123,8 +125,8 @@ def stops_wait(message: str) -> Iterator[Callable[..., None]]:
         def stop_here(last: bool = False) -> None:
             nonlocal over
             over = over or last
-            if received:
-                stops.stop(received[0], message)
+            if number := agree(received[0] if received else 0):
+                stops.stop(number, message)
             elif not waiting:
                 waiting.append(stack.enter_context(_handled(handler)))
 

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import click
 
 from tinygrad_gpt.cli.paths import refuse_overwriting
+from tinygrad_gpt.cli.ranks import THREAD_VARIABLES, rank_settings, refuse_ranks
 from tinygrad_gpt.errors import ResourceError, UsageError
 
 __all__ = [
@@ -24,7 +25,6 @@ __all__ = [
 ]
 
 LEAST_MEMORY = 240 * 2**20  # bytes of addresses for NumPy and HDF5 with one thread
-THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 # All else is left as it is: wide spaces, joiners and variation selectors are letters of texts.
@@ -146,6 +146,7 @@ class Settings:
     ops: str | None = None
     gradients: str | None = None
     attention: str = "own"
+    shard_optimizer: bool = False
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -153,6 +154,7 @@ class Settings:
         _refuse_small_limit()
         if self.threads is not None:
             os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(self.threads)))
+        os.environ.update(rank_settings(self.threads, self.backend))
         with ExitStack() as stack:
             if self.backend != "numpy":
                 from tinygrad_gpt.backend import on_backend
@@ -242,6 +244,7 @@ def common_options(function: Callable) -> Callable:
     @functools.wraps(function)
     def with_settings(*args: Any, **kwargs: Any) -> Any:
         context = click.get_current_context()
+        refuse_ranks(context)
         refuse_overwriting(context.params)
         with context.ensure_object(Settings).applied():
             if "precision" in context.params and not context.params.get("resume"):

@@ -8,7 +8,7 @@ import click
 
 from tinygrad_gpt.cli.options import remember
 
-__all__ = ["SectionedCommand", "attention_option", "precision_option", "section"]
+__all__ = ["SectionedCommand", "attention_option", "precision_option", "section", "shard_option"]
 
 
 class SectionedOption(click.Option):
@@ -40,6 +40,12 @@ def attention_option(option: Callable[..., Any]) -> Any:
     return option("--attention", type=click.Choice(["own", "cudnn", "auto"]), default="own", expose_value=False,
                   callback=remember, help="Attention in bfloat16 and float16 on a GPU: this package's kernels, or "
                   "cuDNN's where it has them; auto is own.")
+
+
+def shard_option(option: Callable[..., Any]) -> Any:
+    """`--shard-optimizer`, made by what `section` returned; it changes no result and is no setting of a run."""
+    return option("--shard-optimizer", is_flag=True, expose_value=False, callback=remember,
+                  help="Spread AdamW's moments over the processes that mpiexec started (ZeRO stage 1).")
 
 
 class SectionedCommand(click.Command):

@@ -7,9 +7,16 @@ from typing import Any
 import click
 
 from tinygrad_gpt.cli.idle import LORA, note_idle
-from tinygrad_gpt.cli.options import NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval, add_options, echo
+from tinygrad_gpt.cli.options import (
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    UnitInterval,
+    add_options,
+    echo,
+)
 from tinygrad_gpt.cli.resuming import given_settings, require, resumable
-from tinygrad_gpt.cli.sections import attention_option, precision_option, section
+from tinygrad_gpt.cli.sections import attention_option, precision_option, section, shard_option
 from tinygrad_gpt.cli.show import note_half_precision
 
 __all__ = ["tune", "tuning_options"]
@@ -46,6 +53,7 @@ def tuning_options(data_help: str, epochs: int, lr: float) -> Callable[[Callable
         training("--dropout", type=UnitInterval(), default=0.0, help="Dropout while training."),
         precision_option(training),
         attention_option(training),
+        shard_option(training),
         training("--seed", type=NonNegativeInt(), default=123, help="Seed of the order, dropout and LoRA."),
         watching("--eval-every", type=PositiveInt(), default=50, help="Steps between evaluations."),
         watching("--samples", type=NonNegativeInt(1000), default=3,

@@ -6,8 +6,9 @@ import numpy as np
 
 from tinygrad_gpt.errors import DataError, UsageError
 
-__all__ = ["length_batches", "pad", "token_batches", "truncate"]
+__all__ = ["ALL", "length_batches", "pad", "token_batches", "truncate"]
 
+ALL = slice(None)  # rows of a batch
 WINDOW = 24  # batches that are sorted together: more wastes less padding, fewer mixes the lengths better
 
 

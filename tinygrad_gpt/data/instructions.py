@@ -169,7 +169,7 @@ def split_in_order(entries: Sequence[Entry], name: str | Path = "data") -> Parts
 
 
 def collate(texts: Sequence[Sequence[int]], eot_id: int, n_ctx: int,
-            masked: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+            masked: Sequence[int] | None = None, least: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """One batch: each text with the end-of-text token behind it, padded with more of those, and its next tokens.
 
     Args:
@@ -177,13 +177,14 @@ def collate(texts: Sequence[Sequence[int]], eot_id: int, n_ctx: int,
         eot_id: the first one behind a text counts, the others do not.
         n_ctx: longest row; the rest is cut off.
         masked: tokens at the beginning of each text that need not be predicted: its prompt.
+        least: shortest row.
 
     Returns:
         ids (B, T) and targets (B, T), int64, −100 where nothing counts.
 
     Source: S. Raschka, *Build a Large Language Model (From Scratch)*, section 7.3.
     """
-    width = min(max(map(len, texts)), n_ctx)
+    width = min(max(least, *map(len, texts)), n_ctx)
     ids = np.full((len(texts), width), eot_id, np.int64)
     targets = np.full((len(texts), width), IGNORED, np.int64)
     for row, text in enumerate(texts):

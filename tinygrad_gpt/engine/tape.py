@@ -5,7 +5,7 @@ counting alone. Nodes are numbered as they are made: this order is the tape. Of 
 keeps what its pullbacks captured, and arguments that no op on the tape made (parameters, data), which exist anyway.
 """
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping, Sequence
 from heapq import heappop
 from typing import Any
 
@@ -19,7 +19,8 @@ __all__ = ["Node", "nodes_below", "walk"]
 
 
 def walk(pending: Pending, *, wanted: Container["Node"] = (), retain_graph: bool = False, since: int = 0,
-         pull: "Callable | None" = None) -> list[tuple["Node", Array, bool]]:
+         pull: "Callable | None" = None, completes: "Mapping[Node, Sequence[Node]] | None" = None,
+         arrived: "Callable[[Node, Array], None] | None" = None) -> list[tuple["Node", Array, bool]]:
     """Play the tape in reverse, youngest node first, down to the leaves.
 
     Args:
@@ -28,6 +29,9 @@ def walk(pending: Pending, *, wanted: Container["Node"] = (), retain_graph: bool
         retain_graph: keep what the nodes saved, so that the tape can be played again.
         since: the walk ends at nodes that are older than this number; their gradients are returned.
         pull: in place of `Node.pull`, for gradients that are Tensors (`higher_order.py`).
+        completes: the leaves whose gradients are whole when a node has been played (`leaves.py`); others are whole at
+            the end.
+        arrived: called with each of these leaves and its gradient at that moment; they are not returned.
 
     Returns:
         Triples of a node, its gradient, and whether the array is the node's own.
@@ -35,6 +39,8 @@ def walk(pending: Pending, *, wanted: Container["Node"] = (), retain_graph: bool
     pull, results = pull or Node.pull, []
     while pending.queue:
         node = heappop(pending.queue)[1]  # all its consumers have been played, for they carry higher numbers
+        if arrived and node not in pending.grads:  # a leaf that has arrived
+            continue
         g = pending.grads.pop(node)
         if node.hooks and node.order >= since:
             g = node.after_hooks(g)
@@ -46,6 +52,10 @@ def walk(pending: Pending, *, wanted: Container["Node"] = (), retain_graph: bool
                 pending.add(source, grad, g)
             if not retain_graph:
                 node.free()
+            if arrived and completes:
+                for leaf in completes.get(node, ()):
+                    if leaf in pending.grads:
+                        arrived(leaf, leaf.after_hooks(pending.grads.pop(leaf)))
     return [(node, g, node in pending.owners) for node, g in results]
 
 

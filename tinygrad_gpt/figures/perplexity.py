@@ -11,6 +11,7 @@ from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.engine import no_grad
 from tinygrad_gpt.errors import DataError, NonFiniteError, UsageError
 from tinygrad_gpt.models.gpt2 import GPT2
+from tinygrad_gpt.parallel.group import current_group
 
 __all__ = ["Perplexity", "measure_perplexity"]
 
@@ -88,13 +89,15 @@ def measure_perplexity(model: GPT2, tokens: np.ndarray, n_bytes: int, *, stride:
     if max_windows is not None:
         every = max(1, len(ends) // max_windows)
         ends, counts = ends[::every], counts[::every]
-    total, done = 0.0, 0
-    for rows in _batches(counts, batch_size or max(1, BATCH_TOKENS // length)):
-        windows = tokens[ends[rows, None] + np.arange(-length, 1)]  # (B, T + 1)
-        total += _summed_loss(model.eval(), windows, int(counts[rows[0]]))
+    batches, done = [*_batches(counts, batch_size or max(1, BATCH_TOKENS // length))], 0
+    group, sums = current_group(), np.zeros(len(batches))
+    for i, rows in enumerate(batches):
+        if i % group.size == group.rank:
+            windows = tokens[ends[rows, None] + np.arange(-length, 1)]  # (B, T + 1)
+            sums[i] = _summed_loss(model.eval(), windows, int(counts[rows[0]]))
         done += len(rows)
         report(done, len(ends))
-    loss = total / int(counts.sum())
+    loss = sum(map(float, group.total(sums))) / int(counts.sum())
     if not loss < math.log(np.finfo(np.float64).max):
         raise NonFiniteError(f"loss is {loss:g} (perplexity): the model's weights overflow; use another model")
     return Perplexity(loss, len(tokens), int(counts.sum()), n_bytes, len(ends), length, stride)

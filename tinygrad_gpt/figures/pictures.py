@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 from tinygrad_gpt.errors import TinygradError
-from tinygrad_gpt.files import write_atomic
+from tinygrad_gpt.files import write_atomic, writes
 
 __all__ = ["Curve", "Point", "draw_confusion", "draw_curves", "draw_intervals"]
 
@@ -24,6 +24,8 @@ def _explained(draw: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(draw)
     def explained(*args: P.args, **kwargs: P.kwargs) -> None:
+        if not writes.get():
+            return
         try:
             draw(*args, **kwargs)
         except (TinygradError, MemoryError):

@@ -18,7 +18,7 @@ from tinygrad_gpt.nn.precision_casts import to_compute, to_float32
 from tinygrad_gpt.nn.recompute import recomputed
 from tinygrad_gpt.nn.stack import through, through_cached
 
-__all__ = ["GPT2", "GPT2Config", "seed_dropout"]
+__all__ = ["GPT2", "GPT2Config", "place_dropout", "seed_dropout"]
 
 
 @dataclass(frozen=True)
@@ -219,3 +219,12 @@ def seed_dropout(model: Module, seed: int, step: int) -> None:
     layers = [module for _, module in model.named_modules() if isinstance(module, Dropout)]
     for i, layer in enumerate(layers):
         layer.stream, layer.calls = (seed, step, i), 0
+
+
+def place_dropout(model: Module, batch: int, rows: slice) -> None:
+    """Make the dropout masks those of some rows of a batch of the step, from 0; other processes may have the others."""
+    for _, module in model.named_modules():
+        if isinstance(module, Dropout):
+            module.rows = rows
+            if module.stream is not None:
+                module.stream, module.calls = (*module.stream[:3], *([batch] if batch else [])), 0

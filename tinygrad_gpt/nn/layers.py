@@ -130,7 +130,8 @@ class Dropout(Module):
 
     The masks come from the default generator, as PyTorch draws them. In a training run, ``stream`` is set: then they
     are a pure function of it and the number of calls since, so a run that is resumed at a step, on any backend, draws
-    the masks that it would have drawn.
+    the masks that it would have drawn. Where ``rows`` is set, a call has some rows of a batch, and gets their rows of
+    the mask of the whole batch.
     """
 
     def __init__(self, p: float = 0.5, inplace: bool = False):
@@ -139,6 +140,7 @@ class Dropout(Module):
         self.p, self.inplace = p, inplace
         self.stream: tuple[int, ...] | None = None
         self.calls = 0
+        self.rows = slice(0, 1)  # of the batch; those of a whole one begin at 0, whatever their number
 
     @property
     def active(self) -> bool:
@@ -160,7 +162,8 @@ class Dropout(Module):
             return None
         if self.stream is None:
             return backend_of(like.data).from_numpy(default_generator.keep(self.p, *shape))
-        return ops.keep_mask(backend_of(like.data), self.next_seed(), shape, self.p)
+        start = self.rows.start * math.prod(shape) // (self.rows.stop - self.rows.start)
+        return ops.keep_mask(backend_of(like.data), self.next_seed(), shape, self.p, start)
 
     def next_seed(self) -> int:
         """The seed of the next mask, where ``stream`` is set."""

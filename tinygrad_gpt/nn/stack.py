@@ -17,6 +17,7 @@ from tinygrad_gpt.ops.cuda.attention import has_kernels
 from tinygrad_gpt.ops.cuda.blocks import Drops, Stack, Weights
 from tinygrad_gpt.ops.cuda.decoding import LARGEST_BATCH, Places, decoded
 from tinygrad_gpt.ops.cuda.lowered import lowered
+from tinygrad_gpt.parallel.group import current_group
 
 __all__ = ["through", "through_cached"]
 
@@ -27,13 +28,15 @@ NORMS = {"ln_1", "ln_1_bias", "ln_2", "ln_2_bias"}  # of `Weights`, float32 in e
 def through(blocks: Iterable[Module], x: Tensor) -> Tensor:
     """The blocks one after another, (B, T, C) -> (B, T, C).
 
-    On a GPU, neighbours that are plain ones, all trained or all frozen, are one op (`ops/cuda/blocks.py`).
+    On a GPU, neighbours that are plain ones, all trained or all frozen, are one op (`ops/cuda/blocks.py`). Where several
+    processes train, each is one, so that its gradients are sent while those of the blocks before it are computed.
     """
-    kinds = [(block, _kind(block, x)) for block in blocks]
+    kinds, several = [(block, _kind(block, x)) for block in blocks], current_group().size > 1
     for kind, group in itertools.groupby(kinds, lambda pair: pair[1]):
         neighbours = [block for block, _ in group]
         if kind is not None:
-            x = _as_one(neighbours, x)
+            for together in [[block] for block in neighbours] if several else [neighbours]:
+                x = _as_one(together, x)
         else:
             for block in neighbours:
                 x = block(x)
@@ -69,8 +72,8 @@ def _kind(block: Any, x: Tensor) -> tuple | None:
     if [type(module) for module in modules] != TYPES or any(module._hooks is not None for module in modules):
         return None
     active = [layer for layer in (block.resid_dropout, block.attn.attn_dropout) if layer.active]
-    if any(layer.stream is None for layer in active):
-        return None  # masks that are not hashed
+    if any(layer.stream is None for layer in active) or (active and current_group().size > 1):
+        return None  # masks that are not hashed, or are rows of those of a batch that processes share
     weights, n_head, norms = _weights(block), block.attn.n_head, (block.ln_1, block.ln_2)
     present = [w for w in weights if w is not None]
     if (len(present) < len(weights) - (weights.attn_bias is None) or len({norm.eps for norm in norms}) > 1

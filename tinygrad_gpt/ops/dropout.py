@@ -38,21 +38,22 @@ def dropout(xp, x, keep, *, p):
 
 
 @forms
-def keep_mask(xp, seed, shape, p):
+def keep_mask(xp, seed, shape, p, start=0):
     """Bool array (shape), each element True with probability 1 − p, a pure function of ``seed`` and its place.
 
     A counter is hashed instead of a generator advanced, so that NumPy and CuPy agree bit for bit and a
-    resumed run repeats its masks.
+    resumed run repeats its masks, and processes that share a batch draw the rows of one mask.
 
     Args:
         xp: the array package, of `Backend.namespace`.
         seed: an integer of up to 64 bits.
         shape: of the mask.
         p: the probability of False, 0 to 1.
+        start: elements of a larger mask before this part of it.
 
     Source: the integer hash "lowbias32" of C. Wellons, "Prospecting for hash functions", 2018.
     """
-    bits = xp.arange(math.prod(shape), dtype=xp.uint32)
+    bits = xp.arange(math.prod(shape), dtype=xp.uint32) + xp.uint32(start & 0xFFFFFFFF)
     for key, shift, factor in rounds(seed):
         bits = bits ^ xp.uint32(key)
         bits = (bits ^ (bits >> shift)) * xp.uint32(factor)

@@ -52,6 +52,14 @@ class AdamW(Optimizer):
         """m and v."""
         return new_moments(p)
 
+    def share(self, array: Array) -> Array:
+        """What this process updates of an array that is like a parameter: all of it."""
+        return array
+
+    def whole(self, moment: Array, p: Tensor) -> np.ndarray:
+        """A moment of a parameter, on the host."""
+        return backend_of(moment).to_numpy(moment)
+
     @property
     def moments(self) -> list[tuple[Array, Array]]:
         """m and v of each parameter."""
@@ -65,19 +73,19 @@ class AdamW(Optimizer):
             m, v = state["exp_avg"], state["exp_avg_sq"]
             decay = group["weight_decay"] if p.ndim >= group["decayed_axes"] else 0.0
             settings = *_rate_and_eps(group, state["step"]), 1 - group["lr"] * decay
-            arrays = p.data, -g if group["maximize"] else g, m, v
+            arrays = self.share(p.data), self.share(-g if group["maximize"] else g), m, v
             if one_launch(arrays):
                 together.setdefault((type(m), m.dtype, settings), []).append(arrays)
             else:
-                _in_chunks(group["betas"], settings, *(a.reshape(p.shape or (1,)) for a in arrays))  # never copies
+                _in_chunks(group["betas"], settings, *(a.reshape(a.shape or (1,)) for a in arrays))  # never copies
         for (_, _, settings), kind in together.items():
             _in_one_launch(group["betas"], settings, *map(list, zip(*kind, strict=True)))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Steps and moments on the host, in the order of the parameters, for a checkpoint."""
         state = {"steps": np.array(self.steps)}
-        for i, (m, v) in enumerate(self.moments):
-            state[f"m.{i}"], state[f"v.{i}"] = backend_of(m).to_numpy(m), backend_of(v).to_numpy(v)
+        for i, (p, (m, v)) in enumerate(zip(self.parameters, self.moments, strict=True)):
+            state[f"m.{i}"], state[f"v.{i}"] = self.whole(m, p), self.whole(v, p)
         return state | {f"updates.{i}": np.array(self.state[p]["step"]) for i, p in enumerate(self.parameters)
                         if self.state[p]["step"] != self.steps}
 
@@ -88,11 +96,12 @@ class AdamW(Optimizer):
             CheckpointError: lists what is missing, unexpected or misshapen; nothing was changed.
         """
         own = {f"{kind}.{i}": a for i, pair in enumerate(self.moments) for kind, a in zip("mv", pair, strict=True)}
+        shapes = {name: self.parameters[int(name[2:])].shape for name in own}
         counts = {"steps", *(f"updates.{i}" for i in range(len(self.parameters)))}
         problems = [f"missing {name}" for name in ("steps", *own) if name not in state]
         problems += [f"unexpected {name}" for name in state if name not in own and name not in counts]
-        problems += [f"{name} is {np.shape(state[name])}, expected {a.shape}" for name, a in own.items()
-                     if name in state and np.shape(state[name]) != a.shape]
+        problems += [f"{name} is {np.shape(state[name])}, expected {shape}" for name, shape in shapes.items()
+                     if name in state and np.shape(state[name]) != shape]
         problems = problems or [*_odd_values(state, counts)]
         if problems:
             raise CheckpointError(f"AdamW: the state does not fit: {listed(problems, '; ')}; "
@@ -101,7 +110,7 @@ class AdamW(Optimizer):
         for i, p in enumerate(self.parameters):
             self.state[p]["step"] = int(state.get(f"updates.{i}", self.steps))
         for name, a in own.items():
-            a[...] = backend_of(a).from_numpy(state[name])
+            a[...] = self.share(backend_of(a).from_numpy(state[name]))
 
 
 def _odd_values(state, counts):

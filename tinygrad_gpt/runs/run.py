@@ -14,15 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_gpt.engine.tensor import Tensor
-from tinygrad_gpt.errors import CheckpointError, TinygradError, listed
+from tinygrad_gpt.errors import CheckpointError, DataError, ParallelError, TinygradError, listed
 from tinygrad_gpt.models.gpt2 import seed_dropout
-from tinygrad_gpt.optim import AdamW
+from tinygrad_gpt.optim import AdamW, ShardedAdamW
+from tinygrad_gpt.parallel.gradients import gradients_of
+from tinygrad_gpt.parallel.group import Group, current_group
+from tinygrad_gpt.parallel.weights import check_weights
 from tinygrad_gpt.runs.folder import Log, States, run_digest, write_run
 from tinygrad_gpt.runs.progress import Progress
-from tinygrad_gpt.train import LossScale, train_step
+from tinygrad_gpt.train import Batch, LossScale, losses_of, train_step
 
 __all__ = ["Run", "Task", "begin", "loss_scale_of", "part_of", "steps"]
+
+CHECKED = 100  # steps after which the processes of a group compare their weights
 
 
 class Task:
@@ -51,12 +55,16 @@ class Task:
         """Give every group of parameters its learning rate for a step; here all have the same."""
         optimizer.lr = self.rate(step)
 
-    def losses(self, step: int) -> Sequence[Callable[[], Tensor]]:
-        """The micro-batches of a step: functions that run the model and return a loss ()."""
+    def batches(self, step: int) -> Sequence[Batch]:
+        """What a step learns from; its gradient is the mean over all of them."""
         raise NotImplementedError
 
     def updated(self, done: int) -> None:
         """Called after the update of a step, before the model is judged."""
+
+    def rows(self) -> int:
+        """Rows of the largest batch, which processes can share."""
+        return self.config.batch_size
 
     def tokens(self, done: int) -> int:
         """Tokens that were computed in the first ``done`` steps."""
@@ -109,24 +117,41 @@ def steps(task: Task, optimizer: AdamW, loss_scale: LossScale | None,
     Args:
         unjudged: called with a step whose scores or samples fail, before their error is raised.
     """
-    started = time.monotonic()
+    started, group = time.monotonic(), current_group()
+    gradients = gradients_of(group, optimizer.parameters)
     while not task.finished(optimizer.steps):
         step = optimizer.steps
-        losses = task.losses(step)
+        losses = losses_of(task.batches(step), group, task.model)
         seed_dropout(task.model.train(), task.config.seed, step)
         task.set_rates(optimizer, step)
-        loss, norm = train_step(losses, optimizer, task.config.max_norm, f"step {step + 1}", task.model, loss_scale)
+        loss, norm = train_step(losses, optimizer, task.config.max_norm, f"step {step + 1}", task.model, loss_scale,
+                                gradients)
         done = optimizer.steps
+        if done % CHECKED == 0:
+            check_weights(group, optimizer.parameters, done)
         task.updated(done)
         progress = Progress(done, task.total, loss, norm, optimizer.lr, task.tokens(done), time.monotonic() - started)
         try:
             scores = task.scores(done)
             progress = replace(progress, scores=scores, seconds=time.monotonic() - started)
-            progress = replace(progress, samples=task.samples(done))
+            progress = replace(progress, samples=_samples(task, done, group))
         except Exception:  # not Ctrl-C, which waits for nothing
             unjudged(progress)
             raise
         yield progress
+
+
+def _samples(task: Task, done: int, group: Group) -> list[str]:
+    """What the model writes on rank 0; where that fails, no rank goes on."""
+    texts: list[str] = []
+    error: Exception | None = None
+    try:
+        texts = task.samples(done) if group.rank == 0 else []
+    except Exception as failure:
+        error = failure
+    if group.largest(error is not None):
+        raise error or ParallelError(f"no samples (step {done:,}): rank 0 could not make them; see its message")
+    return texts
 
 
 class Run:
@@ -140,7 +165,13 @@ class Run:
 
     def __init__(self, folder: Path, notes: dict[str, Any], task: Task):
         self.folder, self.task = folder, task
+        self.group = current_group()
+        self.group.check_same(notes, DataError, "run")
+        if self.group.size > 1:
+            self.group.check_rows(task.rows())
         self.optimizer, self.loss_scale = task.optimizer(), loss_scale_of(task)
+        if self.group.shards:
+            self.optimizer = ShardedAdamW(self.optimizer, self.group)
         self._states = States(folder, run_digest(notes))
 
     def save_state(self) -> None:
@@ -186,7 +217,8 @@ class Run:
                                       f"{expected}; start a new run in another folder")
 
     def checkpoint(self, log: Sequence[Progress]) -> None:
-        """Write the models and then the state after the steps so far."""
+        """Write the models and then the state after the steps so far, unless the processes of a group disagree."""
+        check_weights(self.group, self.optimizer.parameters, self.optimizer.steps)
         self.task.write(self.folder, log)
         self.save_state()
 
@@ -199,7 +231,7 @@ class Run:
         if log.entries and log.entries[-1].step == self.optimizer.steps:
             last = log.entries[-1]
             judged = replace(last, scores=last.scores or self.task.scores(last.step))
-            judged = replace(judged, samples=last.samples or self.task.samples(last.step))
+            judged = replace(judged, samples=last.samples or _samples(self.task, last.step, self.group))
             if judged != last:
                 log.amend(judged)
                 self.task.logged(self.folder, log.entries)
@@ -217,6 +249,7 @@ class Run:
         Args:
             report: called after each step. If it raises, the state is saved first.
         """
+        self.group.check_same({"step": self.optimizer.steps}, CheckpointError, str(self.folder))
         log = Log(self.folder / "log.jsonl", self.optimizer.steps)
 
         def unjudged(progress: Progress) -> None:
@@ -242,6 +275,7 @@ class Run:
                 with contextlib.suppress(TinygradError):
                     self.task.show(self.folder, log.entries)
                 raise
+        self.group.wait()  # for the files
         return log.entries
 
 

@@ -13,7 +13,9 @@ from tinygrad_gpt.nn import Module
 from tinygrad_gpt.nn.utils import grad_norm
 from tinygrad_gpt.study.trace import caller
 
-__all__ = ["find_non_finite"]
+__all__ = ["find_non_finite", "first_fault"]
+
+PASSING = "the step, run again, is finite: the fault was a passing one, of the memory or the processor perhaps"
 
 
 def find_non_finite(losses: Sequence[Callable[[], Tensor]], parameters: Sequence[Tensor], model: Module | None) -> str:
@@ -32,10 +34,17 @@ def find_non_finite(losses: Sequence[Callable[[], Tensor]], parameters: Sequence
     for number, compute in enumerate(losses, start=1):
         try:
             with np.errstate(all="ignore"), observing(_Search(model, names)):
-                (compute() * (1 / len(losses))).backward()
+                loss = compute() * (1 / len(losses))
+                if loss.requires_grad:  # that of no rows does not
+                    loss.backward()
         except _FoundError as found:
             return f"{found} of micro-batch {number}" if len(losses) > 1 and found.rows else str(found)
     return _in_sums(parameters, names)
+
+
+def first_fault(found: Sequence[str]) -> str:
+    """Of what `find_non_finite` says in each process, the first that names a fault."""
+    return next((clause for clause in found if clause != PASSING), PASSING)
 
 
 def _in_sums(parameters, names) -> str:
@@ -44,7 +53,7 @@ def _in_sums(parameters, names) -> str:
         largest = {i: float(abs(p.grad.data).max()) for i, p in enumerate(parameters) if p.grad is not None and p.size}
         norm = grad_norm(parameters)
     if np.isfinite(norm):
-        return "the step, run again, is finite: the fault was a passing one, of the memory or the processor perhaps"
+        return PASSING
     worst = max(largest, key=lambda i: largest[i] if np.isfinite(largest[i]) else np.inf)
     name = names.get(id(parameters[worst]), f"parameter {worst + 1}")
     what = "the sum of their squares overflows" if np.isfinite(largest[worst]) else "the micro-batches' sum is not"

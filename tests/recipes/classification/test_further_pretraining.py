@@ -190,8 +190,10 @@ class TestEncoder:
         texts = [[2, *range(5, 20), 3], [2, 7, 3]]
         task.model.eval()
         first, again, other = (task.prediction(texts, draw) for draw in ((1, 0), (1, 0), (1, 1)))
-        assert [count for _, count in (first, again, other)] == [3, 3, 3]  # 15 % of 15, and one of one
-        assert first[0]().item() == again[0]().item() != other[0]().item()
+        whole = slice(0, 2)
+        assert [batch.counts(whole) for batch in (first, again, other)] == [(3,)] * 3  # 15 % of 15, and one of one
+        losses = [batch.loss(whole, 1.0).item() for batch in (first, again, other)]
+        assert losses[0] == losses[1] != losses[2]
 
     def test_long_texts_are_cut_into_pieces_between_the_two_tokens(self):
         assert framed_pieces([[2, 5, 6, 7, 3], [2, 5, 3], [2, 3]], 4) == [[2, 5, 6, 3], [2, 7, 3], [2, 5, 3]]

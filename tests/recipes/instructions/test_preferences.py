@@ -138,7 +138,7 @@ def test_only_the_response_counts(task):
         logits = task.model(np.array([tokens.tokens[i]])).numpy()[0].astype(np.float64)
         logprobs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
         start = tokens.prompts[i] - 1
-        assert values[i] == pytest.approx(
+        assert values[i, 0] == pytest.approx(
             logprobs[np.arange(start, start + len(response)), response].mean(), rel=1e-5)
 
 

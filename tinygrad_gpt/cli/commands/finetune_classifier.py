@@ -18,8 +18,9 @@ from tinygrad_gpt.cli.options import (
     echo,
 )
 from tinygrad_gpt.cli.progress import PreparationLines
+from tinygrad_gpt.cli.ranks import alone
 from tinygrad_gpt.cli.resuming import given_settings, require, resumable
-from tinygrad_gpt.cli.sections import SectionedCommand, attention_option, precision_option, section
+from tinygrad_gpt.cli.sections import SectionedCommand, attention_option, precision_option, section, shard_option
 from tinygrad_gpt.cli.show import columns, note, note_half_precision, report_text
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ data, start, model, reading, training, folder = map(section, (
           help="Find good settings within this time, 10m say: some are tried on the validation texts, the best kept.")
 @precision_option(training)
 @attention_option(training)
+@shard_option(training)
 @training("--seed", type=NonNegativeInt(), default=123, help="Seed of the head, the order of the texts and dropout.")
 @folder("--out", required=True, type=click.Path(path_type=Path), metavar="DIR",
         help="Folder for settings, states, log, model, report and pictures.")
@@ -161,6 +163,7 @@ def command(ctx: click.Context, out: Path, resume: bool, budget: float | None, *
     note_half_precision(settings["precision"])
     with resumable(ctx, out) as (report, stop_here):
         if budget or (resume and holds_search(out)):
+            alone("--budget")
             callbacks: dict[str, Any] = {"said": _say, "report": report, "ready": stop_here}
             if resume:
                 wanted = given_settings(ctx, settings) | ({"budget": budget} if budget else {})

@@ -16,7 +16,7 @@ from tinygrad_gpt.cli.options import (
 )
 from tinygrad_gpt.cli.progress import PreparationLines
 from tinygrad_gpt.cli.resuming import given_settings, require, resumable
-from tinygrad_gpt.cli.sections import SectionedCommand, attention_option, precision_option, section
+from tinygrad_gpt.cli.sections import SectionedCommand, attention_option, precision_option, section, shard_option
 from tinygrad_gpt.cli.show import note, note_half_precision
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ data, vocabulary, model, training, watching, folder = map(section, (
 @training("--max-norm", type=PositiveFloat(), default=1.0, show_default=True, help="Gradients are clipped to it.")
 @precision_option(training)
 @attention_option(training)
+@shard_option(training)
 @training("--recompute", is_flag=True, help="Take less memory and more time: compute each block twice.")
 @training("--seed", type=NonNegativeInt(), default=0, show_default=True,
           help="Seed of the weights, the windows, dropout and the samples.")

@@ -24,10 +24,10 @@ def dropout(xp, x, keep, *, p):
 
 
 @cuda("keep_mask")
-def keep_mask(xp, seed, shape, p):
+def keep_mask(xp, seed, shape, p, start=0):
     """Function 'keep_mask'."""
     keep = xp.empty(math.prod(shape), dtype=bool)
-    KERNELS.elementwise("keep_mask", keep, keep, *hashing(seed, p))
+    KERNELS.elementwise("keep_mask", keep, keep, *hashing(seed, p), start)
     return keep.reshape(shape)
 
 

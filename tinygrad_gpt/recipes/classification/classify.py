@@ -10,6 +10,7 @@ from tinygrad_gpt import ops
 from tinygrad_gpt.data.batches import token_batches, truncate
 from tinygrad_gpt.engine import Tensor, no_grad
 from tinygrad_gpt.errors import DataError, NonFiniteError
+from tinygrad_gpt.parallel.group import current_group
 from tinygrad_gpt.recipes.classification.inputs import Texts
 from tinygrad_gpt.runs.saved_model import SavedModel
 from tinygrad_gpt.text import Tokenizer
@@ -199,11 +200,12 @@ def predict(inputs: Texts, rows: np.ndarray | None = None,
     model, lengths = inputs.model, inputs.lengths[rows]
     if model.reading.filled:
         lengths = np.full_like(lengths, model.context)
-    result = np.empty((len(rows), model.score.weight.shape[1]), np.float32)
+    result, group = np.zeros((len(rows), model.score.weight.shape[1]), np.float32), current_group()
     model.eval()
     with no_grad():
-        for places in token_batches(lengths, batch_tokens):
+        for places in token_batches(lengths, batch_tokens)[group.rank::group.size]:
             result[places] = probabilities(inputs.logits(rows[places])).numpy()
+    result = group.total(result)  # of each row, one process has more than zeros
     if not np.isfinite(result).all():
         first = int(np.flatnonzero(~np.isfinite(result).all(axis=1))[0])
         raise NonFiniteError(f"probabilities are not numbers (text {first + 1}): the model's weights overflow; "

@@ -13,7 +13,6 @@ Source: Howard and Ruder 2018, arXiv:1801.06146; Gururangan et al. 2020, arXiv:2
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from tinygrad_gpt.models.bert import Bert
 from tinygrad_gpt.models.gpt2 import GPT2
 from tinygrad_gpt.models.masked_lm import MaskedLM
 from tinygrad_gpt.optim import AdamW, warmup_cosine
+from tinygrad_gpt.parallel.group import current_group
 from tinygrad_gpt.recipes.classification.classify import encode_texts
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
 from tinygrad_gpt.recipes.classification.task import next_tokens
@@ -41,6 +41,7 @@ from tinygrad_gpt.runs.progress import Progress
 from tinygrad_gpt.runs.run import Run, Task, begin, part_of
 from tinygrad_gpt.runs.saved_model import SavedModel, load_model, model_file, save_model
 from tinygrad_gpt.text import Tokenizer
+from tinygrad_gpt.train import Batch
 
 __all__ = ["FOLDER", "LanguageTask", "LanguageTexts", "MaskedTask", "framed_pieces", "language_task", "pieces",
            "pretrain_before", "pretrain_further"]
@@ -116,17 +117,24 @@ class LanguageTask(Task):
     def rate(self, step: int) -> float:
         return warmup_cosine(step, self.total, peak=self.config.pretrain_lr, warmup=self.total // 10)
 
-    def losses(self, step: int) -> list[Callable[[], Tensor]]:
-        return [self.prediction([self.texts.train[i] for i in self.steps[step]], (1, step))[0]]
+    def batches(self, step: int) -> list[Batch]:
+        return [self.prediction([self.texts.train[i] for i in self.steps[step]], (1, step))]
 
-    def prediction(self, texts: list[list[int]], draw: tuple[int, int]) -> tuple[Callable[[], Tensor], int]:
-        """What gives the mean loss () of the tokens to predict in a batch of texts, in nats, and how many there are.
+    def prediction(self, texts: list[list[int]], draw: tuple[int, int]) -> Batch:
+        """The tokens to predict in some texts; the loss is their mean, in nats.
 
         Args:
             draw: numbers for the batch, from which random choices are made; the same ones make the same choices.
         """
         ids, lengths = pad(texts, self.tokenizer.eot_id)
-        return partial(next_token_loss, self.model, ids, lengths), int(lengths.sum() - len(lengths))
+
+        def loss(rows: slice, factor: float) -> Tensor:
+            return next_token_loss(self.model, ids[rows], lengths[rows]) * factor
+
+        return Batch(len(texts), lambda rows: (int((lengths[rows] - 1).sum()),), loss)
+
+    def rows(self) -> int:
+        return max(map(len, self.steps))
 
     def tokens(self, done: int) -> int:
         return int(self.seen[done - 1])
@@ -142,14 +150,18 @@ class LanguageTask(Task):
 
     def _validation_loss(self) -> float:
         """Mean over all tokens that are predicted."""
-        texts, total, number = self.texts.validation, 0.0, 0
+        texts, group = self.texts.validation, current_group()
         batches = length_batches([len(ids) for ids in texts], self.config.batch_size, seed=0, epoch=0, shuffle=False)
+        sums = np.zeros((len(batches), 2))  # nats and tokens of each batch
         self.model.eval()
         with no_grad():
-            for place, rows in enumerate(batches):
-                loss, count = self.prediction([texts[i] for i in rows], (0, place))
-                total, number = total + loss().item() * count, number + count
-        return total / number
+            for place in range(group.rank, len(batches), group.size):
+                batch = self.prediction([texts[i] for i in batches[place]], (0, place))
+                whole = slice(0, batch.size)
+                count, = batch.counts(whole)
+                sums[place] = batch.loss(whole, 1.0).item() * count, count
+        total, number = group.total(sums).sum(axis=0)
+        return float(total / number)
 
     def finished(self, done: int) -> bool:
         return done >= self.total or self.stale >= PATIENCE
@@ -181,7 +193,7 @@ class MaskedTask(LanguageTask):
 
     model: MaskedLM
 
-    def prediction(self, texts: list[list[int]], draw: tuple[int, int]) -> tuple[Callable[[], Tensor], int]:
+    def prediction(self, texts: list[list[int]], draw: tuple[int, int]) -> Batch:
         tokenizer = self.tokenizer
         assert tokenizer.pad_id is not None  # `masked_lm_of` looked
         assert tokenizer.mask_id is not None
@@ -191,7 +203,11 @@ class MaskedTask(LanguageTask):
         generator = np.random.default_rng((self.config.seed, *draw))
         hidden, targets = mask_tokens(ids, maskable, tokenizer.mask_id, tokenizer.vocab_size, generator)
         on_device = backend_of(self.base.wte.weight.data).from_numpy
-        return partial(self.model.loss, on_device(hidden), targets, on_device(visible)), int((targets >= 0).sum())
+
+        def loss(rows: slice, factor: float) -> Tensor:
+            return self.model.loss(on_device(hidden[rows]), targets[rows], on_device(visible[rows])) * factor
+
+        return Batch(len(texts), lambda rows: (int((targets[rows] >= 0).sum()),), loss)
 
 
 def masked_lm_of(base: Bert, tokenizer: Tokenizer, config: FinetuneConfig) -> MaskedLM:

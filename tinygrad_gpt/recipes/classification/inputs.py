@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tinygrad_gpt.backend import backend_of
-from tinygrad_gpt.data.batches import length_batches, pad
+from tinygrad_gpt.data.batches import ALL, length_batches, pad
 from tinygrad_gpt.engine import no_grad
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import ResourceError
 from tinygrad_gpt.models.classifier import TextClassifier
+from tinygrad_gpt.parallel.group import Group, current_group
 
 __all__ = ["IN_MEMORY", "FrozenPrefix", "NoisyTexts", "Texts", "frozen_blocks", "inputs_of", "memory_kept"]
 
@@ -41,14 +42,17 @@ class Texts:
         reading = self.model.reading
         return pad([self.token_lists[i] for i in rows], reading.pad_id, self.model.context if reading.filled else 0)
 
-    def batch(self, rows: np.ndarray) -> tuple[Tensor, np.ndarray]:
-        """What goes into block ``start`` for some texts, (B, T, C), and their lengths (B)."""
-        ids, lengths = self.ids(rows)
-        return self.model.embed(self.on_device(ids)), self.on_device(lengths)
+    def batch(self, rows: np.ndarray, part: slice = ALL) -> tuple[Tensor, np.ndarray]:
+        """What goes into block ``start`` for a part of some texts, (B, T, C), and their lengths (B).
 
-    def logits(self, rows: np.ndarray) -> Tensor:
-        """Scores (B, n_classes) of some texts."""
-        x, lengths = self.batch(rows)
+        T is that of all of the texts.
+        """
+        ids, lengths = self.ids(rows)
+        return self.model.embed(self.on_device(ids[part])), self.on_device(lengths[part])
+
+    def logits(self, rows: np.ndarray, part: slice = ALL) -> Tensor:
+        """Scores (B, n_classes) of a part of some texts."""
+        x, lengths = self.batch(rows, part)
         return self.model.scores(self.model.blocks(x, lengths, self.start), lengths)
 
     def on_device(self, array: np.ndarray):
@@ -72,7 +76,7 @@ class NoisyTexts(Texts):
         super().__init__(model, token_lists)
         self.share, self.stream = share, (0, 0)
 
-    def batch(self, rows: np.ndarray) -> tuple[Tensor, np.ndarray]:
+    def batch(self, rows: np.ndarray, part: slice = ALL) -> tuple[Tensor, np.ndarray]:
         ids, lengths = self.ids(rows)
         generator = np.random.default_rng([*self.stream, int(rows[0])])
         places, after = np.arange(ids.shape[1]), self.model.specials // 2
@@ -80,7 +84,7 @@ class NoisyTexts(Texts):
         replaced = own & (generator.random(ids.shape) < self.share)
         if replaced.any():
             ids[replaced] = generator.choice(ids[own], replaced.sum())
-        return self.model.embed(self.on_device(ids)), self.on_device(lengths)
+        return self.model.embed(self.on_device(ids[part])), self.on_device(lengths[part])
 
 
 class FrozenPrefix(Texts):
@@ -107,23 +111,43 @@ class FrozenPrefix(Texts):
     def prepare(self, rows: np.ndarray, report: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Send those texts that have not been there through the frozen blocks, texts of about the same length together.
 
-        ``report`` is told how many of how many are through.
+        The processes of a group share the work. ``report`` is told how many of how many are through.
         """
+        batches, group = self._missing(rows), current_group()
+        done, total = 0, sum(map(len, batches))
+        for start in range(0, len(batches), group.size):
+            turn = batches[start:start + group.size]  # a batch for each process
+            for texts in turn[group.rank:group.rank + 1]:
+                self._compute(texts)
+            for rank, texts in enumerate(turn):
+                self._share(texts, group, rank)
+                done += len(texts)
+            report(done, total)
+
+    def _missing(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Those texts that have not been there, in batches of about the same length."""
         rows = np.unique(self.same_as[rows])
         rows = rows[~self.known[rows]]
-        done = 0
-        for places in length_batches(self.lengths[rows], PREPARED_TOGETHER, seed=0, epoch=0, shuffle=False):
-            self._compute(rows[places])
-            done += len(places)
-            report(done, len(rows))
+        return [rows[places] for places in
+                length_batches(self.lengths[rows], PREPARED_TOGETHER, seed=0, epoch=0, shuffle=False)]
 
-    def batch(self, rows: np.ndarray) -> tuple[Tensor, np.ndarray]:
-        self.prepare(rows)
-        kept = [self._kept(i) for i in self.same_as[rows]]
-        x = np.zeros((len(rows), max(map(len, kept)), self.values.shape[1]), self.values.dtype)  # (B, T, C)
-        for row, values in zip(x, kept, strict=True):
+    def _share(self, texts: np.ndarray, group: Group, rank: int) -> None:
+        """Give the activations of some texts, which a rank has computed, to all ranks."""
+        if group.size > 1:
+            for i in texts:
+                group.copy_from(rank, self._kept(i))
+            self.known[texts] = True
+
+    def batch(self, rows: np.ndarray, part: slice = ALL) -> tuple[Tensor, np.ndarray]:
+        for texts in self._missing(rows[part]):
+            self._compute(texts)
+        own = rows[part]
+        length = max(len(self._kept(i)) for i in self.same_as[rows])
+        x = np.zeros((len(own), length, self.values.shape[1]), self.values.dtype)  # (B, T, C)
+        for row, i in zip(x, self.same_as[own], strict=True):
+            values = self._kept(i)
             row[:len(values)] = values
-        return Tensor(self.on_device(x)), self.on_device(self.lengths[rows])
+        return Tensor(self.on_device(x)), self.on_device(self.lengths[own])
 
     def _compute(self, rows: np.ndarray) -> None:
         training = self.model.training

@@ -8,14 +8,13 @@
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinygrad_gpt.book.batches import book_batches
-from tinygrad_gpt.data.batches import length_batches
+from tinygrad_gpt.data.batches import ALL, length_batches
 from tinygrad_gpt.data.classification import Split
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.figures.pictures import Curve, draw_curves
@@ -30,7 +29,7 @@ from tinygrad_gpt.recipes.classification.objectives import objective_of
 from tinygrad_gpt.recipes.classification.weight_average import WeightAverage
 from tinygrad_gpt.runs.progress import Preparation, Progress
 from tinygrad_gpt.runs.run import Task, part_of
-from tinygrad_gpt.train import relative_counts
+from tinygrad_gpt.train import Batch
 
 __all__ = ["ClassificationTask", "classification_loss", "next_tokens"]
 
@@ -91,15 +90,20 @@ class ClassificationTask(Task):
         if self.config.average and done == self.total:
             self.average.adopt()
 
-    def losses(self, step: int) -> list[Callable[[], Tensor]]:
+    def batches(self, step: int) -> list[Batch]:
         self.prepare_texts()  # not when the task is made: this is most of the time of a run of the last block
         self.noisy.stream = (self.config.seed, step)
-        batches = [self.split.train[rows] for rows in self.steps[step]]
-        texts = relative_counts([len(rows) for rows in batches])
-        tokens = relative_counts([int((self.inputs.lengths[rows] - 1).sum()) for rows in batches])
-        return [partial(classification_loss, self.fed, self.labels, self.class_weights,
-                        self.config.trains_language * of_tokens, rows, of_texts)
-                for rows, of_texts, of_tokens in zip(batches, texts, tokens, strict=True)]
+        return [self._batch(self.split.train[rows]) for rows in self.steps[step]]
+
+    def _batch(self, texts: np.ndarray) -> Batch:
+        def counts(rows: slice) -> tuple[int, int]:
+            return rows.stop - rows.start, int((self.inputs.lengths[texts[rows]] - 1).sum())
+
+        def loss(rows: slice, of_texts: float, of_tokens: float) -> Tensor:
+            return classification_loss(self.fed, self.labels, self.class_weights,
+                                       self.config.trains_language * of_tokens, texts, of_texts, rows)
+
+        return Batch(len(texts), counts, loss)
 
     def prepare_texts(self) -> None:
         """Send the training texts through the frozen blocks, once.
@@ -111,6 +115,9 @@ class ClassificationTask(Task):
             self.inputs.prepare(self.split.train, lambda done, of: self.prepare(
                 Preparation("through the frozen blocks, once for all epochs", done, of, "texts")))
             self.prepared = True
+
+    def rows(self) -> int:
+        return max(map(len, self.steps[0]))
 
     def tokens(self, done: int) -> int:
         return int(self.seen[done - 1])
@@ -168,20 +175,21 @@ def _steps(batches, accumulate):
 
 
 def classification_loss(inputs: Texts, labels, class_weights, lm_weight: float, rows: np.ndarray,
-                        weight: float = 1.0) -> Tensor:
+                        weight: float = 1.0, part: slice = ALL) -> Tensor:
     """``weight`` times the classification loss of some texts, plus ``lm_weight`` times that of their own next tokens.
 
-    Both are means, over texts and over tokens. The labels and the class weights (K) are on the host.
+    Both are means, over texts and over tokens. The labels and the class weights (K) are on the host. With ``part`` the
+    loss is that of a part of the texts, in tensors that are as long as those of all.
     """
-    model, objective = inputs.model, objective_of(labels)
+    model, objective, own = inputs.model, objective_of(labels), labels[rows[part]]
     if not lm_weight:
-        return objective.loss(inputs.logits(rows), labels[rows], class_weights, inputs.on_device) * weight
+        return objective.loss(inputs.logits(rows, part), own, class_weights, inputs.on_device) * weight
     assert isinstance(model, GPT2Classifier)  # an encoder has no next tokens: `load_base` refuses the weight
-    x, lengths = inputs.batch(rows)
+    x, lengths = inputs.batch(rows, part)
     h = model.transformer.ln_f(model.whole_blocks(x, lengths, inputs.start))  # (B, T, C): every position is needed
-    following = inputs.on_device(next_tokens(*inputs.ids(rows)))
+    following = inputs.on_device(next_tokens(*inputs.ids(rows))[part])
     scores = to_float32(model.score(model.head_drop(model.pooled(h, lengths))))
-    loss = objective.loss(scores, labels[rows], class_weights, inputs.on_device) * weight
+    loss = objective.loss(scores, own, class_weights, inputs.on_device) * weight
     return loss + model.transformer.head_loss(h, following) * lm_weight
 
 

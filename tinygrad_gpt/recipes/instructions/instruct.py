@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from tinygrad_gpt.backend import Array, backend_of
-from tinygrad_gpt.data.batches import length_batches
+from tinygrad_gpt.data.batches import ALL, length_batches
 from tinygrad_gpt.data.instructions import IGNORED, Instruction, collate, read_instructions, split_in_order
 from tinygrad_gpt.data.prompt_styles import Style, find_style
 from tinygrad_gpt.engine import no_grad
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import DataError
 from tinygrad_gpt.models.gpt2 import GPT2
+from tinygrad_gpt.parallel.group import current_group
 from tinygrad_gpt.recipes.generate import GenerateConfig
 from tinygrad_gpt.recipes.instructions.config import TuningConfig, check_choices
 from tinygrad_gpt.recipes.instructions.respond import responses, settled_style
@@ -115,14 +116,16 @@ def counted_activations(model: GPT2, ids: np.ndarray, targets: np.ndarray) -> tu
 
 def total_loss(model: GPT2, sequences: Sequences, eot_id: int, loss_on: str) -> tuple[float, int]:
     """The loss of all tokens that count, in nats, and how many these are."""
-    total, count = 0.0, 0
     lengths = [len(tokens) for tokens in sequences.tokens]
+    batches = length_batches(lengths, EVALUATION_BATCH, seed=0, epoch=0, shuffle=False)
+    group, sums = current_group(), np.zeros((len(batches), 2))  # nats and tokens of each batch
     with no_grad():
-        for rows in length_batches(lengths, EVALUATION_BATCH, seed=0, epoch=0, shuffle=False):
-            x, targets, _ = counted_activations(model, *sequences.batch(rows, eot_id, model.config.n_ctx, loss_on))
-            total += model.head_loss(x, targets).item() * len(targets)
-            count += len(targets)
-    return total, count
+        for i in range(group.rank, len(batches), group.size):
+            ids, targets = sequences.batch(batches[i], eot_id, model.config.n_ctx, loss_on)
+            x, counted, _ = counted_activations(model, ids, targets)
+            sums[i] = model.head_loss(x, counted).item() * len(counted), len(counted)
+    total, count = group.total(sums).sum(axis=0)
+    return float(total), int(count)
 
 
 def answer_samples(saved: SavedModel, style: Style, entries: Sequence[Instruction]) -> list[str]:
@@ -157,15 +160,16 @@ class InstructTask:
                        f"truncated to {n_ctx:,} tokens")
         self.lengths = np.array([min(len(tokens), n_ctx) for tokens in self.train.tokens])
 
-    def loss(self, rows: np.ndarray, step: int) -> Tensor:
+    def loss(self, rows: np.ndarray, step: int, part: slice = ALL) -> Tensor:
         """Mean over the tokens that count."""
-        x, targets, _ = counted_activations(self.model, *self._batch(self.train, rows))
-        return self.model.head_loss(x, targets)
+        ids, targets = self._batch(self.train, rows)
+        x, counted, _ = counted_activations(self.model, ids[part], targets[part])
+        return self.model.head_loss(x, counted)
 
-    def count(self, rows: np.ndarray) -> int:
-        """The tokens of some training entries that count."""
+    def count(self, rows: np.ndarray, part: slice = ALL) -> int:
+        """The tokens of a part of some training entries that count."""
         _, targets = self._batch(self.train, rows)
-        return int((targets != IGNORED).sum())
+        return int((targets[part] != IGNORED).sum())
 
     def scores(self) -> dict[str, float]:
         """Loss in nats per token that counts, on both parts."""

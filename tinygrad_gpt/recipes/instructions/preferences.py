@@ -8,7 +8,7 @@ that of the ops below.
 Source: Rafailov et al. 2023, arXiv:2305.18290, equation 7.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.backend import backend_of
-from tinygrad_gpt.data.batches import length_batches
+from tinygrad_gpt.data.batches import ALL, length_batches
 from tinygrad_gpt.data.instructions import IGNORED, collate, split_in_order
 from tinygrad_gpt.data.preferences import Preference, read_preferences
 from tinygrad_gpt.data.prompt_styles import find_style
@@ -25,6 +25,7 @@ from tinygrad_gpt.engine import no_grad
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import DataError, UsageError
 from tinygrad_gpt.models.gpt2 import GPT2
+from tinygrad_gpt.parallel.group import current_group
 from tinygrad_gpt.recipes.instructions.config import TuningConfig, check_choices
 from tinygrad_gpt.recipes.instructions.instruct import (
     EVALUATED,
@@ -138,19 +139,19 @@ class PreferenceTask:
                        f"{self.train.truncated + self.validation.truncated:,} responses truncated")
         for pairs in (self.train, self.validation):
             for part in (slice(EVALUATED), slice(EVALUATED, None)):  # the first in the batches of `scores`: then the
-                for rows, values in self._evaluated(pairs, part):  # margins before training are exactly 0
-                    pairs.before[rows] = values
+                rows, pairs_now = self._evaluated(pairs, part)  # margins before training are exactly 0
+                pairs.before[rows] = pairs_now
 
-    def loss(self, rows: np.ndarray, step: int) -> Tensor:
-        """`dpo_loss` of some pairs."""
-        values = self._log_probabilities(self.train, rows)
+    def loss(self, rows: np.ndarray, step: int, part: slice = ALL) -> Tensor:
+        """`dpo_loss` of a part of some pairs."""
+        values = self._log_probabilities(self.train, rows, part)
         chosen, rejected = (Tensor(backend_of(values.data).from_numpy(before))
-                            for before in self.train.before[rows].T.copy())
-        return dpo_loss(values[:len(rows)], values[len(rows):], chosen, rejected, self.config.beta)
+                            for before in self.train.before[rows[part]].T.copy())
+        return dpo_loss(values[:, 0], values[:, 1], chosen, rejected, self.config.beta)
 
-    def count(self, rows: np.ndarray) -> int:
+    def count(self, rows: np.ndarray, part: slice = ALL) -> int:
         """The number of pairs."""
-        return len(rows)
+        return len(rows[part])
 
     def scores(self) -> dict[str, float]:
         """Loss, margin in nats, and the share of pairs whose margin is above 0, on both parts.
@@ -159,8 +160,8 @@ class PreferenceTask:
         """
         figures = {}
         for name, pairs in (("training", self.train), ("validation", self.validation)):
-            gains = np.concatenate([values - pairs.before[rows]
-                                    for rows, values in self._evaluated(pairs, slice(EVALUATED))]).astype(np.float64)
+            rows, values = self._evaluated(pairs, slice(EVALUATED))
+            gains = (values - pairs.before[rows]).astype(np.float64)
             margins = gains[:, 0] - gains[:, 1]
             figures[f"{name}_loss"] = float(np.logaddexp(0, -self.config.beta * margins).mean())
             figures[f"{name}_margin"] = float(margins.mean())
@@ -172,20 +173,23 @@ class PreferenceTask:
         saved = SavedModel(self.model.eval(), self.tokenizer, (), {})
         return answer_samples(saved, self.style, self.asked)
 
-    def _log_probabilities(self, pairs: _Pairs, rows: np.ndarray) -> Tensor:
-        """(2 B): of all chosen, then of all rejected responses."""
-        tokens = [part.tokens[i] for part in (pairs.chosen, pairs.rejected) for i in rows]
-        prompts = [part.prompts[i] for part in (pairs.chosen, pairs.rejected) for i in rows]
-        ids, targets = collate(tokens, self.tokenizer.eot_id, self.model.config.n_ctx, prompts)
+    def _log_probabilities(self, pairs: _Pairs, rows: np.ndarray, part: slice = ALL) -> Tensor:
+        """(B, 2): of the chosen and the rejected response of each of a part of some pairs."""
+        tokens = [kind.tokens[i] for i in rows for kind in (pairs.chosen, pairs.rejected)]
+        prompts = [kind.prompts[i] for i in rows for kind in (pairs.chosen, pairs.rejected)]
+        ids, targets = (array.reshape(len(rows), 2, -1)[part].reshape(-1, array.shape[1]) for array in
+                        collate(tokens, self.tokenizer.eot_id, self.model.config.n_ctx, prompts))
         targets[targets == self.tokenizer.eot_id] = IGNORED
-        return log_probabilities(self.model, ids, targets, mean=self.config.log_probability == "mean")
+        mean = self.config.log_probability == "mean"
+        return log_probabilities(self.model, ids, targets, mean=mean).reshape(-1, 2)
 
-    def _evaluated(self, pairs: _Pairs, part: slice) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Rows of a part of the pairs, batch by batch, with the log-probabilities (B, 2) of their responses now."""
+    def _evaluated(self, pairs: _Pairs, part: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (N) of a part of the pairs, and the log-probabilities (N, 2) of their responses now."""
         self.model.eval()
-        numbers = np.arange(len(pairs.lengths))[part]
-        for batch in length_batches(pairs.lengths[part], EVALUATION_BATCH, seed=0, epoch=0, shuffle=False):
-            rows = numbers[batch]
+        numbers, group = np.arange(len(pairs.lengths))[part], current_group()
+        batches = length_batches(pairs.lengths[part], EVALUATION_BATCH, seed=0, epoch=0, shuffle=False)
+        values = np.zeros((len(numbers), 2), np.float32)
+        for batch in batches[group.rank::group.size]:
             with no_grad():
-                values = self._log_probabilities(pairs, rows).numpy()
-            yield rows, values.reshape(2, -1).T
+                values[batch] = self._log_probabilities(pairs, numbers[batch]).numpy()
+        return numbers, group.total(values)

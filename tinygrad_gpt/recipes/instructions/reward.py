@@ -21,11 +21,13 @@ from typing import Any
 import numpy as np
 
 from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.data.batches import ALL
 from tinygrad_gpt.data.instructions import IGNORED, collate, read_instructions, split_in_order
 from tinygrad_gpt.data.prompt_styles import find_style
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import DataError, UsageError
 from tinygrad_gpt.models.gpt2 import GPT2
+from tinygrad_gpt.parallel.group import current_group
 from tinygrad_gpt.recipes.generate import Completion, GenerateConfig
 from tinygrad_gpt.recipes.instructions.answers import is_right
 from tinygrad_gpt.recipes.instructions.config import TuningConfig
@@ -112,29 +114,34 @@ class RewardTask:
         self.counts = f"{parts}; {left_out:,} left out because their prompt and a response do not fit into the context"
         self.lengths = np.array([self._length(entry) + config.max_new_tokens for entry in self.train])
 
-    def loss(self, rows: np.ndarray, step: int) -> Tensor:
-        """`policy_loss` of a group of responses to each of some entries; the draws depend on seed and step."""
-        entries = [self.train[row] for row in rows]
+    def loss(self, rows: np.ndarray, step: int, part: slice = ALL) -> Tensor:
+        """`policy_loss` of a group of responses to each of a part of some entries; the draws depend on seed and step.
+
+        With dropout, whose masks depend on the length of the batch, that is the longest that the responses could have.
+        """
+        entries = [self.train[row] for row in rows[part]]
+        longest = int(self.lengths[rows].max()) if self.config.dropout else 0
         drawn = self._draw(entries, step)
         rewards = np.array([[is_right(completion.text, entry.output) for completion in group]
                             for entry, group in zip(entries, drawn, strict=True)], np.float64)  # (B, G)
-        ids, targets = self._batch([completion for group in drawn for completion in group])
+        ids, targets = self._batch([completion for group in drawn for completion in group], longest)
         return policy_loss(log_probabilities(self.model, ids, targets, mean=False), advantages(rewards).reshape(-1))
 
-    def count(self, rows: np.ndarray) -> int:
+    def count(self, rows: np.ndarray, part: slice = ALL) -> int:
         """The number of entries."""
-        return len(rows)
+        return len(rows[part])
 
     def scores(self) -> dict[str, float]:
         """The share of right answers to the likeliest responses, on both parts; the loss is that of wrong ones."""
         figures: dict[str, float] = {}
         config = GenerateConfig(temperature=0, max_new_tokens=self.config.max_new_tokens)
-        saved = SavedModel(self.model.eval(), self.tokenizer, (), {})
+        saved, group = SavedModel(self.model.eval(), self.tokenizer, (), {}), current_group()
         for name, part in (("training", self.train[:EVALUATED]), ("validation", self.validation[:EVALUATED])):
-            answered = responses(saved, part, self.style, config)
+            own = part[group.own(len(part))]
             right = [is_right(completion.text, entry.output)
-                     for completion, entry in zip(answered, part, strict=True)]
-            figures |= {f"{name}_loss": 1 - sum(right) / len(right), f"{name}_right": sum(right) / len(right)}
+                     for completion, entry in zip(responses(saved, own, self.style, config), own, strict=True)]
+            share = float(group.total(np.array(float(sum(right))))) / len(part)
+            figures |= {f"{name}_loss": 1 - share, f"{name}_right": share}
         return figures
 
     def samples(self) -> list[str]:
@@ -156,12 +163,16 @@ class RewardTask:
         self.model.train(training)
         return [drawn[i:i + config.group] for i in range(0, len(drawn), config.group)]
 
-    def _batch(self, drawn: Sequence[Completion]) -> tuple[np.ndarray, np.ndarray]:
-        """ids and targets (N, T) of responses behind their prompts; the tokens that were drawn count."""
+    def _batch(self, drawn: Sequence[Completion], longest: int) -> tuple[np.ndarray, np.ndarray]:
+        """ids and targets (N, T) of responses behind their prompts; the tokens that were drawn count.
+
+        T is the length of the longest text, and at least ``longest``.
+        """
         prompts = [self.tokenizer.encode(completion.prompt) for completion in drawn]
         texts = [[*prompt, *completion.ids[:-1 if completion.stopped_by == "end of text" else None]]
                  for prompt, completion in zip(prompts, drawn, strict=True)]
-        ids, targets = collate(texts, self.tokenizer.eot_id, self.model.config.n_ctx, [len(p) for p in prompts])
+        ids, targets = collate(texts, self.tokenizer.eot_id, self.model.config.n_ctx, [len(p) for p in prompts],
+                               longest)
         for row, (text, completion) in enumerate(zip(texts, drawn, strict=True)):
             if completion.stopped_by != "end of text":
                 targets[row, len(text) - 1] = IGNORED  # no end was drawn

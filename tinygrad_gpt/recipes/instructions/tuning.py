@@ -7,7 +7,6 @@ that resuming needs the base and the data as they were.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,7 +37,7 @@ from tinygrad_gpt.runs.progress import Progress
 from tinygrad_gpt.runs.run import Run, Task, begin, part_of
 from tinygrad_gpt.runs.saved_model import SavedModel, load_model, model_file, origin, save_model
 from tinygrad_gpt.text import Tokenizer
-from tinygrad_gpt.train import relative_counts
+from tinygrad_gpt.train import Batch
 from tinygrad_gpt.train.memory import Plan, check_memory, memory_estimate
 
 __all__ = ["Objective", "TuningTask", "nothing", "resume", "start"]
@@ -59,11 +58,14 @@ class Objective(Protocol):
     texts: int
     lengths: np.ndarray
 
-    def loss(self, rows: np.ndarray, step: int) -> Tensor:
-        """The loss () of some training entries, a mean; whatever it draws depends on the step, from 0."""
+    def loss(self, rows: np.ndarray, step: int, part: slice) -> Tensor:
+        """The loss () of a part of some training entries, a mean, in tensors that are as long as those of all.
+
+        Whatever it draws depends on the step, from 0. The texts of an entry are neighbours in the batch.
+        """
         ...
 
-    def count(self, rows: np.ndarray) -> int:
+    def count(self, rows: np.ndarray, part: slice) -> int:
         """How many tokens, or pairs, that is the mean over."""
         ...
 
@@ -199,11 +201,16 @@ class TuningTask(Task):
             return self.config.lr
         return warmup_cosine(step, self.total, peak=self.config.lr, warmup=self.total // 10)
 
-    def losses(self, step: int) -> list[Callable[[], Tensor]]:
+    def batches(self, step: int) -> list[Batch]:
         epoch, place = divmod(step, self.steps_per_epoch)
-        batches = self._batches(epoch)[place]
-        factors = relative_counts([self.objective.count(rows) for rows in batches])
-        return [partial(self._share, rows, step, factor) for rows, factor in zip(batches, factors, strict=True)]
+        return [self._batch(rows, step) for rows in self._batches(epoch)[place]]
+
+    def _batch(self, rows: np.ndarray, step: int) -> Batch:
+        return Batch(len(rows), lambda part: (self.objective.count(rows, part),),
+                     lambda part, factor: self.objective.loss(rows, step, part) * factor)
+
+    def rows(self) -> int:
+        return min(self.config.batch_size, len(self.objective.lengths))
 
     def tokens(self, done: int) -> int:
         epoch, place = divmod(done - 1, self.steps_per_epoch)
@@ -236,10 +243,6 @@ class TuningTask(Task):
     def restore(self, tensors: dict[str, np.ndarray]) -> None:
         self.model.adopt_state_dict(self.model.arrays() | part_of(tensors, "model."))
 
-    def _share(self, rows: np.ndarray, step: int, factor: float) -> Tensor:
-        """The loss () of a batch, as it counts among those of its step."""
-        return self.objective.loss(rows, step) * factor
-
     def _evaluated(self, done: int) -> bool:
         return done % self.config.eval_every == 0 or done == self.total
 
@@ -261,6 +264,7 @@ def _finish(run: Run, notes: dict[str, Any], tokenizer: Tokenizer, report: Calla
             _save(run, notes, tokenizer, {})
         raise
     _save(run, notes, tokenizer, log[-1].scores)
+    run.group.wait()  # until the first rank has written it
     run.task.show(run.folder, log)
     return load_model(run.folder / "model.h5")
 

@@ -12,6 +12,7 @@ from tinygrad_gpt.data.pretraining import steps_per_epoch
 from tinygrad_gpt.errors import DataError
 from tinygrad_gpt.files import run_lock, sha256_of
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+from tinygrad_gpt.parallel.group import current_group
 from tinygrad_gpt.recipes.pretraining.config import PretrainConfig
 from tinygrad_gpt.recipes.pretraining.corpus import load_corpus, load_vocabulary, make_corpus, save_corpus
 from tinygrad_gpt.recipes.pretraining.grow import grown
@@ -53,6 +54,7 @@ def pretrain(config: PretrainConfig, out: str | Path, *, report: Callable[[Progr
     with run_lock(out), precision(config.precision):
         refuse_second_run(out)  # which may have begun while the text was read
         saved = save_corpus(corpus, out)
+        current_group().wait()  # until the first rank has written it
         notes = describe(config, model, saved, _base_digest(config))
         run = begin(out, notes, PretrainTask(notes, config, load_corpus(out, saved), model))
         prepare(Preparation("training"))

@@ -10,7 +10,7 @@
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from tinygrad_gpt.runs.folder import write_samples
 from tinygrad_gpt.runs.progress import Progress
 from tinygrad_gpt.runs.run import Task, part_of
 from tinygrad_gpt.runs.saved_model import SavedModel, save_model
+from tinygrad_gpt.train import Batch
 
 __all__ = ["PretrainTask", "describe", "settings_of"]
 
@@ -97,7 +98,7 @@ class PretrainTask(Task):
         return warmup_cosine(step, self.total, peak=config.lr, warmup=self.warmup,
                              minimum=config.lr / 10 if config.min_lr is None else config.min_lr)
 
-    def losses(self, step: int) -> list[Callable[[], Tensor]]:
+    def batches(self, step: int) -> list[Batch]:
         config = self.config
         settings = {"seed": config.seed, "step": step}
         if config.windows == "consecutive":
@@ -106,10 +107,15 @@ class PretrainTask(Task):
         ids, targets = map(default_backend().from_numpy,
                            draw(self.corpus.train, config.windows_per_step, self.n_ctx, **settings))  # (B, T)
 
-        def loss_of(rows: slice) -> Callable[[], Tensor]:
-            return lambda: self.model.loss(ids[rows], targets[rows])
+        def batch_at(start: int) -> Batch:
+            def loss(rows: slice, factor: float) -> Tensor:
+                windows = slice(start + rows.start, start + rows.stop)
+                mean = self.model.loss(ids[windows], targets[windows])
+                return mean if factor == 1 else mean * factor
 
-        return [loss_of(slice(i, i + config.batch_size)) for i in range(0, len(ids), config.batch_size)]
+            return Batch(config.batch_size, lambda rows: (rows.stop - rows.start,), loss)
+
+        return [batch_at(start) for start in range(0, len(ids), config.batch_size)]
 
     def tokens(self, done: int) -> int:
         return done * self.config.windows_per_step * self.n_ctx
