@@ -27,6 +27,7 @@ TESTED_ELSEWHERE = {
     "recipes/classification/config.py": "recipes/classification/test_finetune.py",
     "recipes/classification/task.py": "recipes/classification/test_finetune.py",
     "recipes/experiments/config.py": "recipes/experiments/test_family.py",
+    "recipes/experiments/jobs.py": "recipes/experiments/test_experiments.py",
     "recipes/instructions/config.py": "recipes/instructions/test_instruct.py",
     "recipes/instructions/evaluate.py": "recipes/instructions/test_judge.py",
     "recipes/instructions/respond.py": "recipes/instructions/test_instruct.py",

@@ -308,3 +308,31 @@ def test_film_reviews_have_a_split_and_models_of_their_own(config, tmp_path):
     assert sum(entry["count"] for entry in report["test"]["classes"]) == 12  # of 60
     write_report(tmp_path / "out", replace(config, rows=rows), results)
     assert "| 21 | reviews, all trained | " in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_runs_in_two_processes_are_those_of_one(finished, config, tmp_path):
+    pytest.importorskip("joblib", reason="joblib is not installed")
+    shown, (_, expected, _) = [], finished
+
+    @contextmanager
+    def noted(title):
+        shown.append(title)
+        yield lambda progress: None
+
+    wide = replace(config, rows=rows_named("1,8,15,19"), base=config.base)
+    found = experiments(wide, tmp_path / "out", jobs=2, shown=noted)
+    assert [title[:34] for title in shown] == [f"{n} of 3 runs done, 2 at a time: " + title[31:34] for n, title in
+                                               enumerate(shown, start=1)]
+    for result, one in zip(found, expected, strict=False):
+        assert replace(result.runs[0], seconds=0, memory=0) == replace(one.runs[0], seconds=0, memory=0)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "01-last-block-seed-123", "15-accumulated-seed-123", "19-ignore-padding-seed-123"}
+
+
+def test_a_run_that_cannot_be_does_not_keep_the_other_processes(config, tmp_path):
+    pytest.importorskip("joblib", reason="joblib is not installed")
+    (tmp_path / "01-last-block-seed-123").mkdir()
+    (tmp_path / "01-last-block-seed-123" / "config.json").write_text("{}")
+    first, _, last = experiments(config, tmp_path, jobs=2)
+    assert [str(error)[:12] for error in first.failures] == ["cannot start"]
+    assert len(last.runs) == 1

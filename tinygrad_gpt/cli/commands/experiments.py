@@ -51,12 +51,14 @@ IDLE = (
 @click.option("--seeds", default="123", show_default=True, help="Seeds of each row: 123,124,125.")
 @click.option("--epochs", type=PositiveInt(10_000), default=5, show_default=True, help="Passes over the texts.")
 @click.option("--lr", type=PositiveFloat(1.0), default=5e-5, show_default=True, help="Learning rate.")
+@click.option("--jobs", type=PositiveInt(1024), default=1, show_default=True,
+              help="Runs at the same time, each in a process with its share of the cores (with joblib).")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder for the runs and the report.")
 @click.option("--resume", is_flag=True, help="Go on in a folder with experiments: what is finished is not run again.")
 @click.option("--dry-run", is_flag=True, help="List the rows, what they train and the memory they take, and stop.")
 @common_options
 @click.pass_context
-def command(ctx: click.Context, out: Path | None, resume: bool, dry_run: bool, rows: str, seeds: str,
+def command(ctx: click.Context, out: Path | None, resume: bool, dry_run: bool, jobs: int, rows: str, seeds: str,
             **settings: Any) -> None:
     """Repeat the book author's experiments on finetuning."""
     from tinygrad_gpt.book.experiments import rows_named, seeds_named
@@ -69,7 +71,7 @@ def command(ctx: click.Context, out: Path | None, resume: bool, dry_run: bool, r
     elif out is None:
         raise click.UsageError("Missing option '--out'.")
     else:
-        _run(ctx, config, out, resume)
+        _run(ctx, config, out, resume, jobs)
 
 
 def _list(config: "ExperimentsConfig") -> None:
@@ -85,12 +87,12 @@ def _list(config: "ExperimentsConfig") -> None:
     echo("\n".join([*columns(lines), *failures]))
 
 
-def _run(ctx: click.Context, config: "ExperimentsConfig", out: Path, resume: bool) -> None:
+def _run(ctx: click.Context, config: "ExperimentsConfig", out: Path, resume: bool, jobs: int) -> None:
     """Run them, write the report, print its table, and end as the first run that could not be done."""
     from tinygrad_gpt.recipes.experiments.experiments import experiments
     from tinygrad_gpt.recipes.experiments.report import REPORT_FILES, result_table, write_report
 
-    results = experiments(config, out, resume=resume, shown=_shown)
+    results = experiments(config, out, resume=resume, jobs=jobs, shown=_shown)
     note_idle(ctx, IDLE)
     table = result_table(results, config.base)
     echo("\n".join([*columns([table.header, *table.rows]), ""]))

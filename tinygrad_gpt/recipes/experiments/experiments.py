@@ -26,6 +26,7 @@ from tinygrad_gpt.recipes.classification.finetune import finetune_classifier, me
 from tinygrad_gpt.recipes.classification.starting_model import with_head
 from tinygrad_gpt.recipes.experiments.config import BOOK, ExperimentsConfig, run_config, starts_by_name
 from tinygrad_gpt.recipes.experiments.family import train_family
+from tinygrad_gpt.recipes.experiments.jobs import spread
 from tinygrad_gpt.recipes.pretraining.corpus import load_vocabulary
 from tinygrad_gpt.runs.progress import Progress
 from tinygrad_gpt.runs.saved_model import load_model, model_file, provenance_of
@@ -141,7 +142,7 @@ def _unseen(title: str) -> Iterator[Callable[[Progress], None]]:
     yield lambda progress: None
 
 
-def experiments(config: ExperimentsConfig, out: str | Path, *, resume: bool = False,
+def experiments(config: ExperimentsConfig, out: str | Path, *, resume: bool = False, jobs: int = 1,
                 shown: Shown = _unseen) -> list[Result]:
     """Run all rows with all seeds; what was finished before is not run again, what was interrupted starts again.
 
@@ -150,6 +151,7 @@ def experiments(config: ExperimentsConfig, out: str | Path, *, resume: bool = Fa
         out: a folder, made if absent. Each run leaves its log, report and pictures in a folder of its own, its
             figures in run.json, and no weights.
         resume: go on in a folder that has runs.
+        jobs: processes that do runs at the same time.
         shown: gives, for the title of each run, what is called after each of its steps.
 
     Returns:
@@ -174,14 +176,28 @@ def experiments(config: ExperimentsConfig, out: str | Path, *, resume: bool = Fa
         _finished(run)  # refuses to mix runs of other settings with these
     out.mkdir(parents=True, exist_ok=True)
     with run_lock(out):
+        failed = _ahead(runs, jobs, shown) if jobs > 1 else {}
         for count, run in enumerate(runs, start=1):
             result = results[run.row.number]
             title = f"run {count} of {len(runs)}: row {run.row.number}, {run.row.title}, seed {run.config.seed}"
             try:
+                if run.folder in failed:
+                    raise failed[run.folder]
                 result.runs.append(_finished(run) or _done(run, title, shown))
             except TinygradError as error:
                 result.failures.append(error)
     return list(results.values())
+
+
+def _ahead(runs: list[_Run], jobs: int, shown: Shown) -> dict[Path, TinygradError]:
+    """Do the runs that are not finished in several processes; why some could not be done, by their folders."""
+    todo = {run.folder: run for run in runs if _finished(run) is None}
+    failed = {}
+    done = spread(jobs, functools.partial(_done, title="", shown=_unseen), todo.values())
+    for count, (run, error) in enumerate(done, start=1):
+        with shown(f"{count} of {len(todo)} runs done, {jobs} at a time: {run.folder.name}"):
+            failed |= {run.folder: error} if error else {}
+    return failed
 
 
 def plan(config: ExperimentsConfig) -> list[Planned]:
