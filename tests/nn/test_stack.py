@@ -13,6 +13,7 @@ from tinygrad_gpt.engine.mode import observing
 from tinygrad_gpt.errors import TapeError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
 from tinygrad_gpt.nn.stack import through
+from tinygrad_gpt.parallel.group import Group, in_group
 
 WIDTH = 24
 
@@ -159,6 +160,21 @@ def test_masks_of_dropout_are_hashed_in_the_kernels(dtype, limit):
     seed_dropout(layers, 7, 1)
     with precision("bfloat16"):
         assert difference([through(layers, x).numpy()], ours[:1]) <= 0.1
+
+
+def test_each_block_is_one_op_where_several_processes_train():
+    layers, x = blocks(), given((2, 5, WIDTH))
+    expected, group = results(through, layers, x), Group()
+    group.size = 2
+    with in_group(group):
+        node, ops = through(layers, x).node, []
+        while node.op is not None:
+            ops.append(node.op.name)
+            node = node.inputs[0]
+        found = results(through, layers, x)
+    assert ops == ["blocks"] * 3
+    for ours, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, other, rtol=1e-4, atol=1e-5)
 
 
 def test_off_the_tape():
