@@ -28,8 +28,8 @@ NORMS = {"ln_1", "ln_1_bias", "ln_2", "ln_2_bias"}  # of `Weights`, float32 in e
 def through(blocks: Iterable[Module], x: Tensor) -> Tensor:
     """The blocks one after another, (B, T, C) -> (B, T, C).
 
-    On a GPU, neighbours that are plain ones, all trained or all frozen, are one op (`ops/cuda/blocks.py`). Where several
-    processes train, each is one, so that its gradients are sent while those of the blocks before it are computed.
+    On a GPU, neighbours that are plain ones, all trained or all frozen, are one op (`ops/cuda/blocks.py`). Where
+    several processes train, each is one, so that its gradients are sent while those of others are computed.
     """
     kinds, several = [(block, _kind(block, x)) for block in blocks], current_group().size > 1
     for kind, group in itertools.groupby(kinds, lambda pair: pair[1]):
