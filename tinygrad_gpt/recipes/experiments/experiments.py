@@ -192,7 +192,7 @@ def experiments(config: ExperimentsConfig, out: str | Path, *, resume: bool = Fa
 def _ahead(runs: list[_Run], jobs: int, shown: Shown) -> dict[Path, TinygradError]:
     """Do the runs that are not finished in several processes; why some could not be done, by their folders."""
     todo = {run.folder: run for run in runs if _finished(run) is None}
-    failed = {}
+    failed: dict[Path, TinygradError] = {}
     done = spread(jobs, functools.partial(_done, title="", shown=_unseen), todo.values())
     for count, (run, error) in enumerate(done, start=1):
         with shown(f"{count} of {len(todo)} runs done, {jobs} at a time: {run.folder.name}"):
