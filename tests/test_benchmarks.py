@@ -356,7 +356,7 @@ def test_everything_for_a_gpu_runs_without_one(gpu_run):
         "ours float32", "ours tf32", "ours bfloat16", "torch book float32", "torch book tf32", "torch sdpa float32",
         "torch sdpa tf32", "torch sdpa bfloat16", "torch compiled bfloat16"}
     assert "A dry run at tiny sizes" in text
-    assert "not measured" not in text.replace("utilisation | ≥ 0.3 | not measured", "")  # there is no peak to compare
+    assert "not measured" not in re.sub(r"utilisation \| ≥ 0.[34] \| not measured", "", text)  # there is no peak
     assert json.loads((run.out / "gpu.json").read_text())["training"]["length"] == 16
 
 
@@ -456,11 +456,13 @@ def test_the_work_of_a_token_is_that_of_the_papers():
 def test_goals_are_judged():
     """On made-up figures: twice as fast as torch, at a quarter of an H200's peak."""
     taken = 16 * 1024 * gpu_report.flops_per_token(1024, **common.GPT2_124M) / (989e12 / 4)
-    blocks = {"ours bfloat16": [{"seconds": taken, "bytes": 2**34}], "torch sdpa bfloat16": [{"seconds": 2 * taken}]}
+    blocks = {"ours bfloat16": [{"seconds": taken, "bytes": 2**34}], "ours, cuDNN bfloat16": [{"seconds": taken / 2}],
+              "torch sdpa bfloat16": [{"seconds": 2 * taken}]}
     machine = {"dry": False, "name": "NVIDIA H200", "memory": "", "driver": "", "Python": "", "date": "", "ours": {}}
     text = gpu_report.report({"machine": machine, "training": {"length": 1024, "batches": {"16": blocks}, "took": 1}})
     assert "| training, bfloat16, B 16: times that of torch, SDPA, autocast | ≥ 0.8 | 2.00 | yes |" in text
     assert "| training, bfloat16, B 16: model FLOP utilisation | ≥ 0.3 | 0.25 | no |" in text
+    assert "| training, bfloat16, B 16, attention by cuDNN: model FLOP utilisation | ≥ 0.4 | 0.50 | yes |" in text
     assert "| training, float32, B 16: times the tokens/s of eager torch, SDPA | ≥ 1 | not measured |  |" in text
     assert f"| ours bfloat16, B 16 | {1000 * taken:.1f} | " in text
 
