@@ -220,6 +220,7 @@ def test_cross_validation_is_stratified_and_better_than_chance(sklearn, untraine
     scores = cross_val_score(untrained, np.array(TEXTS), np.array(LABELS), cv=2)
     assert scores.shape == (2,)
     assert scores.min() > 0.5
+    assert cross_val_score(untrained, np.array(TEXTS), np.array(LABELS), cv=2, n_jobs=2).tolist() == scores.tolist()
     losses = cross_val_score(untrained, TEXTS, LABELS, cv=2, scoring="neg_log_loss")
     assert (losses > -np.log(3)).all()
 

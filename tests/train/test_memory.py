@@ -19,6 +19,7 @@ from tinygrad_gpt.backend import get_backend, on_backend
 from tinygrad_gpt.backend.precision import precision
 from tinygrad_gpt.errors import ResourceError
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+from tinygrad_gpt.parallel.group import Group, in_group
 from tinygrad_gpt.study import view_tape
 from tinygrad_gpt.train import memory
 from tinygrad_gpt.train.memory import Plan, check_memory, memory_estimate, memory_is_enough, peak_memory
@@ -194,3 +195,19 @@ def test_what_was_freed_before_does_not_count():
         del block
     with peak_memory() as second:
         assert second() < most - 200e6
+
+
+def test_processes_share_the_rows_the_moments_and_the_memory_of_the_machine(monkeypatch):
+    config, group = GPT2Config(vocab_size=300, n_ctx=64, n_embd=64, n_layer=2, n_head=2), Group()
+    alone, weights = memory_estimate(config, 8, 64), 4 * GPT2(config).size
+    group.size = group.local = 4
+    with in_group(group):
+        shared = memory_estimate(config, 30, 64)  # 8 rows for a rank, and the array of all gradients
+        assert alone <= shared <= alone + weights
+        group.shards = True
+        assert memory_estimate(config, 30, 64) == pytest.approx(shared - 2 * weights * 3 / 4)
+        monkeypatch.setattr(memory, "default_backend", lambda: SimpleNamespace(on_host=True, free_memory=lambda: 400))
+        check_memory(100)
+        with pytest.raises(ResourceError, match=r"^cannot train \(memory\)"):
+            check_memory(101)
+    check_memory(400)

@@ -25,9 +25,10 @@ class Group:
         rank: number of this process, from 0. Rank 0 writes files and prints.
         size: number of processes.
         shards: whether each process keeps only its share of the optimiser's moments.
+        local: number of processes on this machine.
     """
 
-    rank, size, shards = 0, 1, False
+    rank, size, shards, local = 0, 1, False, 1
 
     def slices(self, count: int) -> list[slice]:
         """The rows of each rank of ``count``: neighbours, and as many for each as can be."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_gpt.backend import Array, default_backend
 from tinygrad_gpt.parallel.group import Group
-from tinygrad_gpt.parallel.launch import communicator
+from tinygrad_gpt.parallel.launch import communicator, launched
 
 __all__ = ["MpiGroup", "connect"]
 
@@ -117,7 +117,10 @@ def connect(size: int, shards: bool = False) -> Group:
     """
     comm = communicator(size)
     if default_backend().on_host:
-        return MpiGroup(comm, shards)
-    from tinygrad_gpt.backend.nccl import Nccl
+        group = MpiGroup(comm, shards)
+    else:
+        from tinygrad_gpt.backend.nccl import Nccl
 
-    return NcclGroup(comm, shards, Nccl(size, comm.Get_rank()))
+        group = NcclGroup(comm, shards, Nccl(size, comm.Get_rank()))
+    group.local = launched().local_size
+    return group

@@ -13,6 +13,7 @@ from tinygrad_gpt.models.gpt2 import GPT2Config
 from tinygrad_gpt.ops.cuda.linear_cross_entropy import DEVICE_LOGITS
 from tinygrad_gpt.ops.fast.attention import QUERIES
 from tinygrad_gpt.ops.fast.linear_cross_entropy import LOGITS, PRODUCT
+from tinygrad_gpt.parallel.group import current_group
 
 __all__ = ["Plan", "check_memory", "memory_estimate", "memory_is_enough", "peak_memory"]
 
@@ -51,15 +52,18 @@ EVERYTHING = Plan()
 def memory_estimate(config: GPT2Config, batch_size: int, length: int, plan: Plan = EVERYTHING) -> int:
     """Bytes that training takes at its peak on the default backend, beyond the interpreter and its libraries.
 
-    They are the weights, AdamW's two moments, and what the moment of largest use needs besides: the loss over the
-    vocabulary, the backward pass of the last block, the last gradients, or a checkpoint, which is built in the host's
-    memory. On the host within 15 % of what the operating system counts (tests/train/test_memory.py).
+    With several processes it is what each takes, with its rows. They are the weights, AdamW's two moments, and what the
+    moment of largest use needs besides: the loss over the vocabulary, the backward pass of the last block, the last
+    gradients, or a checkpoint, which is built in the host's memory. On the host within 15 % of what the operating
+    system counts (tests/train/test_memory.py).
 
     Args:
         config: of the model.
         batch_size, length: of the largest batch that is computed at once, in rows and tokens.
         plan: what is trained, and how.
     """
+    group = current_group()
+    batch_size = -(-batch_size // group.size)
     c, v, rows = config.n_embd, config.vocab_size, batch_size * length
     block = 12 * c * c + (13 if config.qkv_bias else 10) * c
     weights = (v + config.n_ctx) * c + config.n_layer * block + 2 * c + (0 if config.tied_head else v * c)
@@ -83,15 +87,17 @@ def memory_estimate(config: GPT2Config, batch_size: int, length: int, plan: Plan
     # Logits and their gradient; or some of them, and the gradient of the head's weight, which is made with them.
     some = scores / max(1, math.ceil(scores / some_logits))
     loss = 2 * scores if plan.whole_logits else some + (head + for_head if scores else 0)
+    sent, new = (trained, 0) if group.size > 1 else (0, trained)  # gradients: of processes they have a lasting array
     turned = 0 if config.tied_head else head  # the gradient of a head of its own is made as (V, C) and copied
     moments = (
         kept + loss + earlier,
         kept + (saved if plan.recompute else 0) + working + head + earlier if saving else 0,  # backward of a block
-        trained + for_embedding + 2 * rows * c,  # the last gradients: that of the embedding is added, sorted by token
+        new + for_embedding + 2 * rows * c,  # the last gradients: that of the embedding is added, sorted by token
         # a checkpoint, while the gradients are there
-        trained + turned + weights + (2 * trained if plan.saves_state else 0) if default_backend().on_host else 0,
+        new + turned + weights + (2 * trained if plan.saves_state else 0) if default_backend().on_host else 0,
     )
-    return int(FLOAT * (weights + 2 * trained + max(moments)))
+    whole = 2 * trained / (group.size if group.shards else 1)
+    return int(FLOAT * (weights + whole + sent + max(moments)))
 
 
 def _block_floats(config: GPT2Config, batch_size: int, length: int) -> tuple[float, float]:
@@ -121,7 +127,7 @@ def _kernel_floats(config: GPT2Config, batch_size: int, length: int, half: bool,
 
 
 def check_memory(needed: int, remedy: str = "--recompute") -> None:
-    """Refuse a run that does not fit into the free memory of the host or the device.
+    """Refuse a run that does not fit into the free memory of the device, or into this process's share of the host's.
 
     Args:
         needed: bytes, from `memory_estimate`.
@@ -131,7 +137,7 @@ def check_memory(needed: int, remedy: str = "--recompute") -> None:
         ResourceError: "cannot train (memory): it takes about 12.3 GB, and 7.1 GB are free; …".
     """
     backend = default_backend()
-    free = backend.free_memory()
+    free = backend.free_memory() // (current_group().local if backend.on_host else 1)
     if needed > free:
         where = "memory" if backend.on_host else "GPU memory"
         raise ResourceError(f"cannot train ({where}): it takes about {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB "
