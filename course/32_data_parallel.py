@@ -153,6 +153,8 @@ print("accumulated, as the whole:", furthest(whole, {n: p.grad.numpy() for n, p 
 #   accumulated, as the whole: True
 
 # %% [markdown]
+# This package does it in processes that `mpiexec` starts: [docs/parallel.md](../docs/parallel.md).
+#
 # ## Try it
 #
 # Clip each half's gradient before averaging, and compare with clipping the mean. Which one does a single machine do?
