@@ -153,7 +153,7 @@ print("accumulated, as the whole:", furthest(whole, {n: p.grad.numpy() for n, p 
 #   accumulated, as the whole: True
 
 # %% [markdown]
-# This package does it in processes that `mpiexec` starts: [docs/parallel.md](../docs/parallel.md).
+# This package does it in processes that `mpiexec` starts: `docs/parallel.md`.
 #
 # ## Try it
 #
