@@ -13,6 +13,7 @@ ROWS = np.array([3, 0, 3, -1, 3, 0])
 INDICES = {  # of an array (4, 5, 6)
     "rows": ROWS, "rows in a table": ROWS.reshape(2, 3), "int32": ROWS.astype(np.int32), "no rows": ROWS[:0],
     "a column of each": (slice(None), np.array([4, 4, 1])), "places": (ROWS, np.array([1, 2, 1, 0, -4, 2])),
+    "of all axes": (ROWS, ROWS, ROWS + 1),
     "behind": (Ellipsis, np.array([5, 5])), "crossed": (ROWS[:, None], np.array([0, 0])), "a slice": slice(1, 3),
     "chosen": np.arange(4) % 2 == 0, "one": 2, "all": Ellipsis}
 

@@ -31,19 +31,18 @@ def ordered_index_add(xp: Any, launch: Callable[..., None]) -> Callable[[Any, An
             index_add(total, index, values)
             target[...] = total
             return None
-        rows = isinstance(index, xp.ndarray) and index.dtype.kind in "iu"
-        shape = target.shape[:1] if rows else target.shape  # of the places; the numbers of a row stay together
+        parts = index if isinstance(index, tuple) else (index,)
+        picks = all(isinstance(part, xp.ndarray) and part.dtype.kind in "iu" for part in parts)
+        axes = len(parts) if picks else target.ndim  # that the index selects from; the numbers behind stay together
+        shape, row = target.shape[:axes], target.shape[axes:]
         places = xp.arange(math.prod(shape), dtype=np.int64).reshape(shape)[index]
-        columns = math.prod(target.shape[1:]) if rows else 1
-        values = xp.ascontiguousarray(xp.broadcast_to(values, (*places.shape, *target.shape[1:]) if rows
-                                                      else places.shape))
+        values = xp.ascontiguousarray(xp.broadcast_to(values, (*places.shape, *row)))
         if not values.size:
             return None
         places = places.ravel()
         order = xp.argsort(places)  # stable
-        kernel = f"index_add<{SCALARS[target.dtype.name]}>"
-        launch(SOURCE, kernel, (-(-values.size // THREADS),), (THREADS,),
-               (values, places[order], order, target, columns, places.size))
+        launch(SOURCE, f"index_add<{SCALARS[target.dtype.name]}>", (-(-values.size // THREADS),), (THREADS,),
+               (values, places[order], order, target, math.prod(row), places.size))
         return None
 
     return index_add
