@@ -269,7 +269,7 @@ def _draw(path: Path, draw: Any, what: Any) -> None:
 
 
 def main(out: Path, card: dict[str, str], dry: bool) -> int:
-    """All checks; returns the exit code: 1 if there is no GPU, or one of them failed.
+    """All checks; returns the exit code: 1 if there is no GPU or one of them failed, 130 if the user stopped them.
 
     Args:
         out: folder of the report.
@@ -281,7 +281,11 @@ def main(out: Path, card: dict[str, str], dry: bool) -> int:
         return 1
     about = (f"{card['name']} {card['memory']}, driver {card['driver'] or 'none'}, Python {sys.version.split()[0]}; "
              f"{datetime.date.today().isoformat()}{'; a dry run without a GPU' * dry}")
-    outcomes = go_through(checklist(out, dry), out, about, 5 * TOTAL if dry else TOTAL)
+    try:
+        outcomes = go_through(checklist(out, dry), out, about, 5 * TOTAL if dry else TOTAL)
+    except KeyboardInterrupt:
+        print(f"error: stopped; what was found so far is in {out / 'report.md'}", file=sys.stderr)
+        return 130
     archive = shutil.make_archive(str(out), "zip", out)
     bad = [each.name for each in outcomes if each.status in ("failed", "out of time")]
     print(f"\n{len(bad)} of {len(outcomes)} checks failed; the report is {out / 'report.md'}, and all of it, to send, "

@@ -76,6 +76,24 @@ def test_the_folder_is_packed_and_a_failure_is_the_exit_code(tmp_path, monkeypat
     assert "NVIDIA T4 15360 MiB, driver 580.1" in (tmp_path / "out" / "report.md").read_text()
 
 
+def test_a_stop_leaves_the_report_and_no_process(tmp_path, monkeypatch, capsys):
+    waits, begun = first_hour.subprocess.Popen.wait, []
+
+    def stopped(process, timeout=None):
+        if timeout and process not in begun and "sleep" in process.args[-1]:
+            begun.append(process)
+            raise KeyboardInterrupt
+        return waits(process, timeout)
+
+    monkeypatch.setattr(first_hour.subprocess.Popen, "wait", stopped)
+    monkeypatch.setattr(first_hour, "checklist", lambda out, dry: [
+        python("backend", ""), python("slow", "import time; time.sleep(100)")])
+    assert first_hour.main(tmp_path, CARD, False) == 130
+    assert begun[0].returncode < 0
+    assert f"error: stopped; what was found so far is in {tmp_path / 'report.md'}" in capsys.readouterr().err
+    assert "| 1 backend |" in (tmp_path / "report.md").read_text()
+
+
 def options_of(words, monkeypatch):
     """The options that a command of ours is given; it fails on those that the command does not have."""
     script, *arguments = words
