@@ -158,8 +158,11 @@ def test_a_killed_rank_takes_the_others_with_it_and_the_run_goes_on_from_its_sta
     run = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(folder / "killed" / "log.jsonl")
     os.kill(alive(folder / "killed")[-1], signal.SIGKILL)
-    run.communicate(timeout=60)
+    _, said = run.communicate(timeout=60)
     assert run.returncode != 0
+    assert said.splitlines()[-1] in [f"error: a process was killed (rank {rank}): by the system, for want of memory "
+                                     "perhaps, or by a user; go on with --resume" for rank in range(2)]
+    assert said.count("error:") == 1
     assert not alive(folder / "killed")
     States(folder / "killed", run_digest(read_run(folder / "killed"))).load()
 

@@ -2,7 +2,10 @@
 
 import contextlib
 import os
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from typing import Any, NoReturn
 
@@ -15,6 +18,15 @@ __all__ = ["PARALLEL", "THREAD_VARIABLES", "Ranks", "alone", "command_name", "ra
 PARALLEL = frozenset({"pretrain", *(f"finetune {task}" for task in (
     "classifier", "instructions", "preferences", "reward"))})
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+# It reads a word of its rank, or the end of the rank without one. The file is there for a second, in which others end.
+WITNESS = """
+if ! read -r word; then
+    (set -C; : > "$1") 2> /dev/null && echo "$2" >&2 && word=clear
+fi
+if [ "$word" = clear ]; then
+    (sleep 1; rm -f "$1") < /dev/null > /dev/null 2>&1 &
+fi
+"""
 PATIENCE = 2.0  # seconds in which the first rank can say what all have found, before another says it
 
 
@@ -29,8 +41,11 @@ class Ranks:
 
         self.launch = launched()
         self._silence = contextlib.ExitStack()
+        self._witness: Witness | None = None
 
     def __enter__(self) -> "Ranks":
+        if 1 < self.launch.size == self.launch.local_size and shutil.which("sh"):
+            self._witness = Witness(self.launch.rank)
         if self.launch.rank:
             nowhere = self._silence.enter_context(open(os.devnull, "w", encoding="utf-8"))
             self._silence.enter_context(contextlib.redirect_stdout(nowhere))
@@ -39,6 +54,8 @@ class Ranks:
 
     def __exit__(self, *_: Any) -> None:
         self._silence.close()
+        if self._witness:
+            self._witness.dismiss()
 
     def meet(self) -> None:
         """Wait for the other processes: from here on, one that fails takes the others with it.
@@ -70,10 +87,43 @@ class Ranks:
         return code
 
     def _end(self, code: int) -> NoReturn:
+        if self._witness:
+            self._witness.dismiss(failed=True)
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
         os._exit(code)  # not through MPI, which would wait for the others
+
+
+class Witness:
+    """A small process that says so if the system kills this one, which cannot: the first of those of a machine does.
+
+    The launcher then kills the other ranks, whose witnesses find that it is said.
+
+    Args:
+        rank: of this process.
+    """
+
+    def __init__(self, rank: int):
+        self._said = os.path.join(tempfile.gettempdir(), f"tinygrad-gpt-{os.getppid()}.ended")  # one for a launcher
+        line = (f"error: a process was killed (rank {rank}): by the system, for want of memory perhaps, or by a user; "
+                "go on with --resume")
+        self._process = subprocess.Popen(["sh", "-c", WITNESS, "witness", self._said, line], stdin=subprocess.PIPE,
+                                         stdout=subprocess.DEVNULL, start_new_session=True)
+
+    def dismiss(self, failed: bool = False) -> None:
+        """Let it go; ``failed``: this rank ends, and has said why."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError, ValueError):  # it has gone already, or another rank has said why
+            if failed:
+                os.close(os.open(self._said, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+                self._process.stdin.write(b"clear\n")
+            else:
+                self._process.stdin.write(b"done\n")
+            self._process.stdin.flush()
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        self._process.wait()  # while it holds stderr, the launcher takes this process for one that goes on
 
 
 def command_name(ctx: click.Context) -> str:
