@@ -31,7 +31,7 @@ LANGUAGES = {".py": "python", ".cu": "cuda", ".cuh": "cuda", ".toml": "toml"}
 WITHOUT_API = {"book", "checkpoints", "cli", "course", "figures", "recipes", "runs", "serve", "terminal.py"}
 CONTENTS = {
     "Start": ["docs/classification", "docs/instructions", "docs/data-files", "docs/model-folders",
-              "docs/serve", "docs/gpu", "docs/dask", "docs/pytorch", "docs/glossary"],
+              "docs/serve", "docs/gpu", "docs/parallel", "docs/dask", "docs/pytorch", "docs/glossary"],
     "The course": ["course/README", "docs/course"],
     "Gradients": ["docs/gradients", "docs/derivatives", "docs/seeing", "docs/extending", "docs/fast"],
     "Lessons": [], "Results": ["docs/book", "docs/experiments", "docs/nanogpt", "docs/shipped-classifier",
