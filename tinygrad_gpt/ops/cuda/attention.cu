@@ -222,28 +222,15 @@ __global__ void combine(const T* part_y, const accumulator<T>* part_log_sums, lo
     if (lane() == 0) log_sums[at] = sum == 0 ? A(INFINITY) : largest + log2(sum);
 }
 
-// δ (B, H, n) = Σ ȳ ⊙ y over a row. A warp makes a row. Grid: (rows / 4, H, B).
-template <typename T>
-__global__ void attend_delta(const T* y, const T* g, long long n, long long D, accumulator<T>* delta) {
-    using A = accumulator<T>;
-    const long long row = blockIdx.x * 4 + threadIdx.x / 32, H = gridDim.y;
-    if (row >= n) return;
-    const long long begin = ((blockIdx.z * n + row) * H + blockIdx.y) * D;
-    A sum = 0;
-    for (int d = lane(); d < D; d += 32) sum += A(y[begin + d]) * A(g[begin + d]);
-    sum = warp_sum(sum);
-    if (lane() == 0) delta[(blockIdx.z * H + blockIdx.y) * n + row] = sum;
-}
-
 template <typename T, int WIDTH, int OTHERS>
 struct QueryTiles {  // of the gradient of the queries
     Row<T, WIDTH> q[ROWS], g[ROWS], k[OTHERS], v[OTHERS];
 };
 
-// grad_q, of the steps of q. Grid: (tiles of queries, H, B).
+// grad_q, of the steps of q, and δ (B, H, n) of each query, for attend_grad_kv. Grid: (tiles of queries, H, B).
 template <template <typename> class Product, typename T, int WIDTH, int OTHERS>
 __global__ void __launch_bounds__(THREADS)
-attend_grad_q(PARAMETERS, const T* g, const accumulator<T>* log_sums, const accumulator<T>* delta, T* grad_q) {
+attend_grad_q(PARAMETERS, const T* y, const T* g, const accumulator<T>* log_sums, accumulator<T>* delta, T* grad_q) {
     using A = accumulator<T>;
     auto& tiles = *reinterpret_cast<QueryTiles<T, WIDTH, OTHERS>*>(dynamic_shared_memory);
     const Head<T> head = HEAD;
@@ -254,7 +241,12 @@ attend_grad_q(PARAMETERS, const T* g, const accumulator<T>* log_sums, const accu
     for (int half = 0; half < 2; ++half) {
         const int row = first + sheet_row(half);
         log_sum[half] = row < n ? log_sums[head.rows() + row] : A(INFINITY);
-        row_delta[half] = row < n ? delta[head.rows() + row] : A(0);
+        const long long begin = head.merged() + row * head.merged_row();
+        A sum = 0;  // four threads share a row
+        for (int column = lane() % 4; row < n && column < head.D; column += 4)
+            sum += A(y[begin + column]) * A(g[begin + column]);
+        row_delta[half] = row_sum(sum);
+        if (row < n && lane() % 4 == 0) delta[head.rows() + row] = row_delta[half];
     }
     Sheet<A, WIDTH> result;
     result.clear();

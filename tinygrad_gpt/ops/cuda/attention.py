@@ -146,13 +146,13 @@ def attend_grads(xp, qkv, g, mask: Mask, saved: Saved | cudnn_attention.Saved, g
         cudnn_attention.attend_grads(xp, qkv, g, mask, saved, grads)
         return
     (q, k, _), (q_grad, k_grad, v_grad) = qkv, grads
-    _, n_head, n, size = q.shape
+    n_head, n = q.shape[1:3]
     g = xp.ascontiguousarray(g.transpose(0, 2, 1, 3))  # (B, n, H, D)
     if delta is None:
         delta = xp.empty(saved.log_sums.shape, dtype=saved.log_sums.dtype)
-    _launch_rows("attend_delta", q, saved.y, g, n, size, delta)
-    for kernel, rows, results in (("attend_grad_q", n, [q_grad]), ("attend_grad_kv", k.shape[2], [k_grad, v_grad])):
-        _launch(kernel, qkv, mask, (-(-rows // ROWS), n_head, len(q)), g, saved.log_sums, delta, *results)
+    tiles, key_tiles, log_sums = -(-n // ROWS), -(-k.shape[2] // ROWS), saved.log_sums
+    _launch("attend_grad_q", qkv, mask, (tiles, n_head, len(q)), saved.y, g, log_sums, delta, q_grad)  # and delta
+    _launch("attend_grad_kv", qkv, mask, (key_tiles, n_head, len(q)), g, log_sums, delta, k_grad, v_grad)
 
 
 def _launch(kernel, qkv, mask, grid, *rest):
