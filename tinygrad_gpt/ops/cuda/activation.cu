@@ -4,16 +4,22 @@
 template <typename T>
 __global__ void gelu(const T* x, T* y, long long n) {
     using A = accumulator<T>;
-    long long i = element();
-    if (i < n) y[i] = T(A(x[i]) * half_tanh(A(x[i])));
+    const long long i = first_element<T>();
+    if (i >= n) return;
+    Pack<T> numbers = load(x + i, n - i);
+    for (T& number : numbers.at) number = T(A(number) * half_tanh(A(number)));
+    store(y + i, numbers, n - i);
 }
 
 // x̄ = ȳ ⊙ gelu′(x)
 template <typename T>
 __global__ void gelu_grad(const T* g, const T* x, T* grad, long long n) {
     using A = accumulator<T>;
-    long long i = element();
-    if (i < n) grad[i] = T(A(g[i]) * gelu_slope(A(x[i])));
+    const long long i = first_element<T>();
+    if (i >= n) return;
+    Pack<T> numbers = load(x + i, n - i), grads = load(g + i, n - i);
+    for (int k = 0; k < Pack<T>::size; ++k) grads.at[k] = T(A(grads.at[k]) * gelu_slope(A(numbers.at[k])));
+    store(grad + i, grads, n - i);
 }
 
 // y = gelu(z),  z = x + b, of x (N, C). Block (n, k) takes 256 packs of columns of row n.

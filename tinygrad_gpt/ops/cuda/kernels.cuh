@@ -16,7 +16,7 @@ template <typename T> struct Accumulator { using type = float; };
 template <> struct Accumulator<double> { using type = double; };
 template <typename T> using accumulator = typename Accumulator<T>::type;
 
-// The place of this thread among those of all blocks, where each has one element to do.
+// The place of this thread among those of all blocks.
 __device__ inline long long element() { return blockIdx.x * (long long)blockDim.x + threadIdx.x; }
 
 struct Sum {
@@ -90,6 +90,10 @@ __device__ Pack<T>& pack(T& first) { return reinterpret_cast<Pack<T>&>(first); }
 
 template <typename T>
 __device__ const Pack<T>& pack(const T& first) { return reinterpret_cast<const Pack<T>&>(first); }
+
+// The first element of this thread, where each has 16 bytes to do.
+template <typename T>
+__device__ long long first_element() { return element() * Pack<T>::size; }
 
 // The first `count` of the neighbours from a place on, or all, at once where they are there and aligned.
 template <typename T>

@@ -44,8 +44,8 @@ class Kernels:
             launch(self.source, name, grid, threads, args, shared)
 
     def elementwise(self, name: str, like: Array, *args: Any) -> None:
-        """Run a kernel with one thread for each element of ``like``; it gets their number as its last argument."""
-        self.launch(name, like, -(-like.size // THREADS), *args, like.size)
+        """Run a kernel with a thread for each 16 bytes of ``like``; the number of elements is its last argument."""
+        self.launch(name, like, -(-like.size * like.itemsize // (16 * THREADS)), *args, like.size)
 
     def sum_rows(self, name: str, like: Array, flat: tuple[int, int], count: int, *args: Any) -> list[Array]:
         """Sums (C) over the rows of arrays (N, C), ``count`` of them at once, each added up in one order only.

@@ -41,6 +41,9 @@ __global__ void mean_loss(const accumulator<T>* losses, const long long* targets
 template <typename T>
 __global__ void scale(T* x, const accumulator<T>* g, const accumulator<T>* share, long long n) {
     using A = accumulator<T>;
-    long long i = element();
-    if (i < n) x[i] = T(A(x[i]) * (*g * *share));
+    const long long i = first_element<T>();
+    if (i >= n) return;
+    Pack<T> numbers = load(x + i, n - i);
+    for (T& number : numbers.at) number = T(A(number) * (*g * *share));
+    store(x + i, numbers, n - i);
 }
