@@ -162,15 +162,19 @@ class Dropout(Module):
             return None
         if self.stream is None:
             return backend_of(like.data).from_numpy(default_generator.keep(self.p, *shape))
-        start = self.rows.start * math.prod(shape) // (self.rows.stop - self.rows.start)
-        return ops.keep_mask(backend_of(like.data), self.next_seed(), shape, self.p, start)
+        seed, p, start = self.hashed(shape)
+        return ops.keep_mask(backend_of(like.data), seed, shape, p, start)
 
-    def next_seed(self) -> int:
-        """The seed of the next mask, where ``stream`` is set."""
+    def hashed(self, shape: tuple[int, ...]) -> tuple[int | None, float, int]:
+        """Seed (None when not active), probability and first place of the next mask (shape), where ``stream`` is set.
+        """
+        if not self.active:
+            return None, 0.0, 0
         assert self.stream is not None
         self.calls += 1
         digest = hashlib.blake2b(repr((*self.stream, self.calls)).encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "little")
+        start = self.rows.start * math.prod(shape) // (self.rows.stop - self.rows.start)
+        return int.from_bytes(digest, "little"), self.p, start
 
     def forward(self, x: Tensor) -> Tensor:
         """(...) -> (...)"""

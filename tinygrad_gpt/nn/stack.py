@@ -94,8 +94,9 @@ def _weights(block) -> Weights:
 def _as_one(blocks: Sequence[Any], x: Tensor) -> Tensor:
     """The blocks as one op, on the tape together with all their parameters."""
     weights, n_head, eps = _arrays(blocks, x), blocks[0].attn.n_head, blocks[0].ln_1.eps
-    drops = [Drops(*((layer.next_seed(), layer.p) if layer.active else (None, 0.0) for layer in (
-        block.attn.attn_dropout, block.resid_dropout, block.resid_dropout))) for block in blocks]
+    scores = len(x), n_head, x.shape[1], x.shape[1]
+    drops = [Drops(block.attn.attn_dropout.hashed(scores), block.resid_dropout.hashed(x.shape),
+                   block.resid_dropout.hashed(x.shape)) for block in blocks]
 
     def blocks_(xp, *arrays, needs_input_grad=(False,)):
         stack = Stack(arrays[0], weights, n_head, eps, any(needs_input_grad), drops)

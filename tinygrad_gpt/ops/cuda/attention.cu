@@ -21,21 +21,21 @@ constexpr int ROWS = 64;      // of a block: 16 to a warp
 // -- What the kernels are given: arrays of any steps (elements from one text, head and row to the next; the numbers of
 // a row lie side by side). Query i sees the keys up to i + ahead. `raised` is 1 / (1 − p).
 
-#define PARAMETERS                                                                                        \
-    const T *q, const T *k, const T *v, const bool *allowed, const bool *keep, long long n, long long m,  \
-        long long D, long long ahead, double raised, long long seed, long long seed_high, long long least, \
-        long long q_text, long long q_head, long long q_row, long long k_text, long long k_head, long long k_row, long long allowed_text, long long allowed_head, \
-        long long allowed_row
+#define PARAMETERS                                                                                              \
+    const T *q, const T *k, const T *v, const bool *allowed, const bool *keep, long long n, long long m,        \
+        long long D, long long ahead, double raised, long long seed, long long seed_high, long long least,      \
+        long long start, long long q_text, long long q_head, long long q_row, long long k_text, long long k_head,\
+        long long k_row, long long allowed_text, long long allowed_head, long long allowed_row
 
 // The one head of one text that a block works on; arrays of shape (B, n, H · D), and those (B, H, n), have no gaps.
-#define HEAD                                                                                                 \
-    Head<T> {                                                                                                \
-        q + blockIdx.z * q_text + blockIdx.y * q_head, k + blockIdx.z * k_text + blockIdx.y * k_head,        \
-            v + blockIdx.z * k_text + blockIdx.y * k_head,                                                   \
-            allowed ? allowed + blockIdx.z * allowed_text + blockIdx.y * allowed_head : nullptr,             \
-            keep, (blockIdx.z * gridDim.y + blockIdx.y) * n * m, q_row, k_row, allowed_row,                  \
-            unsigned(seed), unsigned(seed_high), unsigned(least), int(n), int(m), int(D), int(ahead),        \
-            accumulator<T>(raised)                                                                           \
+#define HEAD                                                                                                    \
+    Head<T> {                                                                                                   \
+        q + blockIdx.z * q_text + blockIdx.y * q_head, k + blockIdx.z * k_text + blockIdx.y * k_head,           \
+            v + blockIdx.z * k_text + blockIdx.y * k_head,                                                      \
+            allowed ? allowed + blockIdx.z * allowed_text + blockIdx.y * allowed_head : nullptr, keep,          \
+            (blockIdx.z * gridDim.y + blockIdx.y) * n * m, q_row, k_row, allowed_row, unsigned(seed),           \
+            unsigned(seed_high), unsigned(least), unsigned(start), int(n), int(m), int(D), int(ahead),          \
+            accumulator<T>(raised)                                                                              \
     }
 
 enum Side { QUERIES, KEYS };  // what the rows of a sheet are; its columns are the other ones
@@ -46,7 +46,7 @@ struct Head {
     const T *q, *k, *v;
     const bool *allowed, *keep;
     long long first_weight, q_row, k_row, allowed_row;  // of this head among all weights
-    unsigned seed, seed_high, least;
+    unsigned seed, seed_high, least, start;
     int n, m, D, ahead;
     A raised;
 
@@ -77,7 +77,7 @@ struct Head {
             const int row = sheet_row(half), i = query + (rows == KEYS ? column : row);
             const int j = key + (rows == KEYS ? row : column);
             const long long place = first_weight + i * (long long)m + j;
-            const bool kept = i < n && j < m && (keep ? keep[place] : random_bits(place, seed, seed_high) >= least);
+            const bool kept = keep ? i < n && j < m && keep[place] : random_bits(start + place, seed, seed_high) >= least;
             weight *= kept ? raised : A(0);
         });
     }

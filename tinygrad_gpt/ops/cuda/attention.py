@@ -169,9 +169,9 @@ def _launch(kernel, qkv, mask, grid, *rest):
     backend: Any = backend_of(q)
     chosen: Any = kernel_for(kernel, q.dtype, size, current_precision().tf32, backend.card())
     if all(grid):
+        dropout = 1 / (1 - mask.p), *hashing(mask.seed, mask.p, mask.start)
         backend.launch(SOURCE, chosen.name, grid, (THREADS,),
-                       (q, k, v, visible, keep, n, m, size, ahead, 1 / (1 - mask.p), *hashing(mask.seed, mask.p),
-                        *steps, *rest), chosen.shared)
+                       (q, k, v, visible, keep, n, m, size, ahead, *dropout, *steps, *rest), chosen.shared)
 
 
 def _launch_rows(kernel, like, *args):

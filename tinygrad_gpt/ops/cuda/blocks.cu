@@ -12,11 +12,11 @@ __global__ void fill_rows(const T* const* bias, T* y, long long columns) {
 // By what dropout multiplies the number at a place, 0 or 1 / (1 − p); 1 where there is none (`least` is 0).
 template <typename A>
 struct Drop {
-    unsigned seed, seed_high, least;
+    unsigned seed, seed_high, least, start;
     A raised;
 
     __device__ A operator()(long long place) const {
-        return !least ? A(1) : random_bits(place, seed, seed_high) >= least ? raised : A(0);
+        return !least ? A(1) : random_bits(start + place, seed, seed_high) >= least ? raised : A(0);
     }
 };
 
@@ -26,9 +26,9 @@ template <typename T>
 __global__ void add_norm(const accumulator<T>* x, const T* t, const T* bias, const accumulator<T>* weight,
                          const accumulator<T>* shift, accumulator<T>* s, T* y, accumulator<T>* mean,
                          accumulator<T>* rstd, long long rows, long long columns, double eps, long long seed,
-                         long long seed_high, long long least, double raised) {
+                         long long seed_high, long long least, long long start, double raised) {
     using A = accumulator<T>;
-    const Drop<A> drop{unsigned(seed), unsigned(seed_high), unsigned(least), A(raised)};
+    const Drop<A> drop{unsigned(seed), unsigned(seed_high), unsigned(least), unsigned(start), A(raised)};
     long long row = blockIdx.x * (long long)(blockDim.x / 32) + threadIdx.x / 32;
     if (row >= rows) return;
     x += row * columns;
@@ -57,9 +57,9 @@ __global__ void add_norm_grad(const T* g, const accumulator<T>* s, const accumul
                               const accumulator<T>* mean, const accumulator<T>* rstd, const accumulator<T>* above,
                               accumulator<T>* grad_s, T* grad_t, accumulator<T>* sums, long long rows,
                               long long columns, long long chunk, long long seed, long long seed_high,
-                              long long least, double raised) {
+                              long long least, long long begin, double raised) {
     using A = accumulator<T>;
-    const Drop<A> drop{unsigned(seed), unsigned(seed_high), unsigned(least), A(raised)};
+    const Drop<A> drop{unsigned(seed), unsigned(seed_high), unsigned(least), unsigned(begin), A(raised)};
     __shared__ A means[8][2];
     const long long start = blockIdx.x * chunk, stop = start + chunk < rows ? start + chunk : rows;
     sums += blockIdx.x * 3 * columns;

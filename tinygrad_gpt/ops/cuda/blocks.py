@@ -20,8 +20,8 @@ from tinygrad_gpt.ops.fast.attention import Mask
 
 __all__ = ["Drops", "Stack", "Weights"]
 
-Drop = tuple[int | None, float]
-NO_DROP: Drop = None, 0.0
+Drop = tuple[int | None, float, int]
+NO_DROP: Drop = None, 0.0, 0
 KERNELS, ACTIVATION = Kernels("blocks"), Kernels("activation")
 GROUPS = 128  # at most, of rows whose sums are made apart: they keep a GPU busy
 
@@ -44,7 +44,7 @@ class Weights(NamedTuple):
 
 
 class Drops(NamedTuple):
-    """The masks of dropout in one block, as pairs of a seed (None: no dropout) and a probability.
+    """The masks of dropout in one block, as a seed (None: no dropout), a probability, and the first place.
 
     Args:
         weights: of attention.
@@ -148,14 +148,14 @@ class Stack:
 
     def mask(self, i: int) -> Mask:
         """That of the attention of block i."""
-        seed, p = self.drops[i].weights
-        return Mask(None, True, None, p, seed)
+        seed, p, start = self.drops[i].weights
+        return Mask(None, True, None, p, seed, start)
 
-    def drop(self, place: int) -> tuple[int, int, int, float]:
+    def drop(self, place: int) -> tuple[int, int, int, int, float]:
         """What kernels hash the mask with, and the factor 1 / (1 − p), of what is added to the stream at a place."""
         drops = self.drops[(place - 1) // 2]
-        seed, p = NO_DROP if place == 0 else drops.attention if place % 2 else drops.mlp
-        return *hashing(seed, p), 1 / (1 - p)
+        drop = NO_DROP if place == 0 else drops.attention if place % 2 else drops.mlp
+        return *hashing(*drop), 1 / (1 - drop[1])
 
     def at(self, place: int) -> Array:
         """The stream at a place, (N, C); off the tape all places behind the first share their memory."""

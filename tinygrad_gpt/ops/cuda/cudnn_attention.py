@@ -80,7 +80,8 @@ def _readable(xp, a):
 
 def _dropout(xp, mask, q, factors):
     """The arrays of dropout by their names: the mask as factors of 0 and 1, and numbers on the device."""
-    keep = mask.keep if mask.seed is None else keep_mask(backend_of(q), mask.seed, (*q.shape[:3], q.shape[2]), mask.p)
+    keep = mask.keep if mask.seed is None else keep_mask(backend_of(q), mask.seed, (*q.shape[:3], q.shape[2]), mask.p,
+                                                                     mask.start)
     if keep is None:
         return {}
     values = {"raised": 1 / (1 - mask.p), "lowered": 1 - mask.p}

@@ -27,10 +27,10 @@ def dropout(xp, x, keep, *, p):
 def keep_mask(xp, seed, shape, p, start=0):
     """Function 'keep_mask'."""
     keep = xp.empty(math.prod(shape), dtype=bool)
-    KERNELS.elementwise("keep_mask", keep, keep, *hashing(seed, p), start)
+    KERNELS.elementwise("keep_mask", keep, keep, *hashing(seed, p, start))
     return keep.reshape(shape)
 
 
-def hashing(seed: int | None, p: float) -> tuple[int, int, int]:
-    """What kernels hash a mask with: the two parts of the seed, and the least hash that is kept; 0 keeps all."""
-    return (0, 0, 0) if seed is None else (seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF, int(p * 2**32))
+def hashing(seed: int | None, p: float, start: int) -> tuple[int, int, int, int]:
+    """What kernels hash a mask with: the parts of the seed, the least hash that is kept (0: all are), and the start."""
+    return (0, 0, 0, 0) if seed is None else (seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF, int(p * 2**32), start)

@@ -23,7 +23,7 @@ class Mask(NamedTuple):
         causal: a query sees its own key and those before; the last query is at the last key.
         keep: bool (B, H, n, m), weights that dropout keeps; None: all.
         p: probability that a weight was dropped.
-        seed: of the mask ``keep``, for kernels that hash it themselves; None: ``keep`` decides.
+        seed, start: of the mask ``keep``, for kernels that hash it themselves; None: ``keep`` decides.
     """
 
     padding: Array | None
@@ -31,6 +31,7 @@ class Mask(NamedTuple):
     keep: Array | None
     p: float
     seed: int | None = None
+    start: int = 0
 
 
 class Saved(NamedTuple):
