@@ -114,7 +114,7 @@ print("untrained:", write(small, ids, 6, context=16).tolist())
 # %% [markdown]
 # An untrained model writes noise, the same noise each time. (The book prints that of its 124M model, " Featureiman
 # Byeswickattribute argue"; `tests/book/test_chapter_4.py` reproduces it, in a quarter of a minute.) The shipped
-# `storyteller` is a trained model of 2.6 million parameters, and the same loop makes it write English.
+# `storyteller` is a trained model of 4.4 million parameters, and the same loop makes it write English.
 
 # %%
 saved = load_model("storyteller")
@@ -124,8 +124,8 @@ print(f"{saved.model.size / 1e6:.1f} million parameters:")
 print(saved.tokenizer.decode(written[0, 1:].tolist()))
 
 # prints:
-#   2.6 million parameters:
-#   Once upon a time, there was a little girl who had a little girl who had a little girl. She
+#   4.4 million parameters:
+#   Once upon a time, there was a little girl named Lily. She loved to play with her toys.
 
 # %% [markdown]
 # ## The price of a token

@@ -33,15 +33,15 @@ for token, value in zip(tokens, each, strict=True):
     print(f"{token!r:8} p = {math.exp(-value):.3f}   −ln p = {value:.2f}")
 
 # prints:
-#   'Once'   p = 0.550   −ln p = 0.60
-#   ' upon'  p = 0.565   −ln p = 0.57
-#   ' a'     p = 0.928   −ln p = 0.07
-#   ' time'  p = 0.841   −ln p = 0.17
-#   ' there' p = 0.174   −ln p = 1.75
-#   ' was'   p = 0.829   −ln p = 0.19
-#   ' a'     p = 0.844   −ln p = 0.17
-#   ' king'  p = 0.001   −ln p = 6.75
-#   '.'      p = 0.151   −ln p = 1.89
+#   'Once'   p = 0.600   −ln p = 0.51
+#   ' upon'  p = 0.885   −ln p = 0.12
+#   ' a'     p = 0.974   −ln p = 0.03
+#   ' time'  p = 0.830   −ln p = 0.19
+#   ' there' p = 0.245   −ln p = 1.41
+#   ' was'   p = 0.705   −ln p = 0.35
+#   ' a'     p = 0.859   −ln p = 0.15
+#   ' king'  p = 0.000   −ln p = 7.76
+#   '.'      p = 0.109   −ln p = 2.22
 
 # %% [markdown]
 # ## From probabilities to the loss
@@ -55,9 +55,9 @@ print(f"loss, the mean of −ln p      {each.mean():.3f}")
 print(f"perplexity, e to the loss    {math.exp(each.mean()):.1f}")
 
 # prints:
-#   product of the probabilities 5.2e-06
-#   loss, the mean of −ln p      1.352
-#   perplexity, e to the loss    3.9
+#   product of the probabilities 3.0e-06
+#   loss, the mean of −ln p      1.414
+#   perplexity, e to the loss    4.1
 
 # %% [markdown]
 # Perplexity reads as a number of equally likely choices. A model that knows nothing has the size of its vocabulary.
@@ -71,7 +71,7 @@ with no_grad():
 print(f"by the op {loss:.3f}   of a model that knows nothing {math.log(tokenizer.vocab_size):.3f}")
 
 # prints:
-#   by the op 1.352   of a model that knows nothing 8.318
+#   by the op 1.414   of a model that knows nothing 8.318
 
 # %% [markdown]
 # ## What is the loss good for?
@@ -85,9 +85,9 @@ for text in ("The little girl went into the garden to see the flowers.",
     print(f"{losses(text)[1].mean():.2f}  {text}")
 
 # prints:
-#   2.60  The little girl went into the garden to see the flowers.
-#   6.58  The central bank raised its interest rate by a quarter.
-#   8.38  Flowers the see to garden the into went girl little the.
+#   2.44  The little girl went into the garden to see the flowers.
+#   6.34  The central bank raised its interest rate by a quarter.
+#   8.65  Flowers the see to garden the into went girl little the.
 
 # %% [markdown]
 # Losses per token of two models can be compared only when both cut texts into the same tokens. Per byte they always
@@ -98,7 +98,7 @@ text = "The little girl went into the garden to see the flowers."
 print(f"bits per byte {losses(text)[1].sum() / math.log(2) / len(text.encode()):.2f}")
 
 # prints:
-#   bits per byte 0.80
+#   bits per byte 0.75
 
 # %% [markdown]
 # ## Hold a part back

@@ -110,9 +110,9 @@ for settings in ({"temperature": 0}, {"temperature": 0.8, "top_k": 20, "seed": 1
     print(settings, "".join(token.text for token in tokens))
 
 # prints:
-#   {'temperature': 0}  saw a little girl who had a little girl who had been playing with
-#   {'temperature': 0.8, 'top_k': 20, 'seed': 1}  the other hand was very excited. The cub was very happy.
-#   {'temperature': 2.0, 'seed': 1}  she looked thoughtless dayMiss Anion, spread it lit by this
+#   {'temperature': 0}  saw a big dog. He saw a big dog. He saw a
+#   {'temperature': 0.8, 'top_k': 20, 'seed': 1}  said, "Maybe it was a fine little girl. I
+#   {'temperature': 2.0, 'seed': 1}  suck Phen held fierce dead not, From Heronell's
 
 # %% [markdown]
 # ## Try it

@@ -81,7 +81,7 @@ shutil.rmtree(folder)
 
 # prints:
 #   ['config.json', 'model.safetensors']
-#   {'n_layer': 4, 'n_head': 4, 'n_embd': 192, 'vocab_size': 4096}
+#   {'n_layer': 8, 'n_head': 4, 'n_embd': 192, 'vocab_size': 4096}
 #   the same weights: True
 
 # %% [markdown]
@@ -136,7 +136,7 @@ print("next words:", [saved.tokenizer.decode([i]) for i in best.tolist()])
 
 # prints:
 #   logits agree to 1e-3: True
-#   next words: [' little', ' big', ' boy', ' very']
+#   next words: [' little', ' boy', ' big', ' small']
 
 # %% [markdown]
 # ## A wrong layout is silent
@@ -156,7 +156,7 @@ W["h.0.attn.c_proj.weight"] = W["h.0.attn.c_proj.weight"].T
 print(f"loss {right:.2f}; with one matrix transposed {loss(ids):.2f}")
 
 # prints:
-#   loss 0.50; with one matrix transposed 2.14
+#   loss 0.39; with one matrix transposed 2.15
 
 # %% [markdown]
 # GPT-2 as OpenAI trained it is read in the same way: `python cli.py download gpt2`, then `load_model("gpt2")`. What

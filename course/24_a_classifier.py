@@ -92,7 +92,7 @@ def scores(ids, last):
     return head(model.ln_f(model.hidden(ids))[np.arange(len(ids)), last])
 
 # prints:
-#   of 2,615,810 parameters 445,634 learn
+#   of 4,444,418 parameters 445,634 learn
 
 # %% [markdown]
 # ## Loss and accuracy (6.6)
@@ -113,7 +113,7 @@ loss, accuracy = measure(test)
 print(f"before: loss {loss:.1f}, accuracy {accuracy:.0%}")
 
 # prints:
-#   before: loss 1.0, accuracy 56%
+#   before: loss 0.8, accuracy 64%
 
 # %% [markdown]
 # ## Train (6.7)
@@ -152,9 +152,9 @@ for text in ("please send me a boat", "the king slept in his boat", "could you b
     print(f"{label} {p:.1f}  {text}")
 
 # prints:
-#   order 1.0  please send me a boat
-#   story 1.0  the king slept in his boat
-#   order 0.9  could you bring us some water
+#   order 0.9  please send me a boat
+#   story 0.9  the king slept in his boat
+#   order 0.7  could you bring us some water
 
 # %% [markdown]
 # ## The real one

@@ -144,11 +144,11 @@ for step in range(13):
 print("after: ", *[f"{word} ->{answer(word)}" for word in PAIRS])
 
 # prints:
-#   before: {'hot': ' the man is a', 'day': ' the man who has'}
-#   step  0   loss 11.0
-#   step  4   loss 1.9
-#   step  8   loss 1.0
-#   step 12   loss 0.5
+#   before: {'hot': '\n\n"I', 'day': '\n\n"I'}
+#   step  0   loss 11.1
+#   step  4   loss 1.2
+#   step  8   loss 0.5
+#   step 12   loss 0.1
 #   after:  hot -> cold big -> small old -> young good -> bad day -> night up -> down rich -> poor long -> short
 
 # %% [markdown]
@@ -160,7 +160,7 @@ print("after: ", *[f"{word} ->{answer(word)}" for word in PAIRS])
 print({word: answer(word) for word in ("cold", "new", "white")})
 
 # prints:
-#   {'cold': ' cold', 'new': ' young', 'white': ' small'}
+#   {'cold': ' cold', 'new': ' poor', 'white': ' small'}
 
 # %% [markdown]
 # A test must ask what was not trained (7.4: the book splits its 1,100 entries in file order, 85 % for training, 10 %

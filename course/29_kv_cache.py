@@ -79,7 +79,7 @@ print("tokens computed: with the cache", few, " without", many)
 # prints:
 #   logits agree to 1e-4: True
 #   the same text: True
-#   The little boy ran to the river. There he saw a big tree. He was so excited! He was so
+#   The little boy ran to the river. There he saw a big tree. He saw a big tree. He saw
 #   tokens computed: with the cache 23  without 210
 
 # %% [markdown]

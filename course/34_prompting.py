@@ -34,9 +34,9 @@ for answer in (" cold", " warm", " table"):
     print(f"{answer!r:9} {log_p('The snow was white and the night was', answer):6.1f}")
 
 # prints:
-#   ' cold'     -6.0
-#   ' warm'     -4.7
-#   ' table'   -12.0
+#   ' cold'     -5.1
+#   ' warm'     -4.1
+#   ' table'   -13.5
 
 # %% [markdown]
 # ## Opposites, with none to six examples
@@ -65,10 +65,10 @@ for n, (mean, right) in results.items():
     print(f"{n} examples: mean ln p {mean:5.1f}   right {right} of 8")
 
 # prints:
-#   0 examples: mean ln p  -8.4   right 2 of 8
-#   1 examples: mean ln p  -5.1   right 3 of 8
-#   3 examples: mean ln p  -5.6   right 3 of 8
-#   6 examples: mean ln p  -4.7   right 4 of 8
+#   0 examples: mean ln p  -7.4   right 2 of 8
+#   1 examples: mean ln p  -4.5   right 2 of 8
+#   3 examples: mean ln p  -5.3   right 3 of 8
+#   6 examples: mean ln p  -4.8   right 3 of 8
 
 # %% [markdown]
 # Examples make the right answers far more probable, and hardly more often the best. What did they teach? Exchange the
@@ -80,7 +80,7 @@ mean, right = score(6, wrong)
 print(f"6 wrong examples: mean ln p {mean:5.1f}   right {right} of 8")
 
 # prints:
-#   6 wrong examples: mean ln p  -4.7   right 4 of 8
+#   6 wrong examples: mean ln p  -4.8   right 3 of 8
 
 # %% [markdown]
 # So most of the gain is the form: that a single plain adjective follows. Studies of large models found the same in
@@ -88,8 +88,8 @@ print(f"6 wrong examples: mean ln p {mean:5.1f}   right {right} of 8")
 #
 # ## Copying
 #
-# A name that was read before becomes more probable, too, but this model is far from copying it. Larger ones do that
-# well, and much of what they do with examples is built on it.
+# A name that was read once becomes ten thousand times as probable, and yet the model would hardly write it. Larger
+# ones copy well, and much of what they do with examples is built on it.
 
 # %%
 for n in range(4):
@@ -97,10 +97,10 @@ for n in range(4):
     print(f"read {n} times: ln p of ' Bruno' {log_p(prompt, ' Bruno'):6.1f}")
 
 # prints:
-#   read 0 times: ln p of ' Bruno'  -15.3
-#   read 1 times: ln p of ' Bruno'  -13.5
-#   read 2 times: ln p of ' Bruno'  -13.6
-#   read 3 times: ln p of ' Bruno'  -13.2
+#   read 0 times: ln p of ' Bruno'  -16.3
+#   read 1 times: ln p of ' Bruno'   -7.0
+#   read 2 times: ln p of ' Bruno'   -6.0
+#   read 3 times: ln p of ' Bruno'   -5.5
 
 # %% [markdown]
 # ## The prompt is a hyperparameter
@@ -117,7 +117,7 @@ for form, answer in FORMS.items():
 # prints:
 #   {} and                   right 2 of 8
 #   not {} but               right 4 of 8
-#   The opposite of {} is    right 1 of 8
+#   The opposite of {} is    right 2 of 8
 
 # %% [markdown]
 # ## Or train
