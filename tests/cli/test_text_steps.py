@@ -13,10 +13,10 @@ def test_the_shipped_base_reads_a_text_by_default(capsys):
 
 
 def test_a_note_says_what_was_left_out(capsys):
-    step = asked_step(None, "word " * 300, None)
-    assert len(step.tokens) == 256
+    step = asked_step(None, "word " * 600, None)
+    assert len(step.tokens) == 512
     left_out = step.left_out
-    assert capsys.readouterr().err == (f"the text is longer than the 256 tokens that the model reads; the last "
+    assert capsys.readouterr().err == (f"the text is longer than the 512 tokens that the model reads; the last "
                                        f"{left_out} were left out\n")
 
 

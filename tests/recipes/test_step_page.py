@@ -97,7 +97,7 @@ def test_a_text_is_shown_and_never_run(pages, browser):
 
 
 def test_formulas_and_attention_are_drawn(pages, browser):
-    opened(browser, pages / "story.html", fragment="#57")
+    opened(browser, pages / "story.html", fragment="#105")
     assert "self_attention" in browser.execute_script("return document.querySelector('h2').textContent")
     assert browser.execute_script("return document.querySelectorAll('.heads canvas').length") == 8
     boxes = browser.execute_script(
@@ -116,7 +116,7 @@ def test_an_explanation_opens_at_its_parameter(browser, tmp_path, capsys):
     explained = browser.execute_script("return document.getElementById('explained').textContent")
     assert explained.startswith("∂loss/∂h.1.attn.c_proj.weight[5, 7] = ")
     assert "by central differences" in explained
-    browser.execute_script("show(68)")
+    browser.execute_script("show(116)")
     assert "Its share of the explained derivative: 100.0 %" in browser.execute_script(
         "return document.getElementById('detail').textContent")
     assert browser.get_log("browser") == []

@@ -10,6 +10,8 @@ from tinygrad_gpt.runs.saved_model import SavedModel, packed, unpacked
 
 __all__ = ["average"]
 
+PARTS = ("data", "test", "extra", "split", "split_seed")  # settings that say which texts were trained on
+
 
 def average(models: Sequence[SavedModel], names: Sequence[str]) -> SavedModel:
     """One model whose weights are the means of those of several, finetuned from the same base with other seeds.
@@ -39,8 +41,20 @@ def average(models: Sequence[SavedModel], names: Sequence[str]) -> SavedModel:
     weights = set(models[0].model.arrays())
     tensors = {name: _mean([array, *(other[name] for other, _ in others)]) if name in weights else array
                for name, array in first[0].items()}
-    provenance = {"recipe": "average", "version": __version__, "of": [saved.provenance for saved in models]}
+    made = [saved.provenance for saved in models]
+    provenance = {"recipe": "average", "version": __version__, "of": made, **_shared_data(made)}
     return unpacked(tensors, {**first[1], "provenance": provenance}, "the mean")
+
+
+def _shared_data(made: Sequence[dict]) -> dict:
+    """Settings and digests, by which `evaluate` finds the parts, where all models had the same parts of the same data.
+    """
+    first = made[0]
+    same = "config" in first and all(
+        other.get("sha256") == first["sha256"] and other["config"].keys() == first["config"].keys() and all(
+            other["config"][name] == value for name, value in first["config"].items() if name in PARTS)
+        for other in made)
+    return {name: first[name] for name in ("config", "sha256")} if same else {}
 
 
 def _mean(arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -38,7 +38,7 @@ def test_a_saved_tape(capsys, tmp_path):
     assert compare(capsys, file, file)[0] == 0
     code, out, err = compare(capsys, file, "plain", "--text", "Once under a time")
     assert (code, err) == (1, "")
-    assert "first value that differs: step 52, embedding in wte" in out
+    assert "first value that differs: step 100, embedding in wte" in out
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
