@@ -105,7 +105,7 @@ def test_one_number_that_is_not_finite_differs():
 
 def test_runs_of_other_ops_or_texts_are_refused(step):
     short = run(text_step(load_model("storyteller"), "Once"))
-    with pytest.raises(UsageError, match=r"the runs differ \(step 100\): one calls embedding \(1, 9, 192\), the other "):
+    with pytest.raises(UsageError, match=r"the runs differ \(step 100\): one calls embedding \(1, 9, 192\), the "):
         compare(run(step), short, 1e-9)
     with pytest.raises(UsageError, match=r"the runs differ \(steps\): one has 185, the other 184"):
         compare(run(step), run(step)[:-1], 1e-9)
