@@ -141,7 +141,7 @@ CASES = [  # arguments, exit code, part of the line
     ([*PRETRAIN, "good.txt", "--stride", "2"], 2, "random windows have no stride"),
     ([*PRETRAIN, "good.txt", "--patience", "2"], 2, "patience without a validation text"),
     ([*PRETRAIN, "good.txt", "--sample-every", "2"], 2, "sample_every without a prompt"),
-    ([*PRETRAIN, "good.txt", "--base", "model.h5", "--n-layer", "2"], 2, "the base brings its own"),
+    ([*PRETRAIN, "good.txt", "--base", "model.h5", "--n-embd", "2"], 2, "the base brings its own"),
     ([*PRETRAIN, "good.txt", "--base", "absent.h5"], 1, "cannot load (absent.h5): no such file"),
     ([*PRETRAIN, "good.txt", "--vocabulary", "absent.json"], 1, "cannot read the vocabulary (absent.json)"),
     ([*PRETRAIN, "good.txt", "--vocabulary", "folder.csv"], 1, "folder.csv"),

@@ -83,3 +83,18 @@ def test_models_that_do_not_fit_are_refused(other, what):
 def test_one_model_is_refused():
     with pytest.raises(UsageError, match=r"cannot average \(a\): one model is its own mean; give two or more"):
         average([tiny.classifier()], ["a"])
+
+
+def made(seed, **others):
+    """A classifier and what its run noted."""
+    saved = tiny.classifier()
+    config = {"data": "a.csv", "split": "by-text", "split_seed": 1, "test": None, "extra": None, "seed": seed}
+    noted = {"sha256": {"a.csv": "12"}, "config": config | others}
+    return SavedModel(saved.model, saved.tokenizer, saved.labels, noted)
+
+
+def test_its_parts_are_those_of_the_models_if_they_agree():
+    provenance = average([made(1), made(2)], "ab").provenance
+    assert (provenance["config"]["split_seed"], provenance["sha256"]) == (1, {"a.csv": "12"})
+    assert not {"config", "sha256"} & average([made(1), made(2, split_seed=2)], "ab").provenance.keys()
+    assert not {"config", "sha256"} & average([made(1), tiny.classifier()], "ab").provenance.keys()

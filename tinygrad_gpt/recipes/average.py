@@ -50,9 +50,9 @@ def _shared_data(made: Sequence[dict]) -> dict:
     """Settings and digests, by which `evaluate` finds the parts, where all models had the same parts of the same data.
     """
     first = made[0]
-    same = "config" in first and all(
-        other.get("sha256") == first["sha256"] and other["config"].keys() == first["config"].keys() and all(
-            other["config"][name] == value for name, value in first["config"].items() if name in PARTS)
+    same = {"config", "sha256"} <= first.keys() and all(
+        other.get("sha256") == first["sha256"] and all(
+            other.get("config", {}).get(name) == first["config"].get(name) for name in PARTS)
         for other in made)
     return {name: first[name] for name in ("config", "sha256")} if same else {}
 

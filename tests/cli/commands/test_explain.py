@@ -40,9 +40,9 @@ def test_a_classifier_and_its_label(capsys):
 
 
 def test_what_is_left_out_is_noted(capsys):
-    code, _, err = explain(capsys, "ln_f.bias[0]", "--text", "word " * 300)
+    code, _, err = explain(capsys, "ln_f.bias[0]", "--text", "word " * 600)
     assert code == 0
-    assert err.startswith("the text is longer than the 256 tokens that the model reads; the last ")
+    assert err.startswith("the text is longer than the 512 tokens that the model reads; the last ")
 
 
 @pytest.mark.parametrize(("arguments", "said"), [

@@ -326,7 +326,7 @@ def test_runs_in_two_processes_are_those_of_one(finished, config, tmp_path):
     for result, one in zip(found, expected, strict=False):
         assert replace(result.runs[0], seconds=0, memory=0) == replace(one.runs[0], seconds=0, memory=0)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "01-last-block-seed-123", "15-accumulated-seed-123", "19-ignore-padding-seed-123"}
+        "01-last-block-seed-123", "15-accumulated-seed-123", "19-mean-seed-123"}
 
 
 def test_a_run_that_cannot_be_does_not_keep_the_other_processes(config, tmp_path):

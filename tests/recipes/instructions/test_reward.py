@@ -67,7 +67,7 @@ def test_every_gradient_of_the_objective_agrees_with_differences(task):
     for parameter in model.parameters():
         parameter.data = parameter.data.astype(np.float64)
     drawn = [completion for group in task._draw(task.train[:2], 0) for completion in group]
-    ids, targets = task._batch(drawn)
+    ids, targets = task._batch(drawn, longest=0)
     advantage = np.linspace(-1, 1, len(drawn))
 
     def objective():
@@ -88,7 +88,7 @@ def test_every_gradient_of_the_objective_agrees_with_differences(task):
 
 def test_only_what_was_drawn_counts(task):
     drawn = [completion for group in task._draw(task.train[:3], 5) for completion in group]
-    _, targets = task._batch(drawn)
+    _, targets = task._batch(drawn, longest=0)
     for row, completion in zip(targets, drawn, strict=True):
         assert tuple(row[row != IGNORED]) == completion.ids
 
