@@ -60,6 +60,18 @@ def mpiexec(*groups, **settings):
                           check=False, **settings)
 
 
+KILLED = 9  # what MPICH answers, with a notice of its own on stdout, where it has killed another rank first
+
+
+def exit_code(found, code):
+    """The code of a command that failed, which MPICH may have replaced."""
+    if found.returncode == KILLED:
+        assert "BAD TERMINATION OF ONE OF YOUR APPLICATION PROCESSES" in found.stdout
+        return code
+    assert found.stdout == ""
+    return found.returncode
+
+
 def pretrain(folder, out, *more):
     return [*CLI, "pretrain", "--data", str(folder / "text.txt"), "--tokenizer", "characters", "--n-ctx", "8",
             "--n-embd", "8", "--n-layer", "1", "--n-head", "2", "--batch-size", "4", "--dropout", "0.1", "--steps",
@@ -118,7 +130,7 @@ def test_a_run_is_the_same_in_any_number_of_processes_and_is_resumed_in_any_othe
 ], ids=["a command that is not parallel", "more ranks than rows", "other seeds", "one wrong command"])
 def test_bad_input_is_one_line_and_leaves_nothing(folder, groups, code, line):
     found = mpiexec(*groups(folder))
-    assert (found.returncode, found.stdout, found.stderr) == (code, "", f"{line}\n")
+    assert (exit_code(found, code), found.stderr) == (code, f"{line}\n")
     assert not (folder / "bad").exists()
 
 
@@ -131,7 +143,7 @@ def test_other_data_under_one_name_is_refused(folder, tmp_path):
                str(folder / "bad")]
     inside = ["-wdir", str(tmp_path / "a")], ["-wdir", str(tmp_path / "b")]
     found = mpiexec((1, [*inside[0], *command]), (1, [*inside[1], *command]))
-    assert found.returncode == 1
+    assert exit_code(found, 1) == 1
     assert found.stderr.startswith("error: ranks differ (data): text.txt is ")
     assert found.stderr.count("\n") == 1
     assert not (folder / "bad").exists()
@@ -144,7 +156,7 @@ def test_a_stop_is_one_line_and_all_ranks_save_the_same_step(folder):
     wait_for(folder / "stopped" / "log.jsonl")
     run.send_signal(signal.SIGTERM)
     _, said = run.communicate(timeout=60)
-    assert run.returncode == 143
+    assert run.returncode in (143, KILLED)
     assert said.splitlines()[-1].startswith("error: terminated (SIGTERM): the run can be resumed; go on with: mpiexec "
                                             "-n 2 python -m tinygrad_gpt pretrain --resume --out ")
     assert said.count("error:") == 1
