@@ -172,7 +172,8 @@ def test_what_fails_is_told(page, served):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_can_be_read_in_light_and_in_the_dark(page, scheme):
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {
-        "features": [{"name": "prefers-color-scheme", "value": scheme}]})
+        "features": [{"name": "prefers-color-scheme", "value": scheme},
+                     {"name": "prefers-reduced-motion", "value": "reduce"}]})  # no colour on its way to another
     write(page, "text", "ice ski loop")
     press(page, "#classify .main")
     until(page, "return document.querySelector('.read mark')")
