@@ -63,6 +63,15 @@ def backend(request):
     use_backend(before)
 
 
+@pytest.fixture
+def emulated():
+    """The backend that runs the CUDA kernels on the CPU, as the default of the test."""
+    if cuda_on_cpu.COMPILER is None:
+        pytest.skip("g++, which compiles the kernels for the CPU, is not installed")
+    yield use_backend("emulated")
+    use_backend("numpy")
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """The folder of real data sets (`TINYGRAD_GPT_DATA`, or `../shared/data` beside the checkout)."""

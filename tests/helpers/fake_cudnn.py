@@ -76,6 +76,15 @@ def _check_alive(address, size):
                for owner in owners), "an address that is no array's"
 
 
+def _setter(name):
+    """A method that sets an attribute and returns the object, as those of the library do."""
+    def set_attribute(self, value):
+        setattr(self, name, value)
+        return self
+
+    return set_attribute
+
+
 class Tensor:
     """A tensor of a graph; one that an op makes is described by the caller afterwards."""
 
@@ -86,21 +95,7 @@ class Tensor:
         self.virtual = not value
         return self
 
-    def set_uid(self, uid):
-        self.uid = uid
-        return self
-
-    def set_dim(self, dim):
-        self.dim = dim
-        return self
-
-    def set_stride(self, stride):
-        self.stride = stride
-        return self
-
-    def set_data_type(self, kind):
-        self.kind = kind
-        return self
+    set_uid, set_dim, set_stride, set_data_type = map(_setter, ("uid", "dim", "stride", "kind"))
 
     def check(self):
         assert not self.virtual, "an output that nobody reads"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinygrad_gpt import Tensor
-from tinygrad_gpt.backend import get_backend, use_backend
+from tinygrad_gpt.backend import get_backend
 from tinygrad_gpt.backend.precision import precision
 from tinygrad_gpt.engine import checking, no_grad, using_ops
 from tinygrad_gpt.engine.mode import observing
@@ -15,15 +15,9 @@ from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config, seed_dropout
 from tinygrad_gpt.nn.stack import through
 from tinygrad_gpt.parallel.group import Group, in_group
 
+pytestmark = pytest.mark.usefixtures("emulated")
+
 WIDTH = 24
-
-
-@pytest.fixture(autouse=True)
-def emulated():
-    if cuda_on_cpu.COMPILER is None:
-        pytest.skip("g++, which compiles the kernels for the CPU, is not installed")
-    yield use_backend("emulated")
-    use_backend("numpy")
 
 
 def blocks(dtype=np.float32, n_layer=3, **settings):

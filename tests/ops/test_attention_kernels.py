@@ -8,7 +8,7 @@ import pytest
 from checks import Call, assert_close, error
 from soak import SOAK
 
-from tinygrad_gpt.backend import get_backend, use_backend
+from tinygrad_gpt.backend import use_backend
 from tinygrad_gpt.backend.cards import CARDS, card_of
 from tinygrad_gpt.backend.precision import precision
 from tinygrad_gpt.engine import OPS
@@ -16,7 +16,7 @@ from tinygrad_gpt.ops.attention import split_heads
 from tinygrad_gpt.ops.cuda.attention import SOURCE, TILED, kernel_for
 from tinygrad_gpt.study.gradcheck import Draw
 
-pytestmark = pytest.mark.skipif(cuda_on_cpu.COMPILER is None, reason="g++ is not installed")
+pytestmark = pytest.mark.usefixtures("emulated")
 
 # What a result may differ by, relative to 1 or the largest value: some units in the last place of the factors of the
 # products, since weights and gradients of scores are rounded once more before they are multiplied.
@@ -28,13 +28,6 @@ KINDS = {
     "bfloat16": (ml_dtypes.bfloat16, "float32", 4 * 2**-8),
 }
 LENGTHS = (1, 15, 16, 17, 63, 64, 65, 130)
-
-
-@pytest.fixture(autouse=True)
-def emulated():
-    use_backend("emulated")
-    yield get_backend("emulated")
-    use_backend("numpy")
 
 
 def compare(name, arguments, settings, kind, on="emulated"):

@@ -20,15 +20,9 @@ from tinygrad_gpt.optim import AdamW
 from tinygrad_gpt.study.gradcheck import check_op
 from tinygrad_gpt.train.step import train_step
 
+pytestmark = pytest.mark.usefixtures("emulated")
+
 NAMES = sorted(name for name in OPS if OPS[name].cuda)
-
-
-@pytest.fixture(autouse=True)
-def emulated():
-    if cuda_on_cpu.COMPILER is None:
-        pytest.skip("g++, which compiles the kernels for the CPU, is not installed")
-    yield use_backend("emulated")
-    use_backend("numpy")
 
 
 @pytest.mark.parametrize("name", NAMES)

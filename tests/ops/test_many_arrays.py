@@ -11,13 +11,6 @@ from tinygrad_gpt.ops.cuda.many_arrays import SPAN, one_launch, spans
 from tinygrad_gpt.optim import AdamW
 
 
-@pytest.fixture
-def emulated():
-    if cuda_on_cpu.COMPILER is None:
-        pytest.skip("g++, which compiles the kernels for the CPU, is not installed")
-    return get_backend("emulated")
-
-
 def test_spans_cover_every_element_once():
     sizes = (5, 0, SPAN, 2 * SPAN + 1)
     table = spans(get_backend("numpy"), sizes)

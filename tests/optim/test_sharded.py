@@ -25,20 +25,22 @@ def step(optimizer, number):
     optimizer.step()
 
 
+def steps(optimizer, numbers):
+    for number in numbers:
+        step(optimizer, number)
+    return optimizer
+
+
 def whole():
     return AdamW([{"params": parameters()[:2]}, {"params": parameters()[2:], "weight_decay": 0.3}], betas=(0.8, 0.9),
                  decayed_axes=2)
 
 
 def test_weights_and_checkpoints_are_the_bits_of_adamw():
-    expected = whole()
-    for number in range(4):
-        step(expected, number)
+    expected = steps(whole(), range(4))
 
     def work(group):
-        optimizer = ShardedAdamW(whole(), group)
-        for number in range(4):
-            step(optimizer, number)
+        optimizer = steps(ShardedAdamW(whole(), group), range(4))
         return [p.numpy().tobytes() for p in optimizer.parameters], optimizer.arrays(), sum(
             m.size + v.size for m, v in optimizer.moments)
 
@@ -53,14 +55,10 @@ def test_weights_and_checkpoints_are_the_bits_of_adamw():
 
 
 def test_a_checkpoint_of_any_number_of_ranks_goes_on_in_any_other():
-    expected = whole()
-    for number in range(5):
-        step(expected, number)
+    expected = steps(whole(), range(5))
 
     def begin(group):
-        optimizer = ShardedAdamW(whole(), group)
-        for number in range(3):
-            step(optimizer, number)
+        optimizer = steps(ShardedAdamW(whole(), group), range(3))
         return optimizer.arrays(), [p.numpy().copy() for p in optimizer.parameters]
 
     state, weights = in_ranks(2, begin)[0]
@@ -70,8 +68,7 @@ def test_a_checkpoint_of_any_number_of_ranks_goes_on_in_any_other():
         for p, values in zip(optimizer.parameters, weights, strict=True):
             p.data[...] = values
         optimizer.load_arrays(state)
-        for number in range(3, 5):
-            step(optimizer, number)
+        steps(optimizer, range(3, 5))
         return [p.numpy().tobytes() for p in optimizer.parameters]
 
     assert in_ranks(3, go_on) == [[p.numpy().tobytes() for p in expected.parameters]] * 3

@@ -32,20 +32,7 @@ def cublas_product(xp, cublas) -> Callable:
 
     Source: NVIDIA, cuBLAS library, cublasGemmEx, cublasGemmStridedBatchedEx and cublasMath_t.
     """
-    factors = {size: (np.array(1, f"f{size}"), np.array(0, f"f{size}")) for size in (4, 8)}
-    # alpha and beta of cuBLAS: y = alpha · a b + beta · y
-
-    @functools.cache
-    def types(dtype, tf32, capability):
-        """Names for cuBLAS: of the arrays' type, of that of the sums, and where 1 and 0 of the latter stand."""
-        runtime, name, double = xp.cuda.runtime, dtype.name, dtype.itemsize == 8
-        if card := card_of(int(capability)):
-            card.check_precision("tf32" if tf32 and name == "float32" else name)
-        kind = {"float16": runtime.CUDA_R_16F, "bfloat16": runtime.CUDA_R_16BF, "float32": runtime.CUDA_R_32F,
-                "float64": runtime.CUDA_R_64F}[name]
-        rounded = cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if tf32 and name == "float32" else cublas.CUBLAS_COMPUTE_32F
-        one, zero = factors[8 if double else 4]
-        return kind, cublas.CUBLAS_COMPUTE_64F if double else rounded, one.ctypes.data, zero.ctypes.data
+    types = _types(xp, cublas)
 
     def product(a, b, out=None, add=False):
         if a.dtype.kind in "biu":
@@ -75,6 +62,25 @@ def cublas_product(xp, cublas) -> Callable:
         return y
 
     return product
+
+
+def _types(xp, cublas):
+    factors = {size: (np.array(1, f"f{size}"), np.array(0, f"f{size}")) for size in (4, 8)}
+    # alpha and beta of cuBLAS: y = alpha · a b + beta · y
+
+    @functools.cache
+    def types(dtype, tf32, capability):
+        """Names for cuBLAS: of the arrays' type, of that of the sums, and where 1 and 0 of the latter stand."""
+        runtime, name, double = xp.cuda.runtime, dtype.name, dtype.itemsize == 8
+        if card := card_of(int(capability)):
+            card.check_precision("tf32" if tf32 and name == "float32" else name)
+        kind = {"float16": runtime.CUDA_R_16F, "bfloat16": runtime.CUDA_R_16BF, "float32": runtime.CUDA_R_32F,
+                "float64": runtime.CUDA_R_64F}[name]
+        rounded = cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if tf32 and name == "float32" else cublas.CUBLAS_COMPUTE_32F
+        one, zero = factors[8 if double else 4]
+        return kind, cublas.CUBLAS_COMPUTE_64F if double else rounded, one.ctypes.data, zero.ctypes.data
+
+    return types
 
 
 def _as_columns(xp, a):

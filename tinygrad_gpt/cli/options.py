@@ -236,10 +236,7 @@ def add_options(function: Callable, options: Sequence[Callable]) -> Callable:
 
 
 def common_options(function: Callable) -> Callable:
-    """Add the same options to a command; before its body runs, check its outputs and apply these options.
-
-    A precision that the GPU or the library lacks is refused here, before a new run writes anything.
-    """
+    """Add the same options to a command; before its body runs, check its outputs and apply these options."""
 
     @functools.wraps(function)
     def with_settings(*args: Any, **kwargs: Any) -> Any:
@@ -247,11 +244,6 @@ def common_options(function: Callable) -> Callable:
         refuse_ranks(context)
         refuse_overwriting(context.params)
         with context.ensure_object(Settings).applied():
-            if "precision" in context.params and not context.params.get("resume"):
-                from tinygrad_gpt.backend.precision import precision
-
-                with precision(context.params["precision"]):
-                    pass
             return function(*args, **kwargs)
 
     return settings_options(with_settings)

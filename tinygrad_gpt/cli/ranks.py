@@ -138,17 +138,17 @@ def refuse_ranks(ctx: click.Context) -> None:
     """Refuse several processes for a command that would do the same in each of them.
 
     Raises:
-        UsageError: "cannot classify in 2 processes (mpiexec): …".
+        UsageError: "classify in 2 processes (mpiexec): each would do the same; …".
     """
     if command_name(ctx) not in PARALLEL:
         alone(command_name(ctx))
 
 
 def alone(what: str) -> None:
-    """Refuse several processes for something.
+    """Refuse several processes for something, a command or an option of this name.
 
     Raises:
-        UsageError: "no classify in 2 processes (mpiexec): …".
+        UsageError: "--budget in 2 processes (mpiexec): each would do the same; …".
     """
     from tinygrad_gpt.parallel.launch import launched
 

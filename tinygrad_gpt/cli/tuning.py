@@ -7,14 +7,7 @@ from typing import Any
 import click
 
 from tinygrad_gpt.cli.idle import LORA, note_idle
-from tinygrad_gpt.cli.options import (
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    UnitInterval,
-    add_options,
-    echo,
-)
+from tinygrad_gpt.cli.options import NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval, add_options, echo
 from tinygrad_gpt.cli.resuming import given_settings, require, resumable
 from tinygrad_gpt.cli.sections import attention_option, precision_option, section, shard_option
 from tinygrad_gpt.cli.show import note_half_precision

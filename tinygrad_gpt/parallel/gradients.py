@@ -77,7 +77,7 @@ class MeanGradients(Gradients):
         starts = [0, *ends[:-1]]
         self.flat = xp.zeros(ends[-1] + 1 + len(ends), dtype=dtype)  # the gaps between gradients stay 0
         self.places = [self.flat[i:i + p.size].reshape(p.shape) for i, p in zip(starts, self.parameters, strict=True)]
-        self.said = self.flat[ends[-1]:]  # the loss, and for each parameter whether it has a gradient
+        self.tail = self.flat[ends[-1]:]  # the loss, and for each parameter whether it has a gradient
         self.numbers = {p.node: i for i, p in enumerate(self.parameters)}
         self.bucket_of = _buckets(self.parameters, bucket)
         firsts = [self.bucket_of.index(b) for b in range(self.bucket_of[-1] + 1)]
@@ -86,14 +86,14 @@ class MeanGradients(Gradients):
         self.begin()
 
     def begin(self) -> None:
-        self.said[:] = 0
+        self.tail[:] = 0
         self.missing = [self.bucket_of.count(b) for b in range(len(self.buckets))]  # gradients, in each bucket
         self.has = [False] * len(self.parameters)  # a gradient, in this step, on this rank
         self.sums: list[Callable[[], None]] = []  # waits for the sum of each bucket that is on its way
 
     def backward(self, loss: Tensor, last: bool) -> None:
         """As in `Gradients`; a loss that no parameter has a part in, as that of no rows, adds nothing."""
-        self.said[0] += loss.data
+        self.tail[0] += loss.data
         if not loss.requires_grad:
             return
         if not last:
@@ -128,16 +128,16 @@ class MeanGradients(Gradients):
                 self.has[i] = p.grad is not None
                 self.places[i][...] = 0 if p.grad is None else p.grad.data
         backend = backend_of(self.flat)
-        self.said[1:] = backend.from_numpy(np.array(self.has, str(self.flat.dtype)))
+        self.tail[1:] = backend.from_numpy(np.array(self.has, str(self.flat.dtype)))
         while len(self.sums) < len(self.buckets):
             self._send()
         for arrived in self.sums:
             arrived()
-        has = self.has if all(self.has) else backend.to_numpy(self.said)[1:]  # there is one on some rank
+        has = self.has if all(self.has) else backend.to_numpy(self.tail)[1:]  # there is one on some rank
         for i, p in enumerate(self.parameters):
             assert p.node is not None  # it is a leaf
             p.node.grad = Tensor(self.places[i]) if has[i] else None
-        return [self.said[0]]
+        return [self.tail[0]]
 
 
 def _buckets(parameters: Sequence[Tensor], least: int) -> list[int]:

@@ -93,7 +93,6 @@ class Group:
                                f"{_short(first.get(name))} on rank 0; start all with the same command, data and "
                                "version")
 
-
     def check_rows(self, count: int) -> None:
         """Refuse more ranks than rows of a batch.
 

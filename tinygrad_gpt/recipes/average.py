@@ -1,6 +1,7 @@
 """The mean of several models' weights, which often answers better than each of them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -29,26 +30,29 @@ def average(models: Sequence[SavedModel], names: Sequence[str]) -> SavedModel:
     """
     if len(models) < 2:
         raise UsageError(f"cannot average ({', '.join(names)}): one model is its own mean; give two or more")
-    first, *others = [packed(saved) for saved in models]
-    for (_, metadata), saved, name in zip(others, models[1:], names[1:], strict=True):
-        for what, same in (("sizes", all(metadata[key] == first[1][key] for key in ("kind", "config"))),
-                           ("vocabulary", saved.tokenizer == models[0].tokenizer),
-                           ("classes", metadata["labels"] == first[1]["labels"]),
-                           ("reading", metadata.get("reading") == first[1].get("reading"))):
-            if not same:
-                raise UsageError(f"cannot average ({name}): it has other {what} than {names[0]}; "
-                                 "give models that were finetuned from one base on the same classes")
-    weights = set(models[0].model.arrays())
-    tensors = {name: _mean([array, *(other[name] for other, _ in others)]) if name in weights else array
-               for name, array in first[0].items()}
+    wanted = _what_must_agree(models[0])
+    for saved, name in zip(models[1:], names[1:], strict=True):
+        found = _what_must_agree(saved)
+        if other := [what for what in wanted if found[what] != wanted[what]]:
+            raise UsageError(f"cannot average ({name}): it has other {other[0]} than {names[0]}; "
+                             "give models that were finetuned from one base on the same classes")
+    weights = [saved.model.arrays() for saved in models]
+    tensors, metadata = packed(models[0])
+    means = {name: _mean([each[name] for each in weights]) for name in weights[0]}
     made = [saved.provenance for saved in models]
     provenance = {"recipe": "average", "version": __version__, "of": made, **_shared_data(made)}
-    return unpacked(tensors, {**first[1], "provenance": provenance}, "the mean")
+    return unpacked(tensors | means, metadata | {"provenance": provenance}, "the mean")
+
+
+def _what_must_agree(saved: SavedModel) -> dict[str, Any]:
+    """What two models must have in common, by the name that a message gives it."""
+    metadata = packed(saved)[1]
+    return {"sizes": (metadata["kind"], metadata["config"]), "vocabulary": saved.tokenizer, "classes": saved.labels,
+            "reading": metadata.get("reading")}
 
 
 def _shared_data(made: Sequence[dict]) -> dict:
-    """Settings and digests, by which `evaluate` finds the parts, where all models had the same parts of the same data.
-    """
+    """Settings and digests, by which `evaluate` finds the parts of the data; empty where the models' parts differ."""
     first = made[0]
     same = {"config", "sha256"} <= first.keys() and all(
         other.get("sha256") == first["sha256"] and all(

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tinygrad_gpt import __version__
-from tinygrad_gpt.backend.precision import precision
+from tinygrad_gpt.backend.precision import check_precision, precision
 from tinygrad_gpt.checkpoints import native
 from tinygrad_gpt.data.batches import length_batches
 from tinygrad_gpt.engine.tensor import Tensor
@@ -104,6 +104,7 @@ def start(make: MakeObjective, config: TuningConfig, out: str | Path, *, report:
     """
     out = Path(out)
     refuse_second_run(out)
+    check_precision(config.precision)
     base = load_model(config.base)
     config = replace(config, style=settled_style(base, config.style))
     model, objective = _prepare(make, config, base)

@@ -10,7 +10,7 @@ from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
 __all__ = ["grown"]
 
 
-def grown(base: GPT2, n_layer: int, n_ctx: int) -> GPT2:
+def grown(base: GPT2, n_layer: int, n_ctx: int, dropout: float = 0.0) -> GPT2:
     """A GPT-2 that computes what ``base`` does, with more blocks and positions to learn with.
 
     Each block is followed by copies of itself whose two ``c_proj`` are 0, so that they add nothing yet. A position
@@ -20,6 +20,7 @@ def grown(base: GPT2, n_layer: int, n_ctx: int) -> GPT2:
         base: the trained model.
         n_layer: blocks, a multiple of the base's.
         n_ctx: the context, at least the base's.
+        dropout: probability, of the new model.
 
     Raises:
         UsageError: "n_layer is 6, but the base has 4 blocks; …"; or ``n_ctx`` is less than the base's.
@@ -32,7 +33,7 @@ def grown(base: GPT2, n_layer: int, n_ctx: int) -> GPT2:
         raise UsageError(f"n_layer is {n_layer}, but the base has {own.n_layer} blocks; choose a multiple of that")
     if n_ctx < own.n_ctx:
         raise UsageError(f"n_ctx is {n_ctx}, but the context of the base is {own.n_ctx}; choose that or more")
-    model = GPT2(replace(own, n_layer=n_layer, n_ctx=n_ctx), seed=None)
+    model = GPT2(replace(own, n_layer=n_layer, n_ctx=n_ctx, dropout=dropout), seed=None)
     arrays = base.arrays()
     model.load_state_dict({name: _grown(name, arrays, own, n_layer, n_ctx) for name in model.arrays()})
     return model

@@ -101,10 +101,8 @@ def _new_model(config: PretrainConfig, tokenizer: Tokenizer, base: SavedModel | 
     """The model before the first step: the base, or initial values."""
     if base:
         sizes = base.transformer.config
-        own = grown(base.transformer, config.n_layer or sizes.n_layer, max(config.n_ctx or 0, sizes.n_ctx))
-        model = GPT2(replace(own.config, dropout=config.dropout), seed=None)
-        model.adopt_state_dict(own.arrays())
-        return model
+        n_ctx = max(config.n_ctx or 0, sizes.n_ctx)
+        return grown(base.transformer, config.n_layer or sizes.n_layer, n_ctx, config.dropout)
     sizes = GPT2Config(tokenizer.vocab_size, config.n_ctx or 256, config.n_embd or 192, config.n_layer or 4,
                        config.n_head or 4, config.dropout, qkv_bias=config.qkv_bias, tied_head=config.tied_head)
     return new_model(sizes, config.init, config.seed)
