@@ -5,6 +5,7 @@ when it is given again: pieces that are there are not done again, and a run in t
 """
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -121,13 +122,17 @@ def config_of(options: argparse.Namespace, **settings: Any) -> FinetuneConfig:
 
 def with_typed(config: FinetuneConfig, options: argparse.Namespace) -> FinetuneConfig:
     """The same with what was typed with --set."""
-    typed = {}
-    for setting in options.set:
-        name, _, value = setting.partition("=")
-        old = getattr(config, name)
-        if isinstance(old, bool):
-            typed[name] = value.lower() in ("1", "true", "yes")
-        else:
-            typed[name] = value if isinstance(old, str) else float(value) if "." in value or "e" in value \
-                else int(value) if value.lstrip("-").isdecimal() else value
-    return replace(config, **typed)
+    typed = dict(setting.split("=", 1) for setting in options.set)
+    return replace(config, **{name: _value(text, getattr(config, name)) for name, text in typed.items()})
+
+
+def _value(text: str, old: Any) -> Any:
+    """What was typed, of the type of the setting's old value; of None, the number that it reads as, else the text."""
+    if isinstance(old, bool):
+        return text.lower() in ("1", "true", "yes")
+    if isinstance(old, str):
+        return text
+    for number in (int, float):
+        with contextlib.suppress(ValueError):
+            return number(text)
+    return text

@@ -1,5 +1,6 @@
 """The measurements of classifiers run in pieces, and their tables say what they found."""
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -101,3 +102,13 @@ def test_draws_differ_and_are_repeatable(arguments):
     data = read_labelled(arguments[1])
     first, again, other = (few_labels.draw_texts(data, draw, 10)[0].tolist() for draw in (1, 1, 2))
     assert first == again != other
+
+
+def test_a_typed_setting_has_its_type(tmp_path):
+    typed = ("extra=folder/messages.tsv", "base=some.folder", "hide=0.1", "pretrain_epochs=4", "lr=5e-4",
+             "no_start=true", "context=64")
+    options = argparse.Namespace(data=tmp_path / "texts.csv", text_column=None, label_column=None, encoding="utf-8",
+                                 base="storyteller", set=typed)
+    config = pieces.config_of(options)
+    assert (config.extra, config.base, config.context) == ("folder/messages.tsv", "some.folder", "64")
+    assert (config.hide, config.pretrain_epochs, config.lr, config.no_start) == (0.1, 4, 5e-4, True)
