@@ -7,6 +7,7 @@ is asked for.
 
 from tinygrad_gpt.backend.loading import (
     backend_of,
+    backend_of_type,
     default_backend,
     get_backend,
     on_backend,
@@ -19,7 +20,7 @@ from tinygrad_gpt.backend.record import Array, Backend, is_integer
 from tinygrad_gpt.backend.slices import cached_slices, equal_slices
 
 __all__ = [
-    "Array", "Backend", "backend_of", "cached_slices", "default_backend", "equal_slices",
+    "Array", "Backend", "backend_of", "backend_of_type", "cached_slices", "default_backend", "equal_slices",
     "get_backend", "is_integer", "on_backend", "out_of_memory", "register_backend", "to_host",
     "use_backend",
 ]

@@ -10,7 +10,7 @@ from tinygrad_gpt.backend import numpy
 from tinygrad_gpt.backend.record import Array, Backend
 from tinygrad_gpt.errors import BackendError
 
-__all__ = ["backend_of", "default_backend", "get_backend", "on_backend", "register_backend", "to_host",
+__all__ = ["backend_of", "backend_of_type", "default_backend", "get_backend", "on_backend", "register_backend", "to_host",
            "use_backend"]
 
 
@@ -23,6 +23,8 @@ def _load_cupy():
 _loaders: dict[str, Callable[[], Backend]] = {"numpy": numpy.load, "cupy": _load_cupy}
 _loaded: dict[str, Backend] = {}
 _by_type: dict[type, Backend] = {}
+
+backend_of_type = _by_type.get  # the backend of arrays of a type; None where none has been met yet
 
 
 def register_backend(name: str, loader: Callable[[], Backend]) -> None:

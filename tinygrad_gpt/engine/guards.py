@@ -25,6 +25,7 @@ class Version:
     # Class attributes: most memory never changes in place, and an instance without attributes is cheap to create.
     changed = -1
     where = ""
+    latest: ClassVar[int] = -1  # the number of the last change of any memory: older graphs have nothing to look at
 
     viewed = False  # whether an op on the tape returned this memory, as reshape does
     lowered: tuple[int, Array] | None = None  # `changed` when it was rounded to half precision, and the copy
@@ -35,7 +36,7 @@ class Version:
 
     def bump(self):
         """Note a change."""
-        self.changed = next_number()
+        self.changed = Version.latest = next_number()
         if current_mode().checking:
             frame = sys._getframe(1)
             while frame.f_back and frame.f_code.co_filename.startswith(_PACKAGE):

@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tinygrad_gpt.backend import backend_of, default_backend, is_integer
+from tinygrad_gpt.backend import backend_of, backend_of_type, default_backend, is_integer
 from tinygrad_gpt.backend.numpy import host_array
 from tinygrad_gpt.engine.binding import bound, signature
 from tinygrad_gpt.engine.guards import Lock, Version, saved_arrays
@@ -171,8 +171,7 @@ class Op(Forms):
                 self.check(*arrays, **settings)
             if needs is not None:
                 settings = {**settings, "needs_input_grad": needs}
-            function = form.function if form.takes_halves or not any_half(arrays) else in_float32(form.function)
-            returned = function(backend.namespace, *arrays, **settings)
+            returned = form.body(arrays)(backend.namespace, *arrays, **settings)
         except TinygradError:
             raise
         except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
@@ -182,8 +181,7 @@ class Op(Forms):
         y, pullbacks = returned
         if not isinstance(y, backend.array_type):
             y = backend.xp.asarray(y)  # NumPy's arithmetic on 0-d arrays gives scalars
-        if y.dtype is _FLOAT64 and "dtype" not in self.settings and not any(
-                a is not None and a.dtype == _FLOAT64 for a in arrays):
+        if y.dtype is _FLOAT64 and "dtype" not in self.settings and not _any_float64(arrays):
             y = y.astype(np.float32)  # of integers NumPy makes float64, PyTorch its default dtype
         return y, pullbacks
 
@@ -324,13 +322,21 @@ def _is_array(a) -> bool:
 
 def _common_backend(arrays):
     """The backend, if these are arrays of one type and dtype (or None) already, as nearly always; else None."""
-    if not arrays or not _is_array(arrays[0]):
-        return None
-    kind, dtype = type(arrays[0]), arrays[0].dtype
-    for a in arrays:
-        if a is not None and (type(a) is not kind or a.dtype is not dtype):
-            return None
-    return backend_of(arrays[0])
+    kind = type(arrays[0]) if arrays else None
+    backend = backend_of_type(kind)
+    if backend is not None:
+        dtype = arrays[0].dtype
+        for a in arrays:
+            if a is not None and (type(a) is not kind or a.dtype is not dtype):
+                return None
+    return backend
+
+
+def _any_float64(arrays):
+    for a in arrays:  # noqa: SIM110 - a generator would cost more than the loop
+        if a is not None and a.dtype == _FLOAT64:
+            return True
+    return False
 
 
 def _version(y, arrays, versions):

@@ -103,28 +103,35 @@ class Node:
         """Pairs of an argument's node and its gradient, given the gradient ``g`` of the result."""
         if self.pullbacks is None:
             self.check_alive()
-        for version in self.versions:
-            if version is not None and version.changed > self.order:
-                self._refuse_changed_values()
+        if Version.latest > self.order:  # some memory was changed after the forward pass
+            self._refuse_changed_values()
         if self.lock is not None:
             self.lock.verify()
-        if joint := callable(self.pullbacks):
-            grads = self.pullbacks(g)
-            if type(grads) is not tuple or len(grads) != len(self.inputs):
-                check_joint(self.op, self.pullbacks, grads, len(self.inputs))
-        else:
-            try:
-                grads = [pullback and pullback(g) for pullback in self.pullbacks]
-            except (TypeError, ValueError):
-                check_pullbacks(self.op, self.pullbacks, len(self.inputs))
-                raise
-        pairs = []
-        for i, grad in enumerate(grads):
-            if grad is None:
-                if not joint and self.pullbacks[i] is not None:
-                    raise no_gradient(self.op, i)
-            elif (node := self.inputs[i]) is not None:
-                alike = type(grad) is type(g) and grad.shape == node.shape
+        return self._pull_together(g) if callable(self.pullbacks) else self._pull_each(g)
+
+    def _pull_each(self, g):
+        """The pairs, by one pullback for each argument."""
+        pairs, kind = [], type(g)
+        try:
+            for i, pullback in enumerate(self.pullbacks):
+                if pullback is not None:
+                    node, grad = self.inputs[i], pullback(g)
+                    alike = type(grad) is kind and grad.shape == node.shape
+                    pairs.append((node, grad if alike else self._fitted(i, grad)))
+        except (TypeError, ValueError):
+            check_pullbacks(self.op, self.pullbacks, len(self.inputs))
+            raise
+        return pairs
+
+    def _pull_together(self, g):
+        """The pairs, by one pullback for all arguments."""
+        grads = self.pullbacks(g)
+        if type(grads) is not tuple or len(grads) != len(self.inputs):
+            check_joint(self.op, self.pullbacks, grads, len(self.inputs))
+        pairs, kind = [], type(g)
+        for i, (node, grad) in enumerate(zip(self.inputs, grads, strict=False)):
+            if node is not None and grad is not None:
+                alike = type(grad) is kind and grad.shape == node.shape
                 pairs.append((node, grad if alike else self._fitted(i, grad)))
         return pairs
 
@@ -136,6 +143,8 @@ class Node:
 
     def _refuse_changed_values(self):
         """Raise if what changed is among the captured variables: an argument, or the result, which ops call ``y``."""
+        if not any(version is not None and version.changed > self.order for version in self.versions):
+            return
         kept = {name for name, _ in captured(self.pullbacks)}
         last = len(self.op.arguments) - 1  # as in `*arrays`, which are captured together
         names = [self.op.arguments[min(i, last)] for i in range(len(self.inputs))]
@@ -145,6 +154,9 @@ class Node:
                 raise changed_in_place(self.op, f"its saved array '{saved}'", version)
 
     def _fitted(self, i, grad):
+        """A gradient in the shape of its argument; what is none is refused."""
+        if grad is None:
+            raise no_gradient(self.op, i)
         check_gradient(self.op, i, grad)
         shape = self.inputs[i].shape
         if grad.shape == shape:  # rows of a table, or a NumPy scalar
