@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from tinygrad_gpt.checkpoints.mapped_tensor import StoredTensor, bfloat16_to_float32
+from tinygrad_gpt.checkpoints.mapped_tensor import StoredTensor, bfloat16_to_float32, float16_to_float32, load_all
 from tinygrad_gpt.errors import CheckpointError
 
 VALUES = np.array([[1.0, -2.5, 0.0], [3.25, 1024.0, -0.125]], np.float32)  # exact in all three dtypes
@@ -41,7 +41,17 @@ def test_a_change_of_the_array_does_not_reach_the_file(tmp_path):
     np.testing.assert_array_equal(tensor.load(), VALUES)
 
 
-@pytest.mark.parametrize("dtype", ["F16", "BF16"])
+def test_tensors_of_one_file_lie_in_one_map_and_two_reads_share_nothing(tmp_path):
+    whole = stored(tmp_path, "F32", 8)
+    first, last = (StoredTensor(whole.path, offset, "F32", (2,)) for offset in (8, 24))
+    one, other = load_all({"a": first, "b": last}), load_all({"a": first, "b": last})
+    assert one["b"].ctypes.data - one["a"].ctypes.data == 16
+    one["a"][...] = one["b"][...] = 7
+    np.testing.assert_array_equal(other["a"], VALUES.reshape(-1)[:2])
+    np.testing.assert_array_equal(other["b"], VALUES.reshape(-1)[4:])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_a_file_that_ends_too_early_is_refused(dtype, tmp_path):
     tensor = stored(tmp_path, dtype, 0)
     tensor.path.write_bytes(tensor.path.read_bytes()[:-1])
@@ -58,3 +68,12 @@ def test_every_bfloat16_keeps_its_value():
     bits = np.arange(1 << 16, dtype=np.uint16)
     expected = bits.view(ml_dtypes.bfloat16).astype(np.float32)
     np.testing.assert_array_equal(bfloat16_to_float32(bits), expected)  # NaN equals NaN here
+
+
+def test_every_float16_keeps_its_value():
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    for halves in (bits.view(np.float16), bits[bits & 0x7C00 != 0x7C00].view(np.float16), np.empty(0, np.float16)):
+        values = float16_to_float32(halves)
+        assert values.dtype == np.float32
+        np.testing.assert_array_equal(values, halves.astype(np.float32))  # NaN equals NaN here
+        np.testing.assert_array_equal(np.signbit(values), np.signbit(halves))

@@ -3,6 +3,7 @@
 import contextlib
 import contextvars
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -10,8 +11,8 @@ from tinygrad_gpt.backend import numpy
 from tinygrad_gpt.backend.record import Array, Backend
 from tinygrad_gpt.errors import BackendError
 
-__all__ = ["backend_of", "backend_of_type", "default_backend", "get_backend", "on_backend", "register_backend", "to_host",
-           "use_backend"]
+__all__ = ["backend_of", "backend_of_type", "default_backend", "get_backend", "on_backend", "register_backend",
+           "to_host", "use_backend"]
 
 
 def _load_cupy():
@@ -23,8 +24,7 @@ def _load_cupy():
 _loaders: dict[str, Callable[[], Backend]] = {"numpy": numpy.load, "cupy": _load_cupy}
 _loaded: dict[str, Backend] = {}
 _by_type: dict[type, Backend] = {}
-
-backend_of_type = _by_type.get  # the backend of arrays of a type; None where none has been met yet
+backend_of_type: Callable[[Any], Backend | None] = _by_type.get  # None for a type of which no array was met yet
 
 
 def register_backend(name: str, loader: Callable[[], Backend]) -> None:

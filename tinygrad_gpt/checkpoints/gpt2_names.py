@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tinygrad_gpt.checkpoints.mapped_tensor import FileTensor
+from tinygrad_gpt.checkpoints.mapped_tensor import FileTensor, load_all
 from tinygrad_gpt.errors import CheckpointError, listed
 
 __all__ = ["check", "load", "plain_names", "transposed"]
@@ -51,7 +51,7 @@ def transposed(stored: Mapping[str, FileTensor], expected: Mapping[str, tuple[in
 def load(stored: Mapping[str, FileTensor], expected: Mapping[str, tuple[int, ...]],
          turned: set[str]) -> dict[str, np.ndarray]:
     """Return the arrays of a checked model; where a file has no biases at all, these are zeros."""
-    tensors = {name: tensor.load() for name, tensor in stored.items()}
+    tensors = load_all(stored)
     tensors |= {name: np.ascontiguousarray(tensors[name].T) for name in turned}
     return tensors | {name: np.zeros(shape, np.float32) for name, shape in expected.items() if name not in tensors}
 

@@ -1,18 +1,31 @@
 """A tensor that lies in a file: where, and how it becomes an array with as few copies as possible."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from tinygrad_gpt.backend import cached_slices
 from tinygrad_gpt.errors import CheckpointError
 
-__all__ = ["Checksum", "ComputedTensor", "FileTensor", "StoredTensor", "bfloat16_to_float32"]
+__all__ = ["Checksum", "ComputedTensor", "FileTensor", "StoredTensor", "bfloat16_to_float32", "float16_to_float32",
+           "load_all"]
 
 # safetensors' name of a dtype: how NumPy reads its bits.
 FLOATS: dict[str, np.dtype] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+TILE = 1 << 16  # elements that are converted at a time, in a core's cache
+
+
+class MappedFiles(dict[Path, np.memmap]):
+    """The bytes of files, each mapped copy-on-write when it is first asked for, as a whole.
+
+    Of a whole file the system can map two megabytes at a time, of a part that begins anywhere it maps single pages.
+    """
+
+    def __missing__(self, path: Path) -> np.memmap:
+        return self.setdefault(path, np.memmap(path, np.uint8, "c"))
 
 
 @dataclass(frozen=True)
@@ -62,37 +75,38 @@ class StoredTensor:
         """Whether its dtype is one that weights have."""
         return self.dtype in FLOATS
 
-    def load(self) -> np.ndarray:
+    def load(self, files: MappedFiles | None = None) -> np.ndarray:
         """The values in float32: the file itself, mapped copy-on-write, where it holds float32 on an aligned offset.
 
-        Elsewhere (half precision, or the unaligned files that safetensors wrote before 2023) they are read: NumPy
+        Elsewhere (half precision, or the unaligned files that safetensors wrote before 2023) they are copied: NumPy
         would copy an unaligned array before every matrix product.
+
+        Args:
+            files: those that are mapped already; None: the file is mapped for this tensor alone.
         """
         if self.checksum is not None:
             self.checksum.check(self.path)
-        dtype, count = FLOATS[self.dtype], math.prod(self.shape)
-        if self.strides is not None and count:
-            return self._strided(dtype)
-        if self.dtype == "F32" and self.offset % dtype.alignment == 0 and count:
-            return np.memmap(self.path, dtype, "c", self.offset, self.shape).view(np.ndarray)
-        return self._read(dtype, count).reshape(self.shape)
-
-    def _read(self, dtype: np.dtype, count: int) -> np.ndarray:
-        """Elements from the offset on, converted to float32 while they are read, so that nothing is held twice."""
-        if self.offset + count * dtype.itemsize > self.path.stat().st_size:
-            raise CheckpointError("it ends too early; use another copy")
-        if not count:
-            return np.empty(0, np.float32)
-        values = np.memmap(self.path, dtype, "r", self.offset, (count,)).view(np.ndarray)
-        return bfloat16_to_float32(values) if self.dtype == "BF16" else values.astype(np.float32)
-
-    def _strided(self, dtype: np.dtype) -> np.ndarray:
-        """The elements at their strides, copied into C order."""
-        assert self.strides is not None
+        if not math.prod(self.shape):
+            return np.empty(self.shape, np.float32)
+        files = MappedFiles() if files is None else files
+        if self.strides is None:
+            return self._elements(files, math.prod(self.shape)).reshape(self.shape).view(np.ndarray)
         last = sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
-        values = self._read(dtype, last + 1)
+        values = self._elements(files, last + 1)
         octets = tuple(stride * values.itemsize for stride in self.strides)
         return np.lib.stride_tricks.as_strided(values, self.shape, octets).copy()
+
+    def _elements(self, files: MappedFiles, count: int) -> np.ndarray:
+        """Elements from the offset on, (count,) float32."""
+        dtype = FLOATS[self.dtype]
+        end = self.offset + count * dtype.itemsize
+        if end > self.path.stat().st_size:
+            raise CheckpointError("it ends too early; use another copy")
+        octets = files[self.path][self.offset:end]
+        if self.dtype == "F32":  # bytes are copied faster than numbers that are not aligned
+            return (np.array(octets) if self.offset % dtype.alignment else octets).view(dtype)
+        widened = float16_to_float32 if self.dtype == "F16" else bfloat16_to_float32
+        return widened(octets.view(np.ndarray).view(dtype))
 
 
 @dataclass(frozen=True)
@@ -113,12 +127,36 @@ class ComputedTensor:
         """Whether its dtype is one that weights have."""
         return self.dtype in FLOATS
 
-    def load(self) -> np.ndarray:
+    def load(self, files: MappedFiles | None = None) -> np.ndarray:
         """The values in float32."""
         return self.compute()
 
 
 FileTensor = StoredTensor | ComputedTensor
+
+
+def load_all(tensors: Mapping[str, FileTensor]) -> dict[str, np.ndarray]:
+    """The values of tensors in float32, each file being mapped once."""
+    files = MappedFiles()
+    return {name: tensor.load(files) for name, tensor in tensors.items()}
+
+
+def float16_to_float32(halves: np.ndarray) -> np.ndarray:
+    """The same values in float32, (N,), in a quarter of the time of ``astype``.
+
+    Shifted to where float32 has them, the exponent of float16 means 2¹¹² times less.
+    """
+    values = np.empty(halves.shape, np.float32)
+    for part in cached_slices(values, TILE):
+        tile = values[part]
+        bits = tile.view(np.int32)
+        bits[...] = halves[part].view("<i2")
+        bits <<= 13
+        bits &= ~0x70000000  # copies of the sign
+        tile *= 2.0**112
+        if not -65536 < tile.min() <= tile.max() < 65536:  # the largest exponent stands for infinity and NaN
+            tile[...] = halves[part]
+    return values
 
 
 def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:
