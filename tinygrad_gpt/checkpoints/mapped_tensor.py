@@ -97,16 +97,18 @@ class StoredTensor:
         return np.lib.stride_tricks.as_strided(values, self.shape, octets).copy()
 
     def _elements(self, files: MappedFiles, count: int) -> np.ndarray:
-        """Elements from the offset on, (count,) float32."""
+        """Elements from the offset on, (count,) float32; of what is copied only its own part is mapped, and not kept.
+        """
         dtype = FLOATS[self.dtype]
         end = self.offset + count * dtype.itemsize
         if end > self.path.stat().st_size:
             raise CheckpointError("it ends too early; use another copy")
-        octets = files[self.path][self.offset:end]
-        if self.dtype == "F32":  # bytes are copied faster than numbers that are not aligned
-            return (np.array(octets) if self.offset % dtype.alignment else octets).view(dtype)
-        widened = float16_to_float32 if self.dtype == "F16" else bfloat16_to_float32
-        return widened(octets.view(np.ndarray).view(dtype))
+        if self.dtype == "F32" and self.offset % dtype.alignment == 0:
+            return files[self.path][self.offset:end].view(dtype)
+        octets = np.memmap(self.path, np.uint8, "r", self.offset, (end - self.offset,)).view(np.ndarray)
+        if self.dtype == "F32":
+            return octets.copy().view(dtype)  # bytes are copied faster than numbers that are not aligned
+        return (float16_to_float32 if self.dtype == "F16" else bfloat16_to_float32)(octets.view(dtype))
 
 
 @dataclass(frozen=True)
