@@ -44,3 +44,23 @@ def test_the_reader_says_what_the_model_says(saved):
         reader.append(new)
         for text, i in zip(texts, new, strict=True):
             text.append(i)
+
+
+@pytest.mark.parametrize(("length", "rest", "shared"), [
+    (30, [[1], [2, 3], [4]], 30), (30, [[], [2, 3], [4]], 29), (30, [[7], [7], [7]], 30), (50, [[1]], 0),
+    (24, [[1], [2], [3]], 24), (23, [[1], [2], [3]], 0)])  # the last saves 46 tokens, fewer than a pass is worth
+def test_a_common_beginning_is_computed_once(length, rest, shared):
+    model = sharp(n_ctx=64).model
+    beginning = np.random.default_rng(0).integers(0, 250, length).tolist()
+    texts, passes, hidden = [beginning + more for more in rest], [], model.hidden
+    model.hidden = lambda ids, *more: (passes.append(ids.shape), hidden(ids, *more))[1]
+    reader = Reader(model, texts, 5)
+    del model.hidden
+    assert passes == [(1, shared)] * (shared > 0) + [(len(texts), max(map(len, texts)) - shared)]
+    for new in (5, 6):
+        reader.append([new] * len(texts))
+        for text, logits in zip(texts, reader.logits, strict=True):
+            text.append(new)
+            with no_grad():
+                direct = model(np.array([text])).numpy()[0, -1]
+            np.testing.assert_allclose(logits, direct, rtol=0, atol=1e-10)

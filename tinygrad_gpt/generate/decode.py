@@ -47,7 +47,8 @@ def decode(model: GPT2, tokenizer: Tokenizer, prompts: Sequence[Sequence[int]], 
     """Continue each prompt until the end-of-text token, a stop string, or the largest number of tokens.
 
     All texts are computed together, one token each a turn; those that have ended are left out. A prompt is read
-    once for all its samples. Beyond the model's context the rule of `Reader` holds.
+    once for all its samples, and what all prompts begin with once for all of them. Beyond the model's context the rule
+    of `Reader` holds.
 
     Args:
         model: a GPT2.

@@ -1,5 +1,6 @@
 """A model that reads several texts at once, each token once, within its context."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,8 @@ from tinygrad_gpt.models.gpt2 import GPT2
 
 __all__ = ["Reader"]
 
+WORTH_A_PASS = 48  # tokens, which take about as long as a pass over the weights for a few
+
 
 class Reader:
     """Texts that a model reads token by token, and its logits for the next token of each.
@@ -18,6 +21,8 @@ class Reader:
     does not fit, the text is cut to its last n_ctx // 2 tokens (at least 1), that one included, which are read again
     from position 0. A text's logits are therefore a function of its own tokens, and one token in n_ctx / 2 costs as
     much as a prompt of that length.
+
+    What all texts begin with is computed once, where that saves more than a pass over the weights costs.
 
     Args:
         model: a GPT2; it is put into evaluation mode.
@@ -31,8 +36,13 @@ class Reader:
     def __init__(self, model: GPT2, texts: Sequence[Sequence[int]], n_new: int):
         self.model = model.eval()
         self.windows = [list(text[-model.config.n_ctx:]) for text in texts]
-        self.cache = model.new_cache(len(texts), max(map(len, self.windows)) + n_new)
-        self.logits = self._read(self.windows, self.cache)
+        capacity, shared = max(map(len, self.windows)) + n_new, _shared(self.windows)
+        self.cache = model.new_cache(1 if shared else len(texts), capacity)
+        if shared:
+            with no_grad():
+                model.hidden(self._on_device(np.array([self.windows[0][:shared]])), self.cache)
+            self.cache = self.cache.select(np.zeros(len(texts), np.int64))
+        self.logits = self._read([window[shared:] for window in self.windows], self.cache)
 
     def repeat(self, times: int) -> None:
         """Go on with ``n`` copies of each text, side by side."""
@@ -65,5 +75,15 @@ class Reader:
         for row, chunk in zip(ids, chunks, strict=True):
             row[:len(chunk)] = chunk
         with no_grad():
-            backend = backend_of(self.model.wte.weight.data)
-            return self.model.next_logits(backend.from_numpy(ids), cache, lengths).numpy()
+            return self.model.next_logits(self._on_device(ids), cache, lengths).numpy()
+
+    def _on_device(self, ids):
+        return backend_of(self.model.wte.weight.data).from_numpy(ids)
+
+
+def _shared(texts):
+    """How many tokens at the beginning of all texts are to be computed once; each text keeps one of its own."""
+    first, last = min(texts), max(texts)  # in the order of their tokens: what these two share, all share
+    common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))
+    common = min(common, *(len(text) - 1 for text in texts))
+    return common if (len(texts) - 1) * common >= WORTH_A_PASS else 0
