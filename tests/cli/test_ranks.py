@@ -2,6 +2,8 @@
 
 import os
 import sys
+import time
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -9,6 +11,8 @@ import pytest
 from tinygrad_gpt.cli import COMMANDS, group, ranks
 from tinygrad_gpt.cli.ranks import PARALLEL, Ranks, alone, command_name, rank_settings, refuse_ranks
 from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.parallel import ending, launch
+from tinygrad_gpt.parallel.ending import Ending
 
 
 @pytest.fixture
@@ -67,26 +71,71 @@ def test_processes_share_cores_and_have_gpus_of_their_own(monkeypatch):
         rank_settings(None, "cupy")
 
 
+@pytest.fixture
+def left(monkeypatch):
+    """How a process left: what it called, with its exit code; `os._exit` returns nothing, and neither does this."""
+    called = []
+    world = SimpleNamespace(Abort=lambda code: called.append(("Abort", code)))
+    mpi = SimpleNamespace(COMM_WORLD=world, Finalize=lambda: called.append("Finalize"))
+    monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(MPI=mpi))
+    monkeypatch.setattr(launch, "communicator", lambda size: world)
+    monkeypatch.setattr(ranks, "_mute", lambda: called.append("mute"))
+
+    def leave(code):
+        called.append(code)
+        raise SystemExit
+
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr(time, "sleep", lambda seconds: called.append("sleep"))
+    return called
+
+
 @pytest.mark.usefixtures("second")
-def test_other_ranks_are_silent_until_they_are_the_last_to_know(monkeypatch, capfd):
-    monkeypatch.setattr(ranks, "PATIENCE", 0.0)
-    ended = []
-    monkeypatch.setattr(os, "_exit", ended.append)
+@pytest.mark.parametrize(("found", "calls", "line"), [
+    (Ending(0, 3, True), ["mute", "Finalize", 3], ""),
+    (Ending(1, 3, True), ["mute", "Finalize", 3], "error: heard\n"),
+    (Ending(1, 3, False), ["mute", ("Abort", 3), 3], "error: heard\n"),
+    (Ending(0, 3, False), ["sleep", "mute", ("Abort", 3), 3], ""),
+])
+def test_the_lowest_rank_that_failed_speaks(monkeypatch, capfd, left, found, calls, line):
+    asked = []
+    monkeypatch.setattr(ending, "end_together", lambda comm, how, *more: asked.append(how) or found)
     with Ranks() as process:
+        process.meet()
         print("not heard")
         print("not heard", file=sys.stderr)
-        process.speak()
-        print("error: heard", file=sys.stderr)
+        with pytest.raises(SystemExit):
+            process.end(9, ValueError(), lambda error: print("error: heard", file=sys.stderr))
+    assert asked == [ending.FAILED]
+    assert left == calls
+    assert capfd.readouterr() == ("", line)
+
+
+@pytest.mark.usefixtures("second")
+@pytest.mark.parametrize(("error", "how"), [(None, ending.DONE), (ending.OtherFailed(), ending.FOLLOWS)])
+def test_a_process_ends_with_one_that_failed_and_says_nothing(monkeypatch, capfd, left, error, how):
+    asked = []
+    monkeypatch.setattr(ending, "end_together", lambda comm, how, *more: asked.append(how) or Ending(0, 4, True))
+    with Ranks() as process:
+        process.meet()
+        with pytest.raises(SystemExit):
+            process.end(0, error, lambda error: print("not heard", file=sys.stderr))
+    assert (asked, left) == ([how], ["mute", "Finalize", 4])
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.usefixtures("second", "left")
+def test_processes_that_all_succeed_return(monkeypatch):
+    monkeypatch.setattr(ending, "end_together", lambda comm, how, code, patience: Ending(None, code, True))
+    with Ranks() as process:
+        process.meet()
         assert process.end(0) == 0
-        process.end(3)
-    assert ended == [3]
-    assert capfd.readouterr() == ("", "error: heard\n")
 
 
 def test_a_process_alone_speaks_and_returns(capfd):
     with Ranks() as process:
         process.meet()
         print("heard")
-        process.speak()
-        assert process.end(3) == 3
-    assert capfd.readouterr().out == "heard\n"
+        assert process.end(0) == 0
+        assert process.end(3, ValueError("why"), print) == 3
+    assert capfd.readouterr().out == "heard\nwhy\n"

@@ -2,28 +2,20 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
+from several import ENVIRONMENT, MPIEXEC, mpiexec, needs_mpi
 
 from tinygrad_gpt.cli import main
 from tinygrad_gpt.parallel.mpi import NcclGroup
 from tinygrad_gpt.runs.folder import States, read_run, run_digest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-loads = MPIEXEC and subprocess.run([sys.executable, "-c", "from mpi4py import MPI"], capture_output=True,
-                                   check=False).returncode == 0
-needs_mpi = pytest.mark.skipif(not loads, reason="mpi4py and an MPI are not installed (extra 'parallel')")
-ENVIRONMENT = {**{name: value for name, value in os.environ.items() if not name.startswith(("PMI_", "MPI_"))},
-               "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
 CLI = [sys.executable, "-m", "tinygrad_gpt"]
 
 TALK = """
@@ -51,25 +43,6 @@ assert group.largest(5 - group.rank) == 5
 group.wait()
 print("ok")
 """
-
-
-def mpiexec(*groups, **settings):
-    """Run ``mpiexec -n N COMMAND : -n N COMMAND …``, each from a pair of a number and words."""
-    words = [word for n, command in groups for word in (":", "-n", str(n), *command)][1:]
-    return subprocess.run([MPIEXEC, *words], env=ENVIRONMENT, capture_output=True, text=True, timeout=120,
-                          check=False, **settings)
-
-
-KILLED = 9  # what MPICH answers, with a notice of its own on stdout, where it has killed another rank first
-
-
-def exit_code(found, code):
-    """The code of a command that failed, which MPICH may have replaced."""
-    if found.returncode == KILLED:
-        assert "BAD TERMINATION OF ONE OF YOUR APPLICATION PROCESSES" in found.stdout
-        return code
-    assert found.stdout == ""
-    return found.returncode
 
 
 def pretrain(folder, out, *more):
@@ -130,7 +103,7 @@ def test_a_run_is_the_same_in_any_number_of_processes_and_is_resumed_in_any_othe
 ], ids=["a command that is not parallel", "more ranks than rows", "other seeds", "one wrong command"])
 def test_bad_input_is_one_line_and_leaves_nothing(folder, groups, code, line):
     found = mpiexec(*groups(folder))
-    assert (exit_code(found, code), found.stderr) == (code, f"{line}\n")
+    assert (found.returncode, found.stdout, found.stderr) == (code, "", f"{line}\n")
     assert not (folder / "bad").exists()
 
 
@@ -143,10 +116,43 @@ def test_other_data_under_one_name_is_refused(folder, tmp_path):
                str(folder / "bad")]
     inside = ["-wdir", str(tmp_path / "a")], ["-wdir", str(tmp_path / "b")]
     found = mpiexec((1, [*inside[0], *command]), (1, [*inside[1], *command]))
-    assert exit_code(found, 1) == 1
+    assert (found.returncode, found.stdout) == (1, "")
     assert found.stderr.startswith("error: ranks differ (data): text.txt is ")
     assert found.stderr.count("\n") == 1
     assert not (folder / "bad").exists()
+
+
+FAILING = """
+import sys
+import tinygrad_gpt.runs.run as run
+from tinygrad_gpt.cli import main
+seed_dropout = run.seed_dropout
+
+def fail(model, seed, step):
+    if step == 25:
+        raise MemoryError("no room")
+    seed_dropout(model, seed, step)
+
+run.seed_dropout = fail
+sys.exit(main(sys.argv[1:], program="python -m tinygrad_gpt"))
+"""
+
+
+@needs_mpi
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_a_rank_that_fails_alone_ends_all_with_its_line_and_code(folder, failing):
+    out = folder / f"alone-{failing}"
+    command = pretrain(folder, out)
+    groups = [(1, command)] * 3
+    groups[failing] = (1, [sys.executable, "-c", FAILING, *command[len(CLI):]])
+    found = mpiexec(*groups)
+    assert found.returncode == 4
+    assert found.stderr.splitlines()[-1].startswith("error: out of memory (main memory or GPU): ")
+    assert (found.stdout + found.stderr).count("error") == 1
+    assert "TERMINATION" not in found.stdout + found.stderr
+    assert len(losses(out)) == 25
+    assert not alive(out)
+    States(out, run_digest(read_run(out))).load()
 
 
 @needs_mpi
@@ -156,7 +162,7 @@ def test_a_stop_is_one_line_and_all_ranks_save_the_same_step(folder):
     wait_for(folder / "stopped" / "log.jsonl")
     run.send_signal(signal.SIGTERM)
     _, said = run.communicate(timeout=60)
-    assert run.returncode in (143, KILLED)
+    assert run.returncode == 143
     assert said.splitlines()[-1].startswith("error: terminated (SIGTERM): the run can be resumed; go on with: mpiexec "
                                             "-n 2 python -m tinygrad_gpt pretrain --resume --out ")
     assert said.count("error:") == 1

@@ -5,11 +5,12 @@ from tinygrad_gpt.cli.starting import ignore_stops_at_exit, stops_at_once
 with stops_at_once():  # before anything else is imported, which takes most of the time until `main`
     import sys
     from collections.abc import Sequence
+    from functools import partial
 
     import click
 
     from tinygrad_gpt import __version__
-    from tinygrad_gpt.cli.failures import accept_any_character, report, stops_raise, warnings_wait
+    from tinygrad_gpt.cli.failures import accept_any_character, exit_code, report, stops_raise, warnings_wait
     from tinygrad_gpt.cli.lazy import LazyGroup
     from tinygrad_gpt.cli.options import Settings, settings_options
     from tinygrad_gpt.cli.ranks import Ranks
@@ -75,11 +76,11 @@ def run(command: click.Command, args: Sequence[str], *, program: str = "tinygrad
                 if sys.stdout is not None:
                     sys.stdout.flush()  # here, so that a full disk or a closed pipe is reported like any failure
             stops.over = True
-            return code
         except BaseException as error:  # signals too: the program ends in one place
             stops.over = True
-            ranks.speak()
-            return ranks.end(report(stops.cause(error), debug=settings.debug))
+            error = stops.cause(error)
+            return ranks.end(exit_code(error), error, partial(report, debug=settings.debug))
+        return ranks.end(code)
 
 
 def _invoke(command: click.Command, args: Sequence[str], program: str, settings: Settings) -> int:

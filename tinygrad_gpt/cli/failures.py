@@ -22,7 +22,7 @@ from tinygrad_gpt.cli.options import one_line
 from tinygrad_gpt.cli.starting import stops_heeded
 from tinygrad_gpt.errors import TinygradError
 
-__all__ = ["HungUp", "Stops", "Terminated", "accept_any_character", "report", "stops_raise", "stops_wait",
+__all__ = ["HungUp", "Stops", "Terminated", "accept_any_character", "exit_code", "report", "stops_raise", "stops_wait",
            "warnings_wait"]
 
 BUG = 70
@@ -149,11 +149,16 @@ def warnings_wait() -> Iterator[None]:
         print(f"warning: {text}", file=sys.stderr)
 
 
-def report(error: BaseException, *, debug: bool) -> int:
-    """Print the one line for `error` on stderr (with `debug`, its traceback first) and return the exit code."""
+def exit_code(error: BaseException) -> int:
+    """The exit code of an exception."""
+    return 0 if isinstance(error, BrokenPipeError) else describe(error)[0]  # `| head -1`: the reader has what it wants
+
+
+def report(error: BaseException, *, debug: bool) -> None:
+    """Print the one line for `error` on stderr; with `debug`, its traceback first."""
     _release(sys.stdout)
-    if isinstance(error, BrokenPipeError):  # `| head -1`: the reader has what it wanted
-        return 0
+    if isinstance(error, BrokenPipeError):
+        return
     code, line = describe(error)
     if code == BUG:
         line += f"; {_write_log(error)}"
@@ -162,7 +167,6 @@ def report(error: BaseException, *, debug: bool) -> int:
         with contextlib.suppress(OSError):  # stderr may be a broken pipe too: the exit code still tells
             print(f"{trace}{fitted(f'error: {one_line(line)}')}", file=sys.stderr, flush=True)
         _release(sys.stderr)
-    return code
 
 
 def fitted(line: str, room: int = LONGEST_LINE) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import click
@@ -27,11 +28,11 @@ if [ "$word" = clear ]; then
     (sleep 1; rm -f "$1") < /dev/null > /dev/null 2>&1 &
 fi
 """
-PATIENCE = 2.0  # seconds in which the first rank can say what all have found, before another says it
+PATIENCE = 10.0  # seconds that the others have, when one has failed, to come to an exchange or to their end
 
 
 class Ranks:
-    """The processes of a command: only rank 0 prints, and the first that fails ends all.
+    """The processes of a command: one of them prints, and all end together.
 
     In a process that was started alone it does nothing.
     """
@@ -42,6 +43,7 @@ class Ranks:
         self.launch = launched()
         self._silence = contextlib.ExitStack()
         self._witness: Witness | None = None
+        self._comm: Any = None
 
     def __enter__(self) -> "Ranks":
         if 1 < self.launch.size == self.launch.local_size and shutil.which("sh"):
@@ -58,41 +60,72 @@ class Ranks:
             self._witness.dismiss()
 
     def meet(self) -> None:
-        """Wait for the other processes: from here on, one that fails takes the others with it.
+        """Wait for the other processes.
 
         Raises:
-            ParallelError: as `communicator`; the other ranks end without a word.
+            ParallelError: as `communicator`.
         """
         if self.launch.size > 1:
-            from tinygrad_gpt.errors import ParallelError
             from tinygrad_gpt.parallel.launch import communicator
 
-            try:
-                communicator(self.launch.size)
-            except ParallelError:
-                if self.launch.rank:
-                    self._end(ParallelError.exit_code)
-                raise
+            self._comm = communicator(self.launch.size)
 
-    def speak(self) -> None:
-        """Let this process print, if no lower rank has ended all by then."""
-        if self.launch.rank:
-            time.sleep(PATIENCE)
+    def end(self, code: int, error: BaseException | None = None,
+            report: Callable[[BaseException], Any] = lambda error: None) -> int:
+        """End with the other processes.
+
+        Args:
+            code: exit code of this process.
+            error: why it fails; None: it does not.
+            report: prints an error. Of several processes that fail, the lowest rank does; the others may have failed
+                for the same reason, or because of it.
+
+        Returns:
+            The exit code, in a process that was started alone, or where none has failed; otherwise nothing: the process
+            ends here, with the exit code of the one that prints.
+        """
+        if self._comm is None:  # one process, or several that did not find each other
+            if error is not None:
+                report(error)
+            if self.launch.size > 1:
+                self._leave(code, orderly=False)
+            return code
+        from tinygrad_gpt.parallel.ending import DONE, FAILED, FOLLOWS, OtherFailed, end_together
+
+        how = DONE if error is None else FOLLOWS if isinstance(error, OtherFailed) else FAILED
+        ending = end_together(self._comm, how, code, PATIENCE)
+        if how == DONE and ending.speaker is None:
+            return code
+        if ending.speaker == self.launch.rank and error is not None:
             self._silence.close()
+            report(error)
+        elif not ending.complete:
+            time.sleep(1)  # in which the one that speaks ends all
+        return self._leave(ending.code, ending.complete)
 
-    def end(self, code: int) -> int:
-        """The exit code; a process of several that has failed ends here, and its launcher ends the others."""
-        if self.launch.size > 1 and code:
-            self._end(code)
-        return code
-
-    def _end(self, code: int) -> NoReturn:
+    def _leave(self, code: int, orderly: bool) -> NoReturn:
+        """End this process: through MPI where all do, otherwise with the others, some of which may hang."""
         if self._witness:
-            self._witness.dismiss(failed=True)
+            self._witness.dismiss(failed=not orderly)
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
-        os._exit(code)  # not through MPI, which would wait for the others
+        if self._comm is not None:
+            _mute()  # MPI has notices of its own, of exchanges that were broken off
+            from mpi4py import MPI
+
+            if orderly:
+                MPI.Finalize()
+            else:
+                self._comm.Abort(code)
+        os._exit(code)
+
+
+def _mute() -> None:
+    """Let nothing that this process prints be heard any more, not even what a library writes."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
 
 
 class Witness:

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from tinygrad_gpt.backend import Array, default_backend
+from tinygrad_gpt.parallel.ending import check_others
 from tinygrad_gpt.parallel.group import Group
 from tinygrad_gpt.parallel.launch import communicator, launched
 
 __all__ = ["MpiGroup", "connect"]
 
 SPIN = 0.001  # seconds in which a process looks again at once before it lets others have the core
+
+_under_way: list[Any] = []  # exchanges, which hold their arrays: MPI writes into them even when a run has failed
 
 
 class MpiGroup(Group):
@@ -26,7 +29,6 @@ class MpiGroup(Group):
 
     def __init__(self, comm: Any, shards: bool = False):
         self.comm, self.rank, self.size, self.shards = comm, comm.Get_rank(), comm.Get_size(), shards
-        self._active: list[Any] = []  # sums under way
 
     def total(self, array: np.ndarray) -> np.ndarray:
         result = np.array(array)  # a copy
@@ -36,9 +38,7 @@ class MpiGroup(Group):
     def start_total(self, array: Array) -> Callable[[], None]:
         from mpi4py import MPI
 
-        request = self.comm.Iallreduce(MPI.IN_PLACE, array, op=MPI.SUM)
-        self._active = [earlier for earlier in self._active if not earlier.Test()]  # goes on only in functions of MPI
-        self._active.append(request)
+        request = _held(self.comm.Iallreduce(MPI.IN_PLACE, array, op=MPI.SUM))
         return lambda: self._finish(request)
 
     def gather(self, array: Array) -> None:
@@ -46,16 +46,16 @@ class MpiGroup(Group):
 
         slices = self.slices(len(array))
         counts, starts = [s.stop - s.start for s in slices], [s.start for s in slices]
-        self._finish(self.comm.Iallgatherv(MPI.IN_PLACE, [array, (counts, starts)]))
+        self._finish(_held(self.comm.Iallgatherv(MPI.IN_PLACE, [array, (counts, starts)])))
 
     def collect(self, own: np.ndarray, count: int) -> np.ndarray:
         result = np.zeros(count, own.dtype)
         sizes = [s.stop - s.start for s in self.slices(count)]
-        self._finish(self.comm.Igatherv(own, [result, sizes] if self.rank == 0 else None, root=0))
+        self._finish(_held(self.comm.Igatherv(own, [result, sizes] if self.rank == 0 else None, root=0)))
         return result
 
     def copy_from(self, rank: int, array: np.ndarray) -> None:
-        self._finish(self.comm.Ibcast(array, root=rank))
+        self._finish(_held(self.comm.Ibcast(array, root=rank)))
 
     def everyone(self, value: Any) -> list[Any]:
         own = pickle.dumps(value)
@@ -63,7 +63,7 @@ class MpiGroup(Group):
         sizes[self.rank] = len(own)
         sizes = self.total(sizes)
         sent = bytearray(int(sizes.sum()))
-        self._finish(self.comm.Iallgatherv(own, [sent, sizes.tolist()]))
+        self._finish(_held(self.comm.Iallgatherv(own, [sent, sizes.tolist()])))
         ends = np.cumsum(sizes)
         return [pickle.loads(sent[end - size:end]) for end, size in zip(ends, sizes, strict=True)]
 
@@ -71,18 +71,29 @@ class MpiGroup(Group):
         from mpi4py import MPI
 
         values = np.array([value], np.int64)
-        self._finish(self.comm.Iallreduce(MPI.IN_PLACE, values, op=MPI.MAX))
+        self._finish(_held(self.comm.Iallreduce(MPI.IN_PLACE, values, op=MPI.MAX)))
         return int(values[0])
 
     def wait(self) -> None:
-        self._finish(self.comm.Ibarrier())
+        self._finish(_held(self.comm.Ibarrier()))
 
     def _finish(self, request: Any) -> None:
-        """Wait, and give way to other processes where there are more of them than cores."""
+        """Wait, and give way to other processes where there are more of them than cores.
+
+        Raises:
+            OtherFailed: a process has failed.
+        """
         until = time.monotonic() + SPIN
         while not request.Test():
             if time.monotonic() > until:
+                check_others(self.comm)
                 time.sleep(0)
+
+
+def _held(request: Any) -> Any:
+    """An exchange, kept until it is complete; the earlier ones go on meanwhile, as they do only in functions of MPI."""
+    _under_way[:] = [*(earlier for earlier in _under_way if not earlier.Test()), request]
+    return request
 
 
 class NcclGroup(MpiGroup):
