@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tinygrad_gpt.backend import few_rows, get_backend
+from tinygrad_gpt.backend.blas import OpenBLAS
 
 TOLERANCE = 2e-5  # of results of about 1
 
@@ -56,19 +57,13 @@ def test_the_product_of_the_backend_takes_every_dtype(dtype):
     assert np.array_equal(y, [[20, 23, 26, 29], [56, 68, 80, 92]])
 
 
-def test_the_kernels_of_blas_have_the_name_that_they_tell():
-    threadpoolctl = pytest.importorskip("threadpoolctl", reason="it tells the name too")
-    core, threads = few_rows._openblas()
-    told = [library for library in threadpoolctl.threadpool_info()
-            if library["internal_api"] == "openblas" and "numpy" in library["filepath"]]
-    assert [core.decode(), threads()] == ([told[0]["architecture"], told[0]["num_threads"]] if told else ["", 0])
+@pytest.mark.parametrize(("core", "threads", "expected"), [
+    ("SkylakeX", 1, True), ("SkylakeX", 2, False), ("Haswell", 1, False)])
+def test_small_kernels_need_avx512_and_one_thread(monkeypatch, core, threads, expected):
+    monkeypatch.setattr(few_rows, "openblas", lambda: OpenBLAS(core, lambda: threads, print))
+    assert few_rows._small_kernels() == expected
 
 
 def test_without_openblas_there_are_no_small_kernels(monkeypatch):
-    few_rows._openblas.cache_clear()
-    monkeypatch.setattr(few_rows.ctypes, "CDLL", lambda path: object())
-    try:
-        assert few_rows._openblas()[0] == b""
-        assert not few_rows._small_kernels()
-    finally:
-        few_rows._openblas.cache_clear()
+    monkeypatch.setattr(few_rows, "openblas", lambda: None)
+    assert not few_rows._small_kernels()

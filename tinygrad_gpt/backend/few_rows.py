@@ -7,11 +7,9 @@ kernels and the number of threads, never of a measurement, so that results are r
 (docs/fast.md has the figures).
 """
 
-import contextlib
-import ctypes
-import functools
-
 import numpy as np
+
+from tinygrad_gpt.backend.blas import openblas
 
 __all__ = ["FEW", "few_rows"]
 
@@ -22,7 +20,7 @@ PIECE = 1024  # columns that are computed at once: the next row finds them in th
 SMALL = 1_000_000  # multiplications of a product that has a kernel of its own, at most
 SMALL_RESULT = 1024  # numbers of its result, at most, if the memory of the second matrix runs along its columns
 INNER = 384, 768  # rows of a tile, likewise
-WITH_SMALL_KERNELS = b"SkylakeX", b"Cooperlake", b"Sapphirerapids"
+WITH_SMALL_KERNELS = "SkylakeX", "Cooperlake", "Sapphirerapids"
 
 
 def few_rows(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -76,18 +74,5 @@ def _transposed(a, b):
 
 def _small_kernels() -> bool:
     """Whether BLAS has kernels for small products, and one thread, of which they make use."""
-    core, threads = _openblas()
-    return core in WITH_SMALL_KERNELS and threads() == 1
-
-
-@functools.cache
-def _openblas():
-    """The name of the kernels that OpenBLAS has chosen, and the function that tells its threads; b"" if not OpenBLAS.
-    """
-    for prefix, suffix in (("scipy_", "64_"), ("", "64_"), ("", "")):
-        with contextlib.suppress(AttributeError, OSError):
-            library = ctypes.CDLL(np._core._multiarray_umath.__file__)  # type: ignore[attr-defined]
-            name = getattr(library, f"{prefix}openblas_get_corename{suffix}")
-            name.restype = ctypes.c_char_p
-            return name(), getattr(library, f"{prefix}openblas_get_num_threads{suffix}")
-    return b"", lambda: 0
+    blas = openblas()
+    return blas is not None and blas.core in WITH_SMALL_KERNELS and blas.threads() == 1

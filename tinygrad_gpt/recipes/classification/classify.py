@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_gpt import ops
+from tinygrad_gpt.backend import backend_of
+from tinygrad_gpt.backend.blas import in_threads
 from tinygrad_gpt.data.batches import token_batches, truncate
 from tinygrad_gpt.engine import Tensor, no_grad
 from tinygrad_gpt.errors import DataError, NonFiniteError
@@ -187,6 +189,8 @@ def predict(inputs: Texts, rows: np.ndarray | None = None,
             batch_tokens: int = BATCH_TOKENS, probabilities: Callable[[Tensor], Tensor] = ops.softmax) -> np.ndarray:
     """Probabilities (N, K) float32 of the classes; texts of about the same length are computed together.
 
+    On the host several such batches are computed at a time, one on each core.
+
     Args:
         inputs: the model and the texts.
         rows: which of them, N; None: all.
@@ -201,10 +205,18 @@ def predict(inputs: Texts, rows: np.ndarray | None = None,
     if model.reading.filled:
         lengths = np.full_like(lengths, model.context)
     result, group = np.zeros((len(rows), model.score.weight.shape[1]), np.float32), current_group()
+    batches = token_batches(lengths, batch_tokens)[group.rank::group.size]
+
+    def answer(places):
+        result[places] = probabilities(inputs.logits(rows[places])).numpy()
+
     model.eval()
     with no_grad():
-        for places in token_batches(lengths, batch_tokens)[group.rank::group.size]:
-            result[places] = probabilities(inputs.logits(rows[places])).numpy()
+        if backend_of(model.score.weight.data).on_host:
+            in_threads(answer, batches)
+        else:
+            for places in batches:
+                answer(places)
     result = group.total(result)  # of each row, one process has more than zeros
     if not np.isfinite(result).all():
         first = int(np.flatnonzero(~np.isfinite(result).all(axis=1))[0])
