@@ -181,7 +181,8 @@ class Op(Forms):
         y, pullbacks = returned
         if not isinstance(y, backend.array_type):
             y = backend.xp.asarray(y)  # NumPy's arithmetic on 0-d arrays gives scalars
-        if y.dtype is _FLOAT64 and "dtype" not in self.settings and not _any_float64(arrays):
+        if (y.dtype is _FLOAT64 and "dtype" not in self.settings
+                and _FLOAT64 not in [a.dtype for a in arrays if a is not None]):
             y = y.astype(np.float32)  # of integers NumPy makes float64, PyTorch its default dtype
         return y, pullbacks
 
@@ -330,13 +331,6 @@ def _common_backend(arrays):
             if a is not None and (type(a) is not kind or a.dtype is not dtype):
                 return None
     return backend
-
-
-def _any_float64(arrays):
-    for a in arrays:  # noqa: SIM110 - a generator would cost more than the loop
-        if a is not None and a.dtype == _FLOAT64:
-            return True
-    return False
 
 
 def _version(y, arrays, versions):

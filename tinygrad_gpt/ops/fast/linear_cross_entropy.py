@@ -7,7 +7,7 @@ from tinygrad_gpt.ops.fast.softmax import row_weights
 __all__ = ["LOGITS", "PRODUCT", "linear_cross_entropy"]
 
 LOGITS = 1 << 24  # logits in memory at once
-PRODUCT = 1 << 22  # elements of the weight's gradient that are added at a time
+PRODUCT = 1 << 21  # elements of the weight's gradient that are computed at a time
 TILE = 1 << 18  # logits in a core's cache
 
 
@@ -45,18 +45,26 @@ def _both_passes(xp, x, weight, targets, share, needs_input_grad):
         if x_grad is not None:
             x_grad[rows] = z @ weight
         if needs_input_grad[1]:
-            weight_grad = _plus_product(weight_grad, z, x[rows])
+            weight_grad = _plus_product(xp, weight_grad, z, x[rows])
         del z  # before the next ones are made
     losses = share * xp.where(share, losses, 0.0)  # 0 · ∞ would be NaN
     return losses.sum(), None if x_grad is None else x_grad.reshape(shape), weight_grad
 
 
-def _plus_product(total, z, x):
-    """zᵀ x (V, C), added to the total in place, if there is one: some rows at a time, without a second table."""
-    if total is None:
-        return z.T @ x
+def _plus_product(xp, total, z, x):
+    """zᵀ x (V, C), added to the total in place, if there is one: some rows at a time, without a second table.
+
+    BLAS keeps a buffer of the width of a product for each thread: one of all rows would take 50 MiB.
+    """
+    is_first = total is None
+    if is_first:
+        total = xp.empty((z.shape[1], x.shape[1]), dtype=z.dtype)
     for some in cached_slices(total, PRODUCT):
-        total[some] += z[:, some].T @ x
+        part = z[:, some].T @ x
+        if is_first:
+            total[some] = part
+        else:
+            total[some] += part
     return total
 
 
