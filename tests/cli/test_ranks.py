@@ -76,8 +76,6 @@ def left(monkeypatch):
     """How a process left: what it called, with its exit code; `os._exit` returns nothing, and neither does this."""
     called = []
     world = SimpleNamespace(Abort=lambda code: called.append(("Abort", code)))
-    mpi = SimpleNamespace(COMM_WORLD=world, Finalize=lambda: called.append("Finalize"))
-    monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(MPI=mpi))
     monkeypatch.setattr(launch, "communicator", lambda size: world)
     monkeypatch.setattr(ranks, "_mute", lambda: called.append("mute"))
 
@@ -92,10 +90,8 @@ def left(monkeypatch):
 
 @pytest.mark.usefixtures("second")
 @pytest.mark.parametrize(("found", "calls", "line"), [
-    (Ending(0, 3, True), ["mute", "Finalize", 3], ""),
-    (Ending(1, 3, True), ["mute", "Finalize", 3], "error: heard\n"),
-    (Ending(1, 3, False), ["mute", ("Abort", 3), 3], "error: heard\n"),
-    (Ending(0, 3, False), ["sleep", "mute", ("Abort", 3), 3], ""),
+    (Ending(1, 3), ["mute", ("Abort", 3), 3], "error: heard\n"),
+    (Ending(0, 3), ["sleep", "mute", ("Abort", 3), 3], ""),
 ])
 def test_the_lowest_rank_that_failed_speaks(monkeypatch, capfd, left, found, calls, line):
     asked = []
@@ -115,18 +111,18 @@ def test_the_lowest_rank_that_failed_speaks(monkeypatch, capfd, left, found, cal
 @pytest.mark.parametrize(("error", "how"), [(None, ending.DONE), (ending.OtherFailed(), ending.FOLLOWS)])
 def test_a_process_ends_with_one_that_failed_and_says_nothing(monkeypatch, capfd, left, error, how):
     asked = []
-    monkeypatch.setattr(ending, "end_together", lambda comm, how, *more: asked.append(how) or Ending(0, 4, True))
+    monkeypatch.setattr(ending, "end_together", lambda comm, how, *more: asked.append(how) or Ending(0, 4))
     with Ranks() as process:
         process.meet()
         with pytest.raises(SystemExit):
             process.end(0, error, lambda error: print("not heard", file=sys.stderr))
-    assert (asked, left) == ([how], ["mute", "Finalize", 4])
+    assert (asked, left) == ([how], ["sleep", "mute", ("Abort", 4), 4])
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.usefixtures("second", "left")
 def test_processes_that_all_succeed_return(monkeypatch):
-    monkeypatch.setattr(ending, "end_together", lambda comm, how, code, patience: Ending(None, code, True))
+    monkeypatch.setattr(ending, "end_together", lambda comm, how, code, patience: Ending(None, code))
     with Ranks() as process:
         process.meet()
         assert process.end(0) == 0

@@ -56,8 +56,12 @@ class Ranks:
 
     def __exit__(self, *_: Any) -> None:
         self._silence.close()
+        self._dismiss()
+
+    def _dismiss(self, failed: bool = False) -> None:
         if self._witness:
-            self._witness.dismiss()
+            self._witness.dismiss(failed)
+        self._witness = None
 
     def meet(self) -> None:
         """Wait for the other processes.
@@ -88,7 +92,7 @@ class Ranks:
             if error is not None:
                 report(error)
             if self.launch.size > 1:
-                self._leave(code, orderly=False)
+                self._leave(code)
             return code
         from tinygrad_gpt.parallel.ending import DONE, FAILED, FOLLOWS, OtherFailed, end_together
 
@@ -99,25 +103,24 @@ class Ranks:
         if ending.speaker == self.launch.rank and error is not None:
             self._silence.close()
             report(error)
-        elif not ending.complete:
-            time.sleep(1)  # in which the one that speaks ends all
-        return self._leave(ending.code, ending.complete)
+        else:
+            self._dismiss()
+            time.sleep(PATIENCE)  # in which the one that speaks ends all
+        return self._leave(ending.code)
 
-    def _leave(self, code: int, orderly: bool) -> NoReturn:
-        """End this process: through MPI where all do, otherwise with the others, some of which may hang."""
-        if self._witness:
-            self._witness.dismiss(failed=not orderly)
+    def _leave(self, code: int) -> NoReturn:
+        """End all processes.
+
+        MPICH's launcher kills the others when a process ends with an exit code above 0, be it behind MPI_Finalize, and
+        then has an exit code of its own. After MPI_Abort it kills them, too, and has the code that it is given.
+        """
+        self._dismiss(failed=True)
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
         if self._comm is not None:
-            _mute()  # MPI has notices of its own, of exchanges that were broken off
-            from mpi4py import MPI
-
-            if orderly:
-                MPI.Finalize()
-            else:
-                self._comm.Abort(code)
+            _mute()  # MPI_Abort says so
+            self._comm.Abort(code)
         os._exit(code)
 
 

@@ -2,7 +2,7 @@
 
 A process that ends sends one message to each of the others: how it ends, and its exit code. A process that waits for
 the others looks for the message of one that has failed (`check_others`), and then ends too. So all of them meet at the
-end, where the lowest rank that failed by itself says why, and all leave MPI with its exit code. Nothing here imports an
+end and agree that the lowest rank that failed by itself says why, and has the exit code of all. Nothing here imports an
 array package.
 """
 
@@ -28,12 +28,10 @@ class Ending:
     Args:
         speaker: the lowest rank that failed by itself; None: there is none.
         code: the exit code of all.
-        complete: whether all processes have come to the end.
     """
 
     speaker: int | None
     code: int
-    complete: bool
 
 
 def check_others(comm: Any) -> None:
@@ -75,8 +73,7 @@ def end_together(comm: Any, how: int, code: int, patience: float) -> Ending:
             time.sleep(PAUSE)
         if until == math.inf and any(end != DONE for end, _ in ends.values()):
             until = time.monotonic() + patience
-    complete = len(ends) == size
-    if complete:
+    if len(ends) == size:
         MPI.Request.Waitall(sent)
     failed = [other for other in sorted(ends) if ends[other][0] == FAILED]
-    return Ending(failed[0], ends[failed[0]][1], complete) if failed else Ending(None, code, complete)
+    return Ending(failed[0], ends[failed[0]][1]) if failed else Ending(None, code)
