@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import tiny
 
+from tinygrad_gpt.data.batches import token_batches
 from tinygrad_gpt.errors import DataError, NonFiniteError, UsageError
+from tinygrad_gpt.recipes.classification import classify as module
 from tinygrad_gpt.recipes.classification.classify import classify, encode_texts, predict
-from tinygrad_gpt.recipes.classification.inputs import Texts
+from tinygrad_gpt.recipes.classification.inputs import FrozenPrefix, Texts
 
 TEXTS = [text for text, _ in tiny.texts(30)] + ["x", "ski " * 40]
 
@@ -92,3 +94,20 @@ def test_a_language_model_and_an_empty_text_are_refused():
         classify(tiny.language_model(), ["a"])
     with pytest.raises(DataError, match=r"empty text \(text 2\)"):
         classify(tiny.classifier(), ["a", " \n\t\u3000"])
+
+
+def test_batches_are_computed_at_a_time_unless_they_share_frozen_blocks(monkeypatch):
+    saved, at_a_time = tiny.classifier(), []
+
+    def in_threads(function, items):
+        at_a_time.append(len(items))
+        return [function(item) for item in reversed(items)]
+
+    monkeypatch.setattr(module, "in_threads", in_threads)
+    tokens, _ = encode_texts(saved.tokenizer, TEXTS, saved.n_ctx)
+    rows = np.arange(len(tokens))
+    expected = predict(Texts(saved.model, tokens), batch_tokens=100)
+    assert at_a_time == [len(token_batches(np.array([len(ids) for ids in tokens]), 100))]
+    frozen = FrozenPrefix(saved.model, tokens, rows, 1)
+    np.testing.assert_allclose(predict(frozen, batch_tokens=100), expected, rtol=0, atol=1e-6)
+    assert len(at_a_time) == 1

@@ -189,7 +189,8 @@ def predict(inputs: Texts, rows: np.ndarray | None = None,
             batch_tokens: int = BATCH_TOKENS, probabilities: Callable[[Tensor], Tensor] = ops.softmax) -> np.ndarray:
     """Probabilities (N, K) float32 of the classes; texts of about the same length are computed together.
 
-    On the host several such batches are computed at a time, one on each core.
+    On the host several such batches are computed at a time, one on each core, but not of texts whose frozen blocks are
+    computed once: their last bits depend on the batch that comes first.
 
     Args:
         inputs: the model and the texts.
@@ -212,7 +213,7 @@ def predict(inputs: Texts, rows: np.ndarray | None = None,
 
     model.eval()
     with no_grad():
-        if backend_of(model.score.weight.data).on_host:
+        if backend_of(model.score.weight.data).on_host and inputs.start == 0:
             in_threads(answer, batches)
         else:
             for places in batches:
