@@ -133,7 +133,7 @@ def rows_of(model: Model) -> list[tuple[str, ...]]:
         lines.append((model.name, f"{gpus:,}", f"{1000 * step:.1f}", f"{1000 * total:.1f}",
                       f"{1000 * (step - one):.1f}", f"{one / step:.2f}",
                       f"{one / step_seconds(model, gpus, together=True):.2f}", f"{one / simulated(model, gpus):.2f}",
-                      f"{tokens / step / 1e6:.1f}"))
+                      f"{tokens / step / 1e3:,.0f}"))
     return lines
 
 
@@ -147,7 +147,7 @@ def text() -> str:
     """The section of the page."""
     times = table(("model", "GPUs", "ms of a step", "ms to sum the gradients alone", "ms that are waited for",
                    "efficiency", "the same, gradients of the blocks at once", "the same, simulated",
-                   "million tokens/s"), [line for model in MODELS for line in rows_of(model)])
+                   "thousand tokens/s"), [line for model in MODELS for line in rows_of(model)])
     memory = table(("model", "GPUs", "GiB a GPU, moments whole", "GiB a GPU, moments spread"),
                    [line for model in MODELS for line in memory_of(model)])
     batches = " and ".join(f"{model.rows} texts of {model.length:,} tokens for {model.name}" for model in MODELS)
