@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -77,6 +78,7 @@ def left(monkeypatch):
     called = []
     world = SimpleNamespace(Abort=lambda code: called.append(("Abort", code)))
     monkeypatch.setattr(launch, "communicator", lambda size: world)
+    monkeypatch.setattr(ranks, "_wait_for_reader", lambda descriptor: None)
     monkeypatch.setattr(ranks, "_mute", lambda: called.append("mute"))
 
     def leave(code):
@@ -135,3 +137,18 @@ def test_a_process_alone_speaks_and_returns(capfd):
         assert process.end(0) == 0
         assert process.end(3, ValueError("why"), print) == 3
     assert capfd.readouterr().out == "heard\nwhy\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs FIONREAD")
+def test_what_was_written_is_read_before_the_end():
+    reading, writing = os.pipe()
+    os.write(writing, b"error: heard")
+    waits = threading.Thread(target=ranks._wait_for_reader, args=(writing,))
+    waits.start()
+    waits.join(0.05)
+    assert waits.is_alive()
+    assert os.read(reading, 100) == b"error: heard"
+    waits.join(5)
+    assert not waits.is_alive()
+    os.close(reading)
+    os.close(writing)

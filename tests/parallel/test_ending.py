@@ -61,6 +61,6 @@ else:
         how = FOLLOWS
 assert end_together(group.comm, how, 7, 60) == Ending(0, 7)
 print("agreed", flush=True)
-os._exit(0)
+os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # for a notice of MPICH
 """]))
     assert (found.returncode, "".join(found.stdout.split()), found.stderr) == (0, "agreedagreed", "")

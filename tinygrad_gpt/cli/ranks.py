@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -119,9 +120,23 @@ class Ranks:
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
         if self._comm is not None:
+            _wait_for_reader(2)
             _mute()  # MPI_Abort says so
             self._comm.Abort(code)
         os._exit(code)
+
+
+def _wait_for_reader(descriptor: int) -> None:
+    """Return when what was written into a pipe has been read: the launcher reads nothing more once it ends all."""
+    with contextlib.suppress(ImportError, OSError):  # on Windows there is no such question
+        import fcntl
+        import termios
+
+        until = time.monotonic() + PATIENCE
+        while stat.S_ISFIFO(os.fstat(descriptor).st_mode) and time.monotonic() < until:
+            if not int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder):
+                return
+            time.sleep(0.001)
 
 
 def _mute() -> None:
