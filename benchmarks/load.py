@@ -87,9 +87,9 @@ def cases(sizes: dict) -> Iterator[list[Case]]:
                     in_quick=form == "float32")
                for form in FORMS
                for more, warm_up, against in (
-                   ("", small, (Against(0.3), Against(figure="mib", note="memory"),
+                   ("", small, (Against(0.5), Against(figure="mib", note="memory"),
                                 Against(figure="own_mib", note="memory of its own"))),
-                   (", imports included", None, (Against(0.3),)))]
+                   (", imports included", None, (Against(0.5),)))]
 
 
 class Loading(Benchmark):

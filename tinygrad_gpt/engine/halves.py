@@ -1,4 +1,4 @@
-"""The body of an op on float16 and bfloat16 arrays: it works on float32 copies, and what it gives is rounded."""
+"""Dtypes of arguments, and the body of an op on halves: it works on float32 copies, and what it gives is rounded."""
 
 from collections.abc import Callable
 
@@ -7,13 +7,21 @@ import numpy as np
 from tinygrad_gpt.backend.precision import is_half
 from tinygrad_gpt.engine.pending import dense
 
-__all__ = ["any_half", "in_float32"]
+__all__ = ["any_half", "any_of", "in_float32"]
 
 
 def any_half(arrays) -> bool:
     """Whether one of the arrays is float16 or bfloat16."""
     for a in arrays:  # noqa: SIM110 - a generator would cost half a microsecond for every op
         if a is not None and a.dtype.itemsize == 2 and is_half(a.dtype):
+            return True
+    return False
+
+
+def any_of(dtype: np.dtype, arrays) -> bool:
+    """Whether one of the arrays has this dtype."""
+    for a in arrays:  # noqa: SIM110 - as above
+        if a is not None and a.dtype == dtype:
             return True
     return False
 

@@ -24,7 +24,7 @@ from tinygrad_gpt.backend import backend_of, backend_of_type, default_backend, i
 from tinygrad_gpt.backend.numpy import host_array
 from tinygrad_gpt.engine.binding import bound, signature
 from tinygrad_gpt.engine.guards import Lock, Version, saved_arrays
-from tinygrad_gpt.engine.halves import any_half, in_float32
+from tinygrad_gpt.engine.halves import any_half, any_of, in_float32
 from tinygrad_gpt.engine.mistakes import check_name, check_pullbacks, no_pair
 from tinygrad_gpt.engine.mode import current_mode
 from tinygrad_gpt.engine.operators import OPS
@@ -181,8 +181,7 @@ class Op(Forms):
         y, pullbacks = returned
         if not isinstance(y, backend.array_type):
             y = backend.xp.asarray(y)  # NumPy's arithmetic on 0-d arrays gives scalars
-        if (y.dtype is _FLOAT64 and "dtype" not in self.settings
-                and _FLOAT64 not in [a.dtype for a in arrays if a is not None]):
+        if y.dtype is _FLOAT64 and not any_of(_FLOAT64, arrays) and "dtype" not in self.settings:
             y = y.astype(np.float32)  # of integers NumPy makes float64, PyTorch its default dtype
         return y, pullbacks
 
