@@ -1,8 +1,8 @@
-"""What the forms of the ops cost: composed, plain and fast, forward and backward, side by side.
+"""What the forms of the ops cost: composed, plain, fast and compiled, forward and backward, side by side.
 
     python benchmarks/forms.py [--threads 1] [--write]
 
-The three run in one process and take turns. Memory is what the tape keeps for backward (`view_tape`). --write puts the
+They run in one process and take turns. Memory is what the tape keeps for backward (`view_tape`). --write puts the
 table into docs/fast.md.
 """
 
@@ -25,8 +25,9 @@ from common import (
     write_section,
 )
 
-FORMS = ("composed", "plain", "fast")
-HEADER = ("forward and backward", *(f"{form} ms" for form in FORMS), "plain / fast", *(f"{form} MiB" for form in FORMS))
+FORMS = ("composed", "plain", "fast", "compiled")
+HEADER = ("forward and backward", *(f"{form} ms" for form in FORMS), "plain / fast", "fast / compiled",
+          *(f"{form} MiB" for form in FORMS))
 
 
 def losses(tiny: bool) -> Iterator[tuple[str, Callable]]:
@@ -75,8 +76,9 @@ def measure(options: Options) -> list[tuple[str, ...]]:
                         kept[form] = view_tape(y).bytes / 2**20
                     y.backward()
                     times[form].append(1000 * (time.perf_counter() - started))
-        ratio = median(plain / fast for plain, fast in zip(times["plain"][1:], times["fast"][1:], strict=True))
-        rows.append((name, *(short(median(times[form][1:])) for form in FORMS), f"{ratio:.2f}",
+        ratios = [median(a / b for a, b in zip(times[slower][1:], times[faster][1:], strict=True))
+                  for slower, faster in (("plain", "fast"), ("fast", "compiled"))]
+        rows.append((name, *(short(median(times[form][1:])) for form in FORMS), *(f"{ratio:.2f}" for ratio in ratios),
                      *(short(kept[form]) for form in FORMS)))
     return rows
 

@@ -12,6 +12,9 @@ from soak import times
 
 from tinygrad_gpt.backend import default_backend, use_backend
 from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.ops import load_compiled
+
+load_compiled()  # the sweeps see these forms, too
 
 # A shell without job control ignores SIGINT in what it starts in the background, nohup SIGHUP; the programs that tests
 # start would inherit it.

@@ -16,6 +16,7 @@ TESTED_ELSEWHERE = {
     "cli/commands/course_publish.py": "cli/commands/test_course.py",
     "cli/commands/course_start.py": "cli/commands/test_course.py",
     "cli/commands/course_watch.py": "cli/commands/test_course.py",
+    "engine/forms.py": "ops/test_sweep.py",
     "engine/guards.py": "engine/test_tape.py",
     "engine/mode.py": "engine/test_tape.py",
     "engine/operators.py": "engine/test_tensor.py",

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 
 from tinygrad_gpt.engine import Op
-from tinygrad_gpt.engine.registry import Form
+from tinygrad_gpt.engine.forms import Form
 from tinygrad_gpt.study.show import called_functions
 
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult}

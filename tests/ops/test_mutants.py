@@ -35,9 +35,9 @@ SUM_ROWS = "in return backend_of(a).bmm(xp.ones((1, a.shape[0]), dtype=a.dtype),
 SUMS = {f"constant + 1: 1 {SUM_ROWS}": "of two equal rows the first is taken",
         f"constant - 1: 0 {SUM_ROWS}": "of one row, the last is the first"}
 LINE = "bmm, scale = (backend_of(g).bmm, 1 / math.sqrt(q.shape[-1] or 1))"
-TILES = "for i, (at_q, at_k) in enumerate(_tiles(q, k, mask.causal)):"
+TILES = "for i, (at_q, at_k) in enumerate(tiles(q, k, mask.causal)):"
 ZEROS = "qkv_grads = [xp.zeros_like(a) for a in (q, k, v)]"
-EXPONENTIALS = ("saved.exps[i] if saved.exps else _exponentials(xp, q[at_q], k[at_k], _part(mask.padding, at_q, at_k), "
+EXPONENTIALS = ("saved.exps[i] if saved.exps else _exponentials(xp, q[at_q], k[at_k], part(mask.padding, at_q, at_k), "
                 "mask.causal, saved.row_max[at_q])[0]")
 GRADS = ("q_grad", "k_grad", "v_grad")
 ATTENTION = {
@@ -72,7 +72,7 @@ BOTH_PASSES = {
         *(f"x -> {other}: x" for other in (
             "losses", "needs_input_grad", "shape", "share", "targets", "weight")))},
     **{f"needs_input_grad -> shape: needs_input_grad in {line}": UNASKED for line in (
-        X_GRAD, WEIGHT_GRAD, "if needs_input_grad[1]:\n    weight_grad = _plus_product(weight_grad, z, x[rows])")},
+        X_GRAD, WEIGHT_GRAD, "if needs_input_grad[1]:\n    weight_grad = _plus_product(xp, weight_grad, z, x[rows])")},
     f"always: {X_GRAD.removeprefix('x_grad = ')} in {X_GRAD}": UNASKED,
     f"always: {WEIGHT_GRAD.removeprefix('weight_grad = ')} in {WEIGHT_GRAD}": "it is added to zeros: slower",
     "targets -> share: targets in x = x.reshape(len(targets), shape[-1])": ROWS,
@@ -81,8 +81,8 @@ BOTH_PASSES = {
             "share", "targets", "weight")), (WEIGHT_GRAD, ("losses", "share", "targets", "weight")))
        for other in others},
 }
-SMOOTHING = ("q_sum = q_sum + share * counts * c_sum",
-             "grad -= (share * counts * scale)[:, None] * (1.0 if class_weight is None else class_weight)")
+SMOOTHING = ("spread_grad = share * scale * counted\n    q_sum = own_grad + c_sum * spread_grad",
+             "grad -= spread_grad[:, None] * (1.0 if class_weight is None else class_weight)")
 POW = "1.0 in safe = xp.where(xp.equal(exponent, 0), 1.0, base)"
 LOG_BASE = "log_base = xp.log(xp.where(xp.equal(base, 0) & (exponent >= 0), 1.0, base))"
 LAYER_NORM = "KERNELS.launch('layer_norm_grad_x', x, warps, g, x, weight, mean, rstd, grad_x, *flat)"
@@ -111,8 +111,10 @@ EQUIVALENT = {"plain": {
     "self_attention": {**ONE_PULLBACK, **PLAIN_ATTENTION},
 }, "fast": {
     "cross_entropy": {**ONE_PULLBACK,
+                      "own_grad -> q_sum: own_grad in q_sum = own_grad + c_sum * spread_grad":
+                          "it is the same until then",
                       **{f"label_smoothing -> {other}: label_smoothing in if label_smoothing:\n    {line}":
-                         "a test that only saves work: else 0 is added" for other in ("shape", "share")
+                         "a test that only saves work: else 0 is added" for other in ("at_target", "shape", "share")
                          for line in SMOOTHING}},
     "gelu": GELU,
     "bias_gelu": {**GELU, **SUMS},
@@ -123,7 +125,9 @@ EQUIVALENT = {"plain": {
     "linear_cross_entropy": {
         "p -> s: p in picked = (xp.arange(len(p)), targets[rows])": "they have as many rows",
         **{f"{change} in losses = share * xp.where(share, losses, 0.0)": "only beside ∞, in test_edge_values.py"
-           for change in ("constant + 1: 0.0", "constant - 1: 0.0", "share -> losses: share")},
+           for change in ("constant + 1: 0.0", "constant - 1: 0.0", "share -> losses: share",
+                          "share -> softmax_minus_target: share")},
+        "z -> x: z in total = xp.empty((z.shape[1], x.shape[1]), dtype=z.dtype)": "of one dtype",
         "return abs({}): return losses": "no loss is negative",
         **{f"sign: -1 in {line}": TWO_AXES for line in ("p -= p.max(axis=-1, keepdims=True)", "sums = p.sum(axis=-1)")},
         **{f"z -> {other}: z in for rows in cached_slices(z, TILE):": COVERED

@@ -100,7 +100,7 @@ def test_every_fast_and_composed_form_is_of_a_registered_op():
     """A form under a wrong name would never run; each is defined in the file of its op."""
     for name in NAMES:
         own = OPS[name].function.__module__.rsplit(".", 1)[1]
-        for kind, form in (("fast", OPS[name].fast), ("cuda", OPS[name].cuda)):
+        for kind, form in (("fast", OPS[name].fast), ("compiled", OPS[name].compiled), ("cuda", OPS[name].cuda)):
             assert form is None or form.function.__module__ == f"tinygrad_gpt.ops.{kind}.{own}"
         assert OPS[name].composed is None or OPS[name].composed.__module__ == f"tinygrad_gpt.ops.composed.{own}"
 

@@ -210,9 +210,10 @@ _SETTINGS = (
                  help="Array package to compute with.  [default: numpy]"),
     click.option("--threads", type=PositiveInt(maximum=1024), expose_value=False, callback=remember,
                  metavar="N", help="CPU threads to use.  [default: all]"),
-    click.option("--ops", type=click.Choice(["composed", "plain", "fast"]), expose_value=False, callback=remember,
-                 help="Form of the ops: fused ones as simpler ops, the plain functions that can be read, or the "
-                      "tuned ones; the same numbers.  [default: fast]"),
+    click.option("--ops", type=click.Choice(["composed", "plain", "fast", "compiled"]), expose_value=False,
+                 callback=remember,
+                 help="Form of the ops: fused ones as simpler ops, the plain functions that can be read, the tuned "
+                      "ones, or those with loops that numba compiles; the same numbers.  [default: fast]"),
     click.option("--gradients", expose_value=False, callback=remember, metavar="PATH",
                  help="Your own gradients: a Python file, or a folder of the course, whose functions replace the ops "
                       "of their names."),

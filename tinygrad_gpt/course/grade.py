@@ -13,7 +13,7 @@ from tinygrad_gpt.course.exercises import Exercise
 from tinygrad_gpt.course.layers import HIDDEN, said_of_layer
 from tinygrad_gpt.course.sandbox import Sandbox
 from tinygrad_gpt.engine import Op, using_ops
-from tinygrad_gpt.engine.registry import Form
+from tinygrad_gpt.engine.forms import Form
 from tinygrad_gpt.study.calls import samples
 from tinygrad_gpt.study.cases import XP, Rule, RuleError, answer
 from tinygrad_gpt.study.diagnose import DIFFERENCE, Diagnosis, diagnose

@@ -9,7 +9,7 @@ import numpy as np
 
 import tinygrad_gpt.ops  # noqa: F401 - fills the registry
 from tinygrad_gpt.engine import OPS, using_ops
-from tinygrad_gpt.engine.registry import Form
+from tinygrad_gpt.engine.forms import Form
 from tinygrad_gpt.errors import TapeError, UsageError
 from tinygrad_gpt.study.calls import samples
 from tinygrad_gpt.study.cases import XP, answer

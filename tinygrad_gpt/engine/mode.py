@@ -11,9 +11,10 @@ from typing import Any
 from tinygrad_gpt.errors import UsageError
 
 __all__ = ["FORMS", "Mode", "checking", "composed_ops", "current_mode", "enable_grad", "inference_mode",
-           "is_grad_enabled", "no_grad", "observing", "set_grad_enabled", "switched", "using_ops"]
+           "is_grad_enabled", "loaders", "no_grad", "observing", "set_grad_enabled", "switched", "using_ops"]
 
-FORMS = ("composed", "plain", "fast")
+FORMS = ("composed", "plain", "fast", "compiled")
+loaders: dict[str, Callable[[], None]] = {}  # what a form needs before its ops run
 
 
 @dataclass(frozen=True)
@@ -119,14 +120,16 @@ def using_ops(form: str):
 
     Args:
         form: "fast": the CUDA form on a GPU, the tuned one elsewhere, the plain one of an op that has no other.
-            "plain": the plain, pure function of each op. "composed": a fused op as the simpler ops it is made of, each
-            step on the tape.
+            "compiled": the same, on the host with loops that numba compiles. "plain": the plain, pure function of each
+            op. "composed": a fused op as the simpler ops it is made of, each step on the tape.
 
     Raises:
-        UsageError: "ops are 'quick'; choose one of composed, plain, fast".
+        UsageError: "ops are 'quick'; choose one of composed, plain, fast, compiled"; "ops 'compiled' (numba): it is not
+            installed; …".
     """
     if form not in FORMS:
         raise UsageError(f"ops are {form!r}; choose one of {', '.join(FORMS)}")
+    loaders.get(form, bool)()
     return switched(ops=form)
 
 

@@ -11,8 +11,8 @@ the pullbacks.
     Tensor([2., 4., 6.])
 
 The function with which an op is registered is its *plain* form: pure, in operators and functions of the array
-namespace ``xp`` alone. A tuned form for the host (`fast`), one with CUDA kernels (`cuda`) and one in simpler ops
-(`composed`) may be registered for it.
+namespace ``xp`` alone. A tuned form for the host (`fast`), one with compiled loops (`compiled`), one with CUDA kernels
+(`cuda`) and one in simpler ops (`composed`) may be registered for it.
 """
 
 import inspect
@@ -23,8 +23,9 @@ import numpy as np
 from tinygrad_gpt.backend import backend_of, backend_of_type, default_backend, is_integer
 from tinygrad_gpt.backend.numpy import host_array
 from tinygrad_gpt.engine.binding import bound, signature
+from tinygrad_gpt.engine.forms import Forms
 from tinygrad_gpt.engine.guards import Lock, Version, saved_arrays
-from tinygrad_gpt.engine.halves import any_half, any_of, in_float32
+from tinygrad_gpt.engine.halves import any_of
 from tinygrad_gpt.engine.mistakes import check_name, check_pullbacks, no_pair
 from tinygrad_gpt.engine.mode import current_mode
 from tinygrad_gpt.engine.operators import OPS
@@ -32,63 +33,9 @@ from tinygrad_gpt.engine.tape import Node
 from tinygrad_gpt.engine.tensor import Tensor, wrapped
 from tinygrad_gpt.errors import BackendError, DTypeError, ShapeError, TinygradError
 
-__all__ = ["FUNCTIONS", "OPS", "Form", "Function", "Op", "composed", "cuda", "fast", "forms", "op",
-           "values_are_checked"]
+__all__ = ["OPS", "Op", "op", "values_are_checked"]
 
 _FLOAT64 = np.dtype(np.float64)
-FUNCTIONS: dict[str, "Function"] = {}  # those that have several forms and are no ops, by name
-
-
-class Form:
-    """One way to compute an op: ``function(xp, *arrays, **settings) -> (y, pullbacks)``.
-
-    Args:
-        function: all forms of an op have the same signature. One with a setting ``needs_input_grad`` is told there,
-            for each argument, whether its gradient will be asked for.
-        takes_halves: it takes float16 and bfloat16 arrays as they are; another is given float32 copies, and what it
-            returns is rounded.
-    """
-
-    def __init__(self, function: Callable, takes_halves: bool = False):
-        self.function, self.takes_halves = function, takes_halves
-        self.asks_for_needs = "needs_input_grad" in function.__code__.co_varnames
-
-    def body(self, arrays) -> Callable:
-        """The function for these arrays."""
-        return self.function if self.takes_halves or not any_half(arrays) else in_float32(self.function)
-
-
-class Forms:
-    """A function of ``xp`` that may have a faster form on the host, and one on a GPU.
-
-    Attributes:
-        plain, fast, cuda: its forms; the last two may be None.
-    """
-
-    def __init__(self, function: Callable, takes_halves: bool = False):
-        self.name = function.__name__.rstrip("_")
-        self.plain = Form(function, takes_halves)
-        self.fast: Form | None = None
-        self.cuda: Form | None = None
-        self.__doc__ = function.__doc__
-        self.__wrapped__ = function
-
-    @property
-    def function(self) -> Callable:
-        """The plain form's function."""
-        return self.plain.function
-
-    def form(self, backend, ops: str = "fast") -> Form:
-        """The form that runs on a backend, where ``ops`` are wanted: the one place that chooses."""
-        if ops == "plain":
-            return self.plain
-        if self.cuda is not None and backend.launch is not None:
-            return self.cuda
-        return self.plain if self.fast is None else self.fast
-
-    def available(self, backend) -> tuple[str, ...]:
-        """The names, for `using_ops`, of the different forms that a backend can run."""
-        return ("plain",) if self.form(backend) is self.plain else ("plain", "fast")
 
 
 class Op(Forms):
@@ -250,13 +197,6 @@ class Op(Forms):
         return Node(self, y.shape, inputs, pullbacks, versions)
 
 
-class Function(Forms):
-    """A function with several forms that is no op: it makes arrays, and nothing is differentiated."""
-
-    def __call__(self, backend, *args, **settings):
-        return self.form(backend, current_mode().ops).function(backend.namespace, *args, **settings)
-
-
 def op(*, samples, errors=lambda r: [], check=None, broadcasts=False, takes_halves=False):
     """Register a function ``f(xp, *arrays, **settings) -> (y, pullbacks)`` as an op of its name in `OPS`.
 
@@ -279,39 +219,6 @@ def op(*, samples, errors=lambda r: [], check=None, broadcasts=False, takes_halv
         check_name(registered, OPS.get(registered.name))
         OPS[registered.name] = registered
         return registered
-
-    return register
-
-
-def composed(name: str):
-    """Register a function on Tensors, written in simpler ops, as the composed form of the op of that name."""
-    def register(function):
-        OPS[name].composed = function
-        return function
-
-    return register
-
-
-def forms(function) -> "Function":
-    """Let a function ``f(backend's xp, …)`` that is no op have other forms too; it is then called with a backend."""
-    FUNCTIONS[function.__name__] = Function(function)
-    return FUNCTIONS[function.__name__]
-
-
-def fast(name: str, takes_halves: bool = False):
-    """Register a function as the tuned form, for arrays on the host, of the op or function of that name."""
-    def register(function):
-        (OPS.get(name) or FUNCTIONS[name]).fast = Form(function, takes_halves)
-        return function
-
-    return register
-
-
-def cuda(name: str):
-    """Register a function as the form with CUDA kernels of the op or function of that name. It takes halves."""
-    def register(function):
-        (OPS.get(name) or FUNCTIONS[name]).cuda = Form(function, takes_halves=True)
-        return function
 
     return register
 

@@ -66,7 +66,7 @@ def through_cached(blocks: Iterable[Module], x: Tensor, cache: KVCache, chunk: C
 def _kind(block: Any, x: Tensor) -> tuple | None:
     """What blocks must have in common to be one op; None for a block that is not as GPT-2 has it, or no GPU."""
     backend, mode = backend_of(x.data), current_mode()
-    if backend.launch is None or mode.ops != "fast" or mode.checking or mode.observer is not None:
+    if backend.launch is None or mode.ops not in ("fast", "compiled") or mode.checking or mode.observer is not None:
         return None
     modules = [module for _, module in block.named_modules()]
     if [type(module) for module in modules] != TYPES or any(module._hooks is not None for module in modules):

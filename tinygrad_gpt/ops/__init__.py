@@ -1,5 +1,7 @@
 """Every op, and with it every derivative, of GPT-2. Importing this fills the registry `OPS`."""
 
+from tinygrad_gpt.engine.mode import loaders
+from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.ops.activation import bias_gelu, gelu, gelu_exact, relu, sigmoid
 from tinygrad_gpt.ops.attention import attention, self_attention
 from tinygrad_gpt.ops.dropout import dropout, keep_mask
@@ -40,3 +42,20 @@ __all__ = [
     "mul", "neg", "norm", "permute", "pow_", "relu", "reshape", "scatter", "self_attention", "sigmoid", "sin", "slice_",
     "softmax", "sqrt", "stack", "sub", "sum_", "tanh", "transpose", "where",
 ]
+
+
+def load_compiled() -> None:
+    """Register the compiled forms, for which numba is imported.
+
+    Raises:
+        UsageError: "ops 'compiled' (numba): it is not installed; …".
+    """
+    try:
+        from tinygrad_gpt.ops import compiled  # noqa: F401
+    except ImportError as error:  # also of a numba that does not fit this NumPy
+        why = "it is not installed" if isinstance(error, ModuleNotFoundError) else str(error)
+        raise UsageError(f"ops 'compiled' (numba): {why}; install it with `pip install 'tinygrad-gpt[compiled]'`, or "
+                         "use --ops fast") from error
+
+
+loaders["compiled"] = load_compiled

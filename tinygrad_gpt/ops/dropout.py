@@ -3,7 +3,7 @@
 import math
 
 from tinygrad_gpt.engine import op
-from tinygrad_gpt.engine.registry import forms
+from tinygrad_gpt.engine.forms import forms
 from tinygrad_gpt.errors import ShapeError
 
 __all__ = ["dropout", "keep_mask", "rounds"]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_gpt.backend import Array, backend_of
+from tinygrad_gpt.engine.mode import current_mode
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import CheckpointError, listed
 from tinygrad_gpt.ops.cuda.launch import Kernels
@@ -134,6 +135,9 @@ def _rate_and_eps(group, t):
 
 def _in_chunks(betas, settings, *arrays):
     backend, length = backend_of(arrays[0]), len(arrays[0])
+    if current_mode().ops == "compiled" and backend.on_host and all(a.flags.c_contiguous for a in arrays):
+        _compiled(betas, settings, *(a.reshape(-1) for a in arrays))
+        return
     chunk = max(1, CHUNK * length // max(1, arrays[0].size)) if backend.on_host else max(1, length)  # rows
     for i in range(0, length, chunk):
         _update(backend.xp, betas, settings, *(a[i:i + chunk] for a in arrays))
@@ -142,6 +146,13 @@ def _in_chunks(betas, settings, *arrays):
 def _in_one_launch(betas, settings, parameters, *others):
     work, (rate, eps, keep) = spans(backend_of(parameters[0]), tuple(p.size for p in parameters)), settings
     KERNELS.launch("adamw", parameters[0], len(work), parameters, *others, work, *map(float, (*betas, keep, rate, eps)))
+
+
+def _compiled(betas, settings, p, g, m, v):
+    from tinygrad_gpt.ops.compiled import kernels  # numba, which is there in this mode alone
+
+    rate, eps, keep = settings
+    kernels.adamw(p, g, m, v, tuple(map(p.dtype.type, (*betas, keep, rate, eps))))
 
 
 def _update(xp, betas, settings, p, g, m, v):

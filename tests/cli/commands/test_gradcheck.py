@@ -47,7 +47,7 @@ def test_the_table_has_a_line_per_check_and_a_verdict(capsys):
     assert [row.split()[:4] for row in rows] == [
         [c.op, c.form, str(c.sample), c.argument] for name in ("layer_norm", "exp") for c in check_forms(name)]
     assert empty == ""
-    assert verdict.startswith("2 ops in 3 forms, 4 arguments, 20 checks, worst relative error ")
+    assert verdict.startswith("2 ops in 4 forms, 4 arguments, 29 checks, worst relative error ")
     assert verdict.endswith("limit 1e-07: all passed")
     assert captured.err == ""
 
@@ -107,8 +107,8 @@ def test_an_unknown_op_gets_the_nearest_names(command, name, hint, capsys):
 
 
 @pytest.mark.parametrize(("options", "forms"), [
-    ([], {"plain", "fast"}), (["--ops", "plain"], {"plain"}), (["--ops", "fast"], {"fast"}),
-    (["--composed"], {"composed"})])
+    ([], {"plain", "fast", "compiled"}), (["--ops", "plain"], {"plain"}), (["--ops", "fast"], {"fast"}),
+    (["--ops", "compiled"], {"compiled"}), (["--composed"], {"composed"})])
 def test_every_form_is_checked_or_the_one_that_is_asked_for(options, forms, capsys):
     assert main(["gradcheck", "--json", "gelu", *options]) == 0
     assert {json.loads(line)["form"] for line in capsys.readouterr().out.splitlines()} == forms

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-CHOICES = {"form": ("composed", "plain", "fast"), "dtype": ("float32", "float64"), "backend": ("numpy", "cupy")}
+CHOICES = {"form": ("composed", "plain", "fast", "compiled"),
+           "dtype": ("float32", "float64"), "backend": ("numpy", "cupy")}
 
 
 @click.command(name="compare")

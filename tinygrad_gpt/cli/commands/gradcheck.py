@@ -1,5 +1,6 @@
 """`gradcheck`: every gradient beside a central difference."""
 
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -47,9 +48,12 @@ def command(names: tuple[str, ...], model: str | None, text: str | None, label: 
 
 
 def _check_ops(names: Sequence[str], seed: int, as_json: bool) -> bool:
+    from tinygrad_gpt.ops import load_compiled
     from tinygrad_gpt.study.gradcheck import check_forms, check_table, summary
     from tinygrad_gpt.study.show import select_ops
 
+    with contextlib.suppress(UsageError):  # without numba the others are checked
+        load_compiled()
     ops = click.get_current_context().ensure_object(Settings).ops
     forms = () if ops is None else (ops,)
     checks = [check for op in select_ops(names) for check in check_forms(op, seed, forms)]

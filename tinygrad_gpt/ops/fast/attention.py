@@ -9,7 +9,8 @@ from tinygrad_gpt.backend import Array, backend_of
 from tinygrad_gpt.engine import fast
 from tinygrad_gpt.ops.attention import merge_heads, split_heads
 
-__all__ = ["QUERIES", "Mask", "attend", "attend_grads", "attention", "masked", "self_attention"]
+__all__ = ["QUERIES", "Mask", "Saved", "attend", "attend_grads", "attention", "masked", "part", "self_attention",
+           "tiles"]
 
 TILE = 1 << 19  # scores of a tile: they fit the shared cache
 QUERIES = 128  # at most in a tile
@@ -96,14 +97,14 @@ def attend(xp, q, k, v, mask: Mask) -> tuple[Array, Saved]:
     y = xp.empty((batch, n, n_head, size), dtype=q.dtype).transpose(0, 2, 1, 3)
     row_max, row_sum = (xp.empty((batch, n_head, n, 1), dtype=q.dtype) for _ in range(2))
     exps = []
-    for at_q, at_k in _tiles(q, k, mask.causal):
-        visible = _part(mask.padding, at_q, at_k)
+    for at_q, at_k in tiles(q, k, mask.causal):
+        visible = part(mask.padding, at_q, at_k)
         e, row_max[at_q] = _exponentials(xp, q[at_q], k[at_k], visible, mask.causal)
         total = _row_sums(xp, e)  # at least 1, that of the largest, unless all keys are masked
         row_sum[at_q] = xp.maximum(total, 1) if _may_see_none(e, visible) else total
         exps.append(e)
         if mask.keep is not None:
-            e = e * _part(mask.keep, at_q, at_k) * (1 / (1 - mask.p))
+            e = e * part(mask.keep, at_q, at_k) * (1 / (1 - mask.p))
         y[at_q] = bmm(e, v[at_k]) / row_sum[at_q]
         if k.shape[2] > QUERIES:
             exps.clear()  # more numbers than q and k: computed again in backward
@@ -122,13 +123,13 @@ def attend_grads(xp, qkv, g, mask: Mask, saved: Saved, grads) -> None:
     (q, k, v), (q_grad, k_grad, v_grad) = qkv, grads
     bmm, scale = backend_of(g).bmm, 1 / math.sqrt(q.shape[-1] or 1)
     g = g / saved.row_sum  # A = e / sum: dividing g (D wide) is cheaper than dividing e (m wide)
-    for i, (at_q, at_k) in enumerate(_tiles(q, k, mask.causal)):
+    for i, (at_q, at_k) in enumerate(tiles(q, k, mask.causal)):
         e = saved.exps[i] if saved.exps else _exponentials(
-            xp, q[at_q], k[at_k], _part(mask.padding, at_q, at_k), mask.causal, saved.row_max[at_q])[0]
+            xp, q[at_q], k[at_k], part(mask.padding, at_q, at_k), mask.causal, saved.row_max[at_q])[0]
         S_grad = bmm(g[at_q], v[at_k].swapaxes(-1, -2))  # so far of U
         U = e
         if mask.keep is not None:
-            kept = _part(mask.keep, at_q, at_k)
+            kept = part(mask.keep, at_q, at_k)
             U = e * kept * (1 / (1 - mask.p))
             S_grad *= kept
             S_grad *= 1 / (1 - mask.p)
@@ -139,7 +140,7 @@ def attend_grads(xp, qkv, g, mask: Mask, saved: Saved, grads) -> None:
         k_grad[at_k] += bmm(S_grad.swapaxes(-1, -2), q[at_q] * scale)
 
 
-def _tiles(q, k, causal):
+def tiles(q, k, causal):
     """Pairs of index tuples, of queries and of the keys that they may see, with about `TILE` scores each.
 
     Short texts: several heads, or all heads of several texts, at a time, because a call costs more than its work. Long
@@ -196,6 +197,6 @@ def _row_sums(xp, e):
     return backend_of(e).bmm(e, xp.ones((e.shape[-1], 1), dtype=e.dtype))
 
 
-def _part(mask, at_q, at_k):
+def part(mask, at_q, at_k):
     """What a mask (B, H, n, m) says about a tile."""
     return None if mask is None else mask[(*at_q, at_k[2])]

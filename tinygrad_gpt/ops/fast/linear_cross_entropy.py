@@ -4,7 +4,7 @@ from tinygrad_gpt.backend import cached_slices, equal_slices
 from tinygrad_gpt.engine import fast
 from tinygrad_gpt.ops.fast.softmax import row_weights
 
-__all__ = ["LOGITS", "PRODUCT", "linear_cross_entropy"]
+__all__ = ["LOGITS", "PRODUCT", "linear_cross_entropy", "loss_in_parts"]
 
 LOGITS = 1 << 24  # logits in memory at once
 PRODUCT = 1 << 21  # elements of the weight's gradient that are computed at a time
@@ -14,15 +14,25 @@ TILE = 1 << 18  # logits in a core's cache
 @fast("linear_cross_entropy")
 def linear_cross_entropy(xp, x, weight, targets, *, ignore_index=-100, needs_input_grad=(True, True, False)):
     """Op 'linear_cross_entropy'; the gradients are made on the way forward, for ȳ = 1: the logits are overwritten."""
+    return loss_in_parts(xp, (x, weight, targets), ignore_index, needs_input_grad, _softmax_minus_target)
+
+
+def loss_in_parts(xp, arguments, ignore_index, needs_input_grad, softmax_minus_target):
+    """The op 'linear_cross_entropy' with a given loop over logits, see `_softmax_minus_target`."""
+    x, weight, targets = arguments
     targets = targets.reshape(-1)
     counts, safe = row_weights(xp, targets, None, ignore_index, x.dtype)
     total = counts.sum()
     share = counts / (total + (total == 0))  # all ignored: 0 / 1
-    y, *made = _both_passes(xp, x, weight, safe, share, needs_input_grad)
+
+    def passes():
+        return _both_passes(xp, x, weight, safe, share, needs_input_grad, softmax_minus_target)
+
+    y, *made = passes()
 
     def grads(g):
         nonlocal made
-        x_and_weight = made or _both_passes(xp, x, weight, safe, share, needs_input_grad)[1:]
+        x_and_weight = made or passes()[1:]
         made = None  # handed over, so that only one copy of the largest array exists; a second backward recomputes it
         for grad in x_and_weight:
             if grad is not None:
@@ -32,7 +42,7 @@ def linear_cross_entropy(xp, x, weight, targets, *, ignore_index=-100, needs_inp
     return y, grads
 
 
-def _both_passes(xp, x, weight, targets, share, needs_input_grad):
+def _both_passes(xp, x, weight, targets, share, needs_input_grad, softmax_minus_target):
     """Loss (), gradient of x (..., C) and of weight (V, C), None where not needed."""
     shape = x.shape
     x = x.reshape(len(targets), shape[-1])  # (N, C)
@@ -41,7 +51,7 @@ def _both_passes(xp, x, weight, targets, share, needs_input_grad):
     weight_grad = xp.zeros(weight.shape, dtype=x.dtype) if needs_input_grad[1] and not len(x) else None
     for rows in equal_slices(len(x), -(-len(x) * len(weight) // LOGITS)):
         z = x[rows] @ weight.T  # (n, V)
-        losses[rows] = _softmax_minus_target(xp, z, targets[rows], share[rows])
+        losses[rows] = softmax_minus_target(xp, z, targets[rows], share[rows])
         if x_grad is not None:
             x_grad[rows] = z @ weight
         if needs_input_grad[1]:
