@@ -148,13 +148,13 @@ def text() -> str:
     times = table(("model", "GPUs", "ms of a step", "ms to sum the gradients alone", "ms that are waited for",
                    "efficiency", "the same, gradients of the blocks at once", "the same, simulated",
                    "thousand tokens/s"), [line for model in MODELS for line in rows_of(model)])
-    memory = table(("model", "GPUs", "GiB a GPU, moments whole", "GiB a GPU, moments spread"),
+    memory = table(("model", "GPUs", "GiB of weights, gradients and moments a GPU", "the same, moments spread"),
                    [line for model in MODELS for line in memory_of(model)])
     batches = " and ".join(f"{model.rows} texts of {model.length:,} tokens for {model.name}" for model in MODELS)
     return "\n\n".join([
         "`benchmarks/parallel_model.py`. **Not measured: this package has never run on two GPUs.** Efficiency is the "
-        "time of a step on one GPU by that on N with N times the texts.", times, memory, f"""Cited, each from what
-NVIDIA's developers write about H100s: {NVLINK / 1e9:.0f} GB/s for each GPU over NVLink
+        "time of a step on one GPU divided by that on N with N times the texts.", times, memory, f"""Cited, each from
+what NVIDIA's developers write about H100s: {NVLINK / 1e9:.0f} GB/s for each GPU over NVLink
 ([nccl-tests 212](https://github.com/NVIDIA/nccl-tests/issues/212)), {INFINIBAND / 1e9:.0f} GB/s for each 400 Gbit/s
 adapter, one a GPU ([nccl-tests 290](https://github.com/NVIDIA/nccl-tests/issues/290)), {SMALLEST * 1e6:.0f} µs for the
 smallest sum over two nodes ([nccl 1244](https://github.com/NVIDIA/nccl/issues/1244)), taken to grow with the logarithm
