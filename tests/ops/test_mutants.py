@@ -81,8 +81,9 @@ BOTH_PASSES = {
             "share", "targets", "weight")), (WEIGHT_GRAD, ("losses", "share", "targets", "weight")))
        for other in others},
 }
-SMOOTHING = ("spread_grad = share * scale * counted\n    q_sum = own_grad + c_sum * spread_grad",
-             "grad -= spread_grad[:, None] * (1.0 if class_weight is None else class_weight)")
+SMOOTHING = {"spread_grad = share * scale * counted\n    q_sum = own_grad + c_sum * spread_grad":
+             ("at_target", "shape", "share"),
+             "grad -= spread_grad[:, None] * (1.0 if class_weight is None else class_weight)": ("share",)}
 POW = "1.0 in safe = xp.where(xp.equal(exponent, 0), 1.0, base)"
 LOG_BASE = "log_base = xp.log(xp.where(xp.equal(base, 0) & (exponent >= 0), 1.0, base))"
 LAYER_NORM = "KERNELS.launch('layer_norm_grad_x', x, warps, g, x, weight, mean, rstd, grad_x, *flat)"
@@ -114,8 +115,8 @@ EQUIVALENT = {"plain": {
                       "own_grad -> q_sum: own_grad in q_sum = own_grad + c_sum * spread_grad":
                           "it is the same until then",
                       **{f"label_smoothing -> {other}: label_smoothing in if label_smoothing:\n    {line}":
-                         "a test that only saves work: else 0 is added" for other in ("at_target", "shape", "share")
-                         for line in SMOOTHING}},
+                         "a test that only saves work: else 0 is added" for line, others in SMOOTHING.items()
+                         for other in others}},
     "gelu": GELU,
     "bias_gelu": {**GELU, **SUMS},
     "layer_norm": SUMS,
