@@ -101,7 +101,7 @@ def test_values_that_are_not_finite_stay_so():
     logits[0, 3], logits[1, 69] = np.nan, np.inf
     losses = np.empty(4, np.float32)
     kernels.softmax_minus_target(logits, np.zeros(4, np.int64), np.ones(4, np.float32), losses)
-    assert np.isnan(losses[:2]).all() or np.isinf(losses[1])
+    assert np.isnan(losses[:2]).all()
     np.testing.assert_allclose(losses[2:], np.log(70), rtol=1e-6)
 
 

@@ -14,7 +14,7 @@ __all__ = ["FORMS", "Mode", "checking", "composed_ops", "current_mode", "enable_
            "is_grad_enabled", "loaders", "no_grad", "observing", "set_grad_enabled", "switched", "using_ops"]
 
 FORMS = ("composed", "plain", "fast", "compiled")
-loaders: dict[str, Callable[[], None]] = {}  # what a form needs before its ops run
+loaders: dict[str, Callable[[], None]] = {}  # by the name of a form, what imports it: it is called before its ops run
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,8 @@ def using_ops(form: str):
     """
     if form not in FORMS:
         raise UsageError(f"ops are {form!r}; choose one of {', '.join(FORMS)}")
-    loaders.get(form, bool)()
+    if form in loaders:
+        loaders[form]()
     return switched(ops=form)
 
 

@@ -77,6 +77,8 @@ class AdamW(Optimizer):
             arrays = self.share(p.data), self.share(-g if group["maximize"] else g), m, v
             if one_launch(arrays):
                 together.setdefault((type(m), m.dtype, settings), []).append(arrays)
+            elif _is_compiled(arrays):
+                _in_one_loop(group["betas"], settings, *(a.reshape(-1) for a in arrays))
             else:
                 _in_chunks(group["betas"], settings, *(a.reshape(a.shape or (1,)) for a in arrays))  # never copies
         for (_, _, settings), kind in together.items():
@@ -135,9 +137,6 @@ def _rate_and_eps(group, t):
 
 def _in_chunks(betas, settings, *arrays):
     backend, length = backend_of(arrays[0]), len(arrays[0])
-    if current_mode().ops == "compiled" and backend.on_host and all(a.flags.c_contiguous for a in arrays):
-        _compiled(betas, settings, *(a.reshape(-1) for a in arrays))
-        return
     chunk = max(1, CHUNK * length // max(1, arrays[0].size)) if backend.on_host else max(1, length)  # rows
     for i in range(0, length, chunk):
         _update(backend.xp, betas, settings, *(a[i:i + chunk] for a in arrays))
@@ -148,7 +147,12 @@ def _in_one_launch(betas, settings, parameters, *others):
     KERNELS.launch("adamw", parameters[0], len(work), parameters, *others, work, *map(float, (*betas, keep, rate, eps)))
 
 
-def _compiled(betas, settings, p, g, m, v):
+def _is_compiled(arrays):
+    return (current_mode().ops == "compiled" and backend_of(arrays[0]).on_host
+            and all(a.flags.c_contiguous for a in arrays))
+
+
+def _in_one_loop(betas, settings, p, g, m, v):
     from tinygrad_gpt.ops.compiled import kernels  # numba, which is there in this mode alone
 
     rate, eps, keep = settings

@@ -4,9 +4,17 @@ import math
 
 from tinygrad_gpt.backend import Array, backend_of
 from tinygrad_gpt.engine import compiled
-from tinygrad_gpt.ops.attention import merge_heads, split_heads
 from tinygrad_gpt.ops.compiled import kernels
-from tinygrad_gpt.ops.fast.attention import QUERIES, Mask, Saved, masked, part, tiles
+from tinygrad_gpt.ops.fast.attention import (
+    QUERIES,
+    Mask,
+    Saved,
+    attention_by,
+    masked,
+    part,
+    self_attention_by,
+    tiles,
+)
 
 __all__ = ["attend", "attend_grads", "attention", "self_attention"]
 
@@ -15,30 +23,14 @@ __all__ = ["attend", "attend_grads", "attention", "self_attention"]
 def attention(xp, q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
     """Op 'attention'; saves the row sums, and the exponentials of short texts only."""
     mask = masked(xp, padding, keep, causal, p, (*q.shape[:3], k.shape[2]))
-    y, saved = attend(xp, q, k, v, mask)
-
-    def grads(g):
-        qkv_grads = [xp.zeros_like(a) for a in (q, k, v)]
-        attend_grads(xp, (q, k, v), g, mask, saved, qkv_grads)
-        return *qkv_grads, None, None
-
-    return y, grads
+    return attention_by(attend, attend_grads, xp, q, k, v, mask)
 
 
 @compiled("self_attention")
 def self_attention(xp, qkv, padding=None, keep=None, *, n_head, causal=True, p=0.0):
     """Op 'self_attention'; queries, keys and values are views of qkv, and so are their gradients."""
-    q, k, v = split_heads(qkv, n_head)
-    mask = masked(xp, padding, keep, causal, p, (*q.shape[:3], k.shape[2]))
-    y, saved = attend(xp, q, k, v, mask)
-
-    def grads(g):
-        qkv_grad = xp.zeros(qkv.shape, dtype=qkv.dtype)
-        (g,) = split_heads(g, n_head, 1)
-        attend_grads(xp, split_heads(qkv, n_head), g, mask, saved, split_heads(qkv_grad, n_head))
-        return qkv_grad, None, None
-
-    return merge_heads(y), grads
+    mask = masked(xp, padding, keep, causal, p, (len(qkv), n_head, qkv.shape[1], qkv.shape[1]))
+    return self_attention_by(attend, attend_grads, xp, qkv, n_head, mask)
 
 
 def attend(xp, q, k, v, mask: Mask) -> tuple[Array, Saved]:

@@ -9,8 +9,8 @@ from tinygrad_gpt.backend import Array, backend_of
 from tinygrad_gpt.engine import fast
 from tinygrad_gpt.ops.attention import merge_heads, split_heads
 
-__all__ = ["QUERIES", "Mask", "Saved", "attend", "attend_grads", "attention", "masked", "part", "self_attention",
-           "tiles"]
+__all__ = ["QUERIES", "Mask", "Saved", "attend", "attend_grads", "attention", "attention_by", "masked", "part",
+           "self_attention", "self_attention_by", "tiles"]
 
 TILE = 1 << 19  # scores of a tile: they fit the shared cache
 QUERIES = 128  # at most in a tile
@@ -60,6 +60,18 @@ def masked(xp, padding, keep, causal, p, shape) -> Mask:
 def attention(xp, q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
     """Op 'attention'; saves the row sums, and the exponentials of short texts only."""
     mask = masked(xp, padding, keep, causal, p, (*q.shape[:3], k.shape[2]))
+    return attention_by(attend, attend_grads, xp, q, k, v, mask)
+
+
+@fast("self_attention")
+def self_attention(xp, qkv, padding=None, keep=None, *, n_head, causal=True, p=0.0):
+    """Op 'self_attention'; queries, keys and values are views of qkv, and so are their gradients."""
+    mask = masked(xp, padding, keep, causal, p, (len(qkv), n_head, qkv.shape[1], qkv.shape[1]))
+    return self_attention_by(attend, attend_grads, xp, qkv, n_head, mask)
+
+
+def attention_by(attend, attend_grads, xp, q, k, v, mask):
+    """Result and pullback of the op 'attention' by two functions such as those below."""
     y, saved = attend(xp, q, k, v, mask)
 
     def grads(g):
@@ -70,12 +82,9 @@ def attention(xp, q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
     return y, grads
 
 
-@fast("self_attention")
-def self_attention(xp, qkv, padding=None, keep=None, *, n_head, causal=True, p=0.0):
-    """Op 'self_attention'; queries, keys and values are views of qkv, and so are their gradients."""
-    q, k, v = split_heads(qkv, n_head)
-    mask = masked(xp, padding, keep, causal, p, (*q.shape[:3], k.shape[2]))
-    y, saved = attend(xp, q, k, v, mask)
+def self_attention_by(attend, attend_grads, xp, qkv, n_head, mask):
+    """The same of the op 'self_attention'."""
+    y, saved = attend(xp, *split_heads(qkv, n_head), mask)
 
     def grads(g):
         qkv_grad = xp.zeros(qkv.shape, dtype=qkv.dtype)
