@@ -19,8 +19,8 @@ from types import SimpleNamespace
 
 from tinygrad_gpt.errors import ResourceError, TinygradError, UsageError
 
-__all__ = ["append_line", "only_reading", "open_regular", "part_of", "run_lock", "sha256_of", "write_atomic",
-           "write_pieces", "writes"]
+__all__ = ["append_line", "digests_of", "only_reading", "open_regular", "part_of", "run_lock", "sha256_of",
+           "write_atomic", "write_pieces", "writes"]
 
 
 def open_regular(path: str | Path) -> io.BufferedReader:
@@ -52,6 +52,14 @@ def sha256_of(path: str | Path) -> str:
     """The sha256 of a regular file, as `sha256sum` prints it."""
     with open_regular(path) as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def digests_of(files: Iterable[str | Path]) -> dict[str, str]:
+    """The sha256 of regular files by their names; by folder and name where two have the same."""
+    paths = [Path(file) for file in files]
+    names = [path.name for path in paths]
+    return {path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}": sha256_of(path)
+            for path in paths}
 
 
 def _lock(file: int) -> bool:

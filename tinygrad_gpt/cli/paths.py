@@ -13,15 +13,15 @@ __all__ = ["FOLDER_FILES", "INPUTS", "OUTPUT_FILES", "OUTPUT_FOLDERS", "refuse_o
 
 # Parameters of commands by what their values are; tests/cli/test_paths.py fails on one that is in no table.
 INPUTS = ("data", "validation", "test", "file", "base", "model", "models", "vocabulary", "source", "first", "second",
-          "unlabelled", "extra", "family_text", "gradients", "personal")
+          "unlabelled", "teachers", "extra", "family_text", "gradients", "personal")
 OUTPUT_FILES = ("output", "save", "html", "marks", "solutions")
 OUTPUT_FOLDERS = ("out", "folder", "exercises")
 
 FOLDER_FILES = frozenset({  # all names that commands write into their folders
     "config.json", "model.h5", "state-a.h5", "state-b.h5", "log.jsonl", "samples.txt", "report.json", "run.json",
     "curves.png", "confusion.png", "vocabulary.json", "tokens.npy", "validation.npy", "report.md", "report.html",
-    "budget.json", "accuracy.png", "minutes.png", "model.safetensors", "vocab.json", "merges.txt", "vocab.txt",
-    "tokenizer.json", "tokenizer_config.json", "download.json", ".lock",
+    "budget.json", "teachers.npy", "accuracy.png", "minutes.png", "model.safetensors", "vocab.json", "merges.txt",
+    "vocab.txt", "tokenizer.json", "tokenizer_config.json", "download.json", ".lock",
 })
 TABLES = (".csv", ".tsv", ".jsonl")  # in the folder of a run or a model, existing files of these kinds are results
 

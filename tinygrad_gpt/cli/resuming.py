@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["given_settings", "group_joined", "require", "resumable", "stopped_with"]
 
-DATA = ("data", "validation", "test", "extra", "unlabelled")  # parameters that name files to learn from
+DATA = ("data", "validation", "test", "extra", "unlabelled", "teachers")  # parameters that name files to learn from
 
 
 @contextlib.contextmanager

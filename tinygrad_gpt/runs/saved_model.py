@@ -18,7 +18,7 @@ from tinygrad_gpt.checkpoints.download import MODELS, downloaded
 from tinygrad_gpt.checkpoints.gpt2_files import WEIGHTS, read_class_head, weights_file
 from tinygrad_gpt.checkpoints.int8 import from_int8, to_int8
 from tinygrad_gpt.errors import CheckpointError, UsageError
-from tinygrad_gpt.files import sha256_of
+from tinygrad_gpt.files import digests_of
 from tinygrad_gpt.models.bert import Bert, BertConfig
 from tinygrad_gpt.models.bert_classifier import BertClassifier
 from tinygrad_gpt.models.classifier import GPT2Classifier, TextClassifier
@@ -105,8 +105,7 @@ def origin(recipe: str, config, files: Sequence[str]) -> dict:
             return [bare(v) for v in value]
         return Path(value).name if isinstance(value, str) and Path(value).exists() else value
 
-    digests = {Path(file).name: sha256_of(file) for file in files}
-    return {"recipe": recipe, "version": __version__, "sha256": digests,
+    return {"recipe": recipe, "version": __version__, "sha256": digests_of(files),
             "config": {name: bare(value) for name, value in asdict(config).items()}}
 
 

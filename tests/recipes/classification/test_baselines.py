@@ -38,7 +38,7 @@ def test_texts_without_words_have_no_bag_and_other_failures_are_one_line(monkeyp
     assert bag_of_words(data, split) is None
     monkeypatch.setattr("sklearn.linear_model.LogisticRegression.fit", broken)
     data = LabelledTexts([text for text, _ in tiny.texts(9)], data.labels, data.classes)
-    with pytest.raises(TinygradError, match=r"cannot compare with a bag of words \(scikit-learn\): ValueError: broken"):
+    with pytest.raises(TinygradError, match=r"cannot fit a bag of words \(scikit-learn\): ValueError: broken"):
         bag_of_words(data, split)
 
 

@@ -23,6 +23,7 @@ from tinygrad_gpt.recipes.classification.config import TRAINED, FinetuneConfig
 from tinygrad_gpt.recipes.classification.evaluate import evaluate, reads_quotes
 from tinygrad_gpt.recipes.classification.finetune import finetune_classifier
 from tinygrad_gpt.recipes.classification.inputs import Texts
+from tinygrad_gpt.recipes.classification.objectives import ONE_CLASS
 from tinygrad_gpt.recipes.classification.starting_model import set_trained, with_head
 from tinygrad_gpt.recipes.classification.task import classification_loss, next_tokens
 from tinygrad_gpt.runs.saved_model import load_model, save_model
@@ -162,6 +163,10 @@ def test_other_bases(base, config, tmp_path):
     assert result.saved.transformer.config.dropout == config.dropout
 
 
+def criterion(scores, labels):
+    return ONE_CLASS.loss(scores, labels, None, lambda array: array)
+
+
 @pytest.mark.parametrize("train", TRAINED)
 def test_frozen_parameters_stay_as_they_are_and_get_no_gradient(train):
     saved = tiny.classifier()
@@ -172,7 +177,7 @@ def test_frozen_parameters_stay_as_they_are_and_get_no_gradient(train):
     assert trained == {name for name, _ in model.named_parameters()
                        if name.startswith(("score.", *(f"transformer.{part}" for part in blocks[train])))}
     inputs = Texts(model, [[1, 2, 3, 4], [5, 6]])
-    classification_loss(inputs, np.array([0, 2]), None, 0.5, np.arange(2)).backward()
+    classification_loss(inputs, criterion, np.array([0, 2]), 0.5, np.arange(2)).backward()
     assert {name for name, parameter in model.named_parameters() if parameter.grad is not None} == trained
 
 
@@ -204,7 +209,7 @@ def test_next_tokens_are_the_targets_up_to_the_end_of_a_text():
 
 def test_the_language_model_loss_is_added_with_its_weight():
     model = tiny.classifier().classifier
-    batch = Texts(model, [[1, 2, 3, 4], [5, 6]]), np.array([0, 2]), None
+    batch = Texts(model, [[1, 2, 3, 4], [5, 6]]), criterion, np.array([0, 2])
     plain, half, whole = (classification_loss(*batch, weight, np.arange(2)).item() for weight in (0.0, 0.5, 1.0))
     assert whole - plain == pytest.approx(2 * (half - plain), rel=1e-4)
     assert half - plain == pytest.approx(0.5 * np.log(model.transformer.config.vocab_size), rel=0.1)  # untrained

@@ -110,7 +110,7 @@ def test_unlabelled_texts_are_learned_but_none_that_is_judged(config, tmp_path):
     written = [more.tokenizer.decode(ids[1:]) for ids in more.texts.train]
     assert written[30:] == ["Snow in May", "swim"]
     assert len(more.texts.validation) == 10
-    with pytest.raises(UsageError, match="unlabelled texts are read in further pretraining only"):
+    with pytest.raises(UsageError, match="unlabelled texts are for further pretraining or for teachers"):
         replace(config, pretrain_epochs=0, unlabelled="more.txt")
 
 

@@ -48,6 +48,31 @@ def test_losses_and_gradients_are_those_of_pytorch(labels, weighted):
     np.testing.assert_allclose(scores.grad.numpy(), theirs.grad.numpy(), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("weights", [None, np.array([0.5, 2.0, 1.0])])
+def test_a_teachers_probabilities_take_the_place_of_classes(weights):
+    torch = pytest.importorskip("torch", reason="the extra `oracle` is not installed")
+    wanted = np.random.default_rng(2).dirichlet([1, 1, 1], size=7).astype(np.float32)
+    scores = Tensor(SCORES.copy(), requires_grad=True)
+    loss = ONE_CLASS.loss(scores, wanted, weights, lambda array: array)
+    loss.backward()
+    theirs = torch.tensor(SCORES, requires_grad=True)
+    taken = None if weights is None else torch.tensor(weights, dtype=torch.float32)
+    expected = torch.nn.functional.cross_entropy(theirs, torch.from_numpy(wanted), taken, reduction="none").mean()
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    np.testing.assert_allclose(scores.grad.numpy(), theirs.grad.numpy(), rtol=1e-4, atol=1e-6)
+    if weights is None:
+        np.testing.assert_allclose(scores.grad.numpy() * 7, ops.softmax(Tensor(SCORES)).numpy() - wanted, atol=1e-6)
+
+
+def test_probabilities_of_one_have_the_loss_of_the_class():
+    weights = ONE_CLASS.weights(ONE)
+    for taken in (None, weights):
+        both = [ONE_CLASS.loss(Tensor(SCORES), labels, taken, lambda array: array).item()
+                for labels in (ONE, np.eye(3, dtype=np.float32)[ONE])]
+        assert both[0] == pytest.approx(both[1], rel=1e-6)
+
+
 def test_weights_make_labels_count_alike():
     weights = SeveralLabels().weights(SEVERAL)
     have = SEVERAL.sum(axis=0)

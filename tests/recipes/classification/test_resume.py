@@ -27,6 +27,7 @@ WAYS = {
     "kept activations": {"train": "last-block", "dropout": 0.0, "lm_weight": 0.0},
     "every choice": {"layer_decay": 0.5, "unfreeze": 0.4, "average": 2, "hide": 0.2, "head_dropout": 0.2,
                      "read": "concat", "context": "15"},
+    "teachers": {"teachers": ("bag-of-words",), "recombined": 20},
     "float16": {"precision": "float16", "accumulate": 2},
 }
 

@@ -9,7 +9,7 @@ import tiny
 
 from tinygrad_gpt.files import sha256_of
 from tinygrad_gpt.recipes.classification.finetune import FinetuneConfig, train_on_texts
-from tinygrad_gpt.recipes.classification.starting_model import base_has_seen_test, interpolated, load_base
+from tinygrad_gpt.recipes.classification.starting_model import has_seen_test, interpolated, load_base
 from tinygrad_gpt.recipes.export import export
 from tinygrad_gpt.recipes.instructions.instruct import InstructConfig, InstructTask
 from tinygrad_gpt.recipes.instructions.tuning import start
@@ -92,12 +92,12 @@ def test_a_base_that_knows_the_test_texts_is_found_out(made_with, change, seen, 
     tiny.labelled_file(tmp_path / "other.csv", 30)
     save_model("base.h5", tiny.classifier(config=made_with, sha256={"renamed.csv": sha256_of("three.csv")}))
     config = replace(FinetuneConfig("three.csv", base="base.h5"), **change)
-    assert base_has_seen_test(config) == seen
-    assert not base_has_seen_test(replace(config, base="random"))
+    assert has_seen_test(config.base, config) == seen
+    assert not has_seen_test("random", config)
 
 
 def test_a_published_base_says_nothing_of_its_texts(published, tmp_path):
-    assert not base_has_seen_test(FinetuneConfig(str(tiny.labelled_file(tmp_path / "a.csv")), base=str(published)))
+    assert not has_seen_test(str(published), FinetuneConfig(str(tiny.labelled_file(tmp_path / "a.csv"))))
 
 
 def test_positions_are_stretched_in_a_line():

@@ -82,7 +82,8 @@ data, start, model, reading, training, folder = map(section, (
             "tokens, or with an encoder hidden ones.")
 @start("--pretrain-lr", type=PositiveFloat(1.0), default=None,
        help="Highest learning rate in them.  [default: 0.0005; 0.0001 with an encoder]")
-@start("--unlabelled", metavar="FILE", help="More texts to predict, without labels: one a line, or a table.")
+@start("--unlabelled", metavar="FILE", help="More texts, without labels, to predict or for teachers to label: one a "
+       "line, or a table.")
 @model("--train", type=click.Choice(["head", "last-block", "last-two-blocks", "all", "lora"]), default="all",
        help="What is trained besides the head; head: nothing, lora: updates of low rank.")
 @model("--rank", type=PositiveInt(65_536), default=16, help="Rank of LoRA's updates.")
@@ -126,6 +127,11 @@ data, start, model, reading, training, folder = map(section, (
           help="Share of the tokens that are replaced by others while training.")
 @training("--lm-weight", type=UnitInterval(), default=None,
           help="Weight of the language-model loss on the texts.  [default: 1; 0 with an encoder, which has none]")
+@training("--teacher", "teachers", multiple=True, metavar="MODEL",
+          help="Learn the probabilities of a finished classifier as well, or those of 'bag-of-words'; may be given "
+               "more than once.")
+@training("--recombined", type=NonNegativeInt(10_000_000), default=0, metavar="N",
+          help="Let the teachers label this many texts made of pieces of the training texts.")
 @training("--class-weights", type=click.Choice(["none", "balanced"]), default="none",
           help="balanced: classes count alike, however many texts they have.")
 @training("--no-calibration", is_flag=True,

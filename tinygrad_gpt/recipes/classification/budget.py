@@ -28,10 +28,11 @@ from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.files import write_atomic
 from tinygrad_gpt.recipes.classification.baselines import bag_of_words
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
-from tinygrad_gpt.recipes.classification.finetune import FILES, read_parts, resume_classifier, validate_setting
+from tinygrad_gpt.recipes.classification.finetune import resume_classifier, validate_setting
+from tinygrad_gpt.recipes.classification.parts import FILES, absolute_paths, read_parts
 from tinygrad_gpt.recipes.classification.result import FinetuneResult
 from tinygrad_gpt.recipes.classification.search import FILE, Search, Trial, holds_search
-from tinygrad_gpt.runs.folder import absolute, check_given, holds_run, refuse_second_run
+from tinygrad_gpt.runs.folder import check_given, holds_run, refuse_second_run
 from tinygrad_gpt.runs.progress import Progress
 
 __all__ = ["find_setting", "resume_search"]
@@ -64,8 +65,8 @@ def find_setting(config: FinetuneConfig, seconds: float, given: Sequence[str], o
     refuse_second_run(out)
     if holds_search(out):
         raise UsageError(f"cannot start ({out}): a run is already there; resume it or choose another folder")
-    paths: dict[str, Any] = {name: absolute(value) for name in FILES if (value := getattr(config, name))}
-    search = Search(out, replace(config, **paths), seconds, given)
+    config = replace(config, **absolute_paths({name: getattr(config, name) for name in FILES}))
+    search = Search(out, config, seconds, given)
     search.baseline = _baseline(search.config)
     search.epoch_seconds, search.steps = _probe(search)
     search.plan()
@@ -91,7 +92,7 @@ def resume_search(out: Path, wanted: Mapping[str, Any], **callbacks: Callable) -
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"cannot resume ({out / FILE}): the file is damaged or of another version; start a new "
                               "run in another folder") from error
-    wanted = {name: absolute(value) if name in FILES and value else value for name, value in wanted.items()}
+    wanted = absolute_paths(wanted)
     if wanted.pop("budget", search.seconds) != search.seconds:
         raise UsageError(f"cannot resume ({out}): the run has a budget of {search.seconds:g} seconds; leave it out, or "
                          "start a new run in another folder")
@@ -116,6 +117,9 @@ def _go_on(search: Search, said: Callable[[Trial], None], report: Callable[[Prog
 def _baseline(config: FinetuneConfig) -> dict[str, float]:
     """A bag of words on the validation texts."""
     started = time.monotonic()
+    if config.teachers:
+        raise UsageError(f"no search ({', '.join(config.teachers)}): the time that teachers take is not known before; "
+                         "search for settings without them, then train with them")
     data, split = read_parts(config)
     if data.labels.ndim == 2:
         raise UsageError(f"no search ({Path(config.data).name}): its texts have several labels; leave the budget out")

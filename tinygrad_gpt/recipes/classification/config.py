@@ -11,7 +11,9 @@ from tinygrad_gpt.models.classifier import READS
 from tinygrad_gpt.models.lora import BLOCK_LAYERS
 from tinygrad_gpt.runs.saved_model import SHIPPED_BASE, is_encoder
 
-__all__ = ["BY_BASE", "CHOICES", "TRAINED", "FinetuneConfig"]
+__all__ = ["BAG_OF_WORDS", "BY_BASE", "CHOICES", "TRAINED", "FinetuneConfig"]
+
+BAG_OF_WORDS = "bag-of-words"  # a teacher that needs no file
 
 BY_BASE: dict[str, dict[str, Any]] = {  # what is chosen for a base where a setting is None
     "gpt2": {"read": "last-real", "lr": 5e-4, "dropout": 0.2, "lm_weight": 1.0, "pretrain_lr": 5e-4},
@@ -50,6 +52,9 @@ class FinetuneConfig:
             before it is finetuned; it ends when the loss on the validation texts has not fallen for two of them.
         pretrain_lr: AdamW's peak rate in them.
         unlabelled: a file of more such texts, as `read_texts` reads it; those that are among the labelled are left out.
+        teachers: finished classifiers of the same classes, as `load_model` takes them, or "bag-of-words"; the run
+            learns their probabilities, as `teachers.py` says, and those of the unlabelled texts.
+        recombined: texts to make of pieces of the training texts, which the teachers label.
         train: what is trained besides the head: "head" (nothing), "last-block", "last-two-blocks", "all", or "lora".
         rank, alpha, targets: of LoRA, as in `apply_lora`, the targets with commas between. With "score" among them the
             head is adapted as well; else it is trained as a whole.
@@ -107,6 +112,8 @@ class FinetuneConfig:
     pretrain_epochs: int = 0
     pretrain_lr: float = SUITED
     unlabelled: str | None = None
+    teachers: Sequence[str] = SUITED
+    recombined: int = 0
     train: str = "all"
     rank: int = 16
     alpha: float = 16.0
@@ -147,6 +154,8 @@ class FinetuneConfig:
                 object.__setattr__(self, name, BY_BASE[kind][name])
         if isinstance(self.label_column, list):
             object.__setattr__(self, "label_column", tuple(self.label_column))  # as JSON has it
+        teachers = [self.teachers] if isinstance(self.teachers, str) else self.teachers or ()
+        object.__setattr__(self, "teachers", tuple(teachers))
         if self.split != "by-text" and (self.label_separator is not None or isinstance(self.label_column, tuple)):
             raise UsageError(f"split {self.split!r} is for texts of one class; with several labels use by-text")
         if self.label_separator == "":
@@ -161,8 +170,11 @@ class FinetuneConfig:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; give a whole number from 1 on")
         if not 0 < self.lr < float("inf"):
             raise UsageError(f"lr is {self.lr!r}; give a number above 0")
-        if self.unlabelled is not None and not self.pretrain_epochs:
-            raise UsageError("unlabelled texts are read in further pretraining only; set pretrain_epochs, to 5 say")
+        if self.unlabelled is not None and not (self.pretrain_epochs or self.teachers):
+            raise UsageError("unlabelled texts are for further pretraining or for teachers; set pretrain_epochs, to 5 "
+                             "say, or give a teacher")
+        if self.recombined and not self.teachers:
+            raise UsageError("recombined texts have no labels of their own; give a teacher for them")
         if not (0 <= self.head_dropout < 1 and 0 <= self.hide < 1):
             raise UsageError(f"head_dropout is {self.head_dropout!r} and hide {self.hide!r}; give shares from 0 to "
                              "below 1")

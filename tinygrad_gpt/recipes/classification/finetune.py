@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +10,26 @@ import numpy as np
 from tinygrad_gpt import __version__
 from tinygrad_gpt.backend import default_backend
 from tinygrad_gpt.backend.precision import check_precision, precision
-from tinygrad_gpt.book.splits import divide
-from tinygrad_gpt.data.classification import (
-    LabelledTexts,
-    Split,
-    in_given_order,
-    read_labelled,
-    split_for_test,
-    with_extra,
-)
+from tinygrad_gpt.data.classification import LabelledTexts, Split
 from tinygrad_gpt.figures.classification import Report
 from tinygrad_gpt.figures.pictures import draw_confusion
-from tinygrad_gpt.files import run_lock, sha256_of
+from tinygrad_gpt.files import digests_of, run_lock
 from tinygrad_gpt.models.classifier import TextClassifier
 from tinygrad_gpt.models.gpt2 import GPT2Config
 from tinygrad_gpt.models.lora import merge_lora
 from tinygrad_gpt.recipes.classification.baselines import bag_of_words
 from tinygrad_gpt.recipes.classification.calibration import Calibration, calibrate, judged_before
 from tinygrad_gpt.recipes.classification.classify import predict
-from tinygrad_gpt.recipes.classification.config import TRAINED, FinetuneConfig
+from tinygrad_gpt.recipes.classification.config import BAG_OF_WORDS, TRAINED, FinetuneConfig
 from tinygrad_gpt.recipes.classification.further_pretraining import language_task, pretrain_before
 from tinygrad_gpt.recipes.classification.inputs import Texts, inputs_of, memory_kept
 from tinygrad_gpt.recipes.classification.objectives import objective_of
+from tinygrad_gpt.recipes.classification.parts import FILES, absolute_paths, read_parts
 from tinygrad_gpt.recipes.classification.result import FinetuneResult, write_report
-from tinygrad_gpt.recipes.classification.starting_model import base_has_seen_test, load_base, with_head
+from tinygrad_gpt.recipes.classification.starting_model import has_seen_test, load_base, with_head
 from tinygrad_gpt.recipes.classification.task import ClassificationTask
+from tinygrad_gpt.recipes.classification.teachers import targets_of, texts_without_labels, with_unlabelled
 from tinygrad_gpt.runs.folder import (
-    absolute,
     check_given,
     holds_run,
     read_run,
@@ -51,10 +43,8 @@ from tinygrad_gpt.runs.saved_model import SavedModel, model_file, origin, save_m
 from tinygrad_gpt.text import Tokenizer
 from tinygrad_gpt.train.memory import Plan, check_memory, memory_estimate
 
-__all__ = ["FinetuneConfig", "FinetuneResult", "finetune_classifier", "memory_needed", "read_parts",
+__all__ = ["FinetuneConfig", "FinetuneResult", "finetune_classifier", "memory_needed",
            "resume_classifier", "train_on_texts", "validate_setting"]
-
-FILES = ("data", "test", "extra", "base", "vocabulary", "unlabelled")  # settings that may be paths
 
 
 def nothing(*args: Any) -> None:
@@ -80,13 +70,12 @@ def finetune_classifier(config: FinetuneConfig, out: str | Path, report: Callabl
     out = Path(out)
     refuse_second_run(out)
     start = _prepare(config)
-    paths: dict[str, Any] = {name: absolute(value) for name in FILES if (value := getattr(config, name))}
-    config = replace(config, **paths)
+    config = replace(config, **absolute_paths({name: getattr(config, name) for name in FILES}))
     out.mkdir(parents=True, exist_ok=True)
     with run_lock(out):
         refuse_second_run(out)  # which may have begun while the data were read
         with precision(config.precision):
-            run = begin(out, _notes(config, start), _task(config, start, prepare))
+            run = begin(out, _notes(config, start), _task(config, start, out, prepare))
             ready()
             log = _train(config, start, run, report)
         return _finish(config, start, run, log)
@@ -109,13 +98,12 @@ def resume_classifier(out: str | Path, given: Mapping[str, Any] | None = None,
     out = Path(out)
     notes = read_run(out)
     config = settings_of(FinetuneConfig, notes, out)
-    check_given(out, config, {name: absolute(value) if name in FILES and value else value
-                              for name, value in (given or {}).items()})
+    check_given(out, config, absolute_paths(given or {}))
     start = _prepare(config)
     refuse_changed_files(out, _notes(config, start)["sha256"], notes["sha256"])
     with run_lock(out):
         with precision(config.precision):
-            run = Run(out, notes, _task(config, start, prepare))
+            run = Run(out, notes, _task(config, start, out, prepare))
             run.restore()
             ready()
             log = _train(config, start, run, report)
@@ -130,7 +118,7 @@ def validate_setting(config: FinetuneConfig, out: Path, report: Callable[[Progre
     start, found = _prepare(config), holds_run(out)
     out.mkdir(parents=True, exist_ok=True)
     with run_lock(out), precision(config.precision):
-        notes, task = _notes(config, start), _task(config, start, nothing)
+        notes, task = _notes(config, start), _task(config, start, out, nothing)
         run = Run(out, notes, task) if found else begin(out, notes, task)
         if found:
             run.restore()
@@ -143,10 +131,15 @@ def validate_setting(config: FinetuneConfig, out: Path, report: Callable[[Progre
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What a run begins with: data and their parts, the model, its vocabulary, the texts in tokens."""
+    """What a run begins with: data and their parts, the model, its vocabulary, the texts in tokens.
+
+    With teachers the texts without labels come behind the labelled ones, and are in the training part of ``trained``.
+    """
 
     data: LabelledTexts
     split: Split
+    trained: Split
+    unlabelled: list[str]
     tokenizer: Tokenizer
     inputs: Texts
     truncated: int
@@ -156,27 +149,34 @@ def _prepare(config: FinetuneConfig) -> _Prepared:
     """Read the data and the base, if the machine has the precision and the memory to train; nothing is written."""
     check_precision(config.precision)
     data, split = read_parts(config)
+    unlabelled = texts_without_labels(config, data, split)
     base, tokenizer = load_base(config, [data.texts[i] for i in split.train])
-    model, tokens, truncated = with_head(base, tokenizer, data.texts, split.train, len(data.classes), config)
-    check_memory(memory_needed(model, tokens, config, split), "train fewer blocks")
-    return _Prepared(data, split, tokenizer, inputs_of(model, tokens, split.rows), truncated)
+    model, tokens, truncated = with_head(base, tokenizer, [*data.texts, *unlabelled], split.train, len(data.classes),
+                                         config)
+    trained = with_unlabelled(split, len(data.texts), len(unlabelled))
+    check_memory(memory_needed(model, tokens, config, trained), "train fewer blocks")
+    return _Prepared(data, split, trained, unlabelled, tokenizer, inputs_of(model, tokens, trained.rows), truncated)
 
 
-def _task(config: FinetuneConfig, start: _Prepared, prepare: Callable[[Preparation], None]) -> ClassificationTask:
-    return ClassificationTask(config, start.inputs, start.data.labels, start.split, prepare)
+def _task(config: FinetuneConfig, start: _Prepared, out: Path,
+          prepare: Callable[[Preparation], None]) -> ClassificationTask:
+    targets = None
+    if config.teachers:
+        targets = targets_of(config, start.data, start.split, start.unlabelled, out, prepare)
+    return ClassificationTask(config, start.inputs, start.data.labels, start.trained, prepare, targets)
 
 
 def _notes(config: FinetuneConfig, start: _Prepared) -> dict[str, Any]:
     """What config.json holds."""
-    files = {Path(file).name: sha256_of(file) for file in _files(config)}
     return {"version": __version__, "recipe": "finetune classifier", "config": asdict(config),
-            "sha256": files | {"the vocabulary": start.tokenizer.digest}}
+            "sha256": digests_of(_files(config)) | {"the vocabulary": start.tokenizer.digest}}
 
 
 def _files(config: FinetuneConfig) -> list[str]:
     """What is read, besides the vocabulary of a new model."""
     data = [file for file in (config.data, config.test, config.extra, config.unlabelled) if file]
-    return data if config.base == "random" else [*data, str(model_file(config.base))]
+    models = [model for model in (config.base, *config.teachers) if model not in ("random", BAG_OF_WORDS)]
+    return data + [str(model_file(model)) for model in models]
 
 
 def _train(config: FinetuneConfig, start: _Prepared, run: Run, report: Callable[[Progress], None]) -> list[Progress]:
@@ -240,20 +240,6 @@ def _finish(config: FinetuneConfig, start: _Prepared, run: Run, log: list[Progre
     if isinstance(test, Report):
         draw_confusion(out / "confusion.png", test.confusion, data.classes)
     return result
-
-
-def read_parts(config: FinetuneConfig) -> tuple[LabelledTexts, Split]:
-    """All texts of the run, and their parts."""
-    read = partial(read_labelled, text_column=config.text_column, label_column=config.label_column,
-                   encoding=config.encoding, skip_malformed=config.skip_malformed, quotes=config.split != "by-text",
-                   label_separator=config.label_separator)
-    data, seed = read(config.data), config.split_seed
-    data = in_given_order(data, config.classes) if config.classes else data
-    if config.test is None:
-        split = divide(data, config.split, seed)
-    else:
-        data, split = split_for_test(data, read(config.test), seed=seed)
-    return with_extra(data, split, read(config.extra), seed=seed) if config.extra else (data, split)
 
 
 def train_on_texts(texts: Sequence[str], labels: np.ndarray, config: FinetuneConfig,
@@ -328,6 +314,7 @@ def _caution(config: FinetuneConfig, split: Split) -> str:
     seen = []
     if split.leaked:
         seen.append(f"{split.leaked:,} of the {len(split.test):,} test texts are in the training part as well")
-    if base_has_seen_test(config):
-        seen.append(f"the base was trained on texts of {Path(config.test or config.data).name} already")
+    for role, model in (("the base", config.base), *((f"the teacher {name}", name) for name in config.teachers)):
+        if has_seen_test(model, config):
+            seen.append(f"{role} was trained on texts of {Path(config.test or config.data).name} already")
     return f"new texts will fare worse than the test texts: {'; '.join(seen)}" if seen else ""

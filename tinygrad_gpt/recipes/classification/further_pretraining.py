@@ -22,9 +22,8 @@ from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.checkpoints.masked_head import has_masked_head, read_masked_head
 from tinygrad_gpt.checkpoints.native import is_native
 from tinygrad_gpt.data.batches import length_batches, pad
-from tinygrad_gpt.data.classification import LabelledTexts, Split, normalise
+from tinygrad_gpt.data.classification import LabelledTexts, Split
 from tinygrad_gpt.data.masking import mask_tokens
-from tinygrad_gpt.data.texts import read_texts
 from tinygrad_gpt.engine import no_grad
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import UsageError
@@ -35,6 +34,7 @@ from tinygrad_gpt.optim import AdamW, warmup_cosine
 from tinygrad_gpt.parallel.group import current_group
 from tinygrad_gpt.recipes.classification.classify import encode_texts
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
+from tinygrad_gpt.recipes.classification.parts import read_unlabelled
 from tinygrad_gpt.recipes.classification.task import next_tokens
 from tinygrad_gpt.runs.folder import holds_run
 from tinygrad_gpt.runs.progress import Progress
@@ -238,11 +238,7 @@ def language_task(config: FinetuneConfig, data: LabelledTexts, split: Split, bas
         DataError: the unlabelled file cannot be read.
     """
     train, validation = ([data.texts[i] for i in part] for part in (split.train, split.validation))
-    if config.unlabelled:
-        unlabelled, _ = read_texts(config.unlabelled, None, encoding=config.encoding,
-                                   skip_malformed=config.skip_malformed)
-        known = {normalise(data.texts[i]) for i in split.rows}
-        train += [text for text in unlabelled if text.strip() and normalise(text) not in known]
+    train += read_unlabelled(config, data, split)
 
     cut = pieces if isinstance(base, GPT2) else framed_pieces
     texts = LanguageTexts(*(cut(encode_texts(tokenizer, part, None)[0], base.config.n_ctx)

@@ -27,7 +27,7 @@ class Objective(Protocol):
 
         Args:
             scores: (B, K).
-            labels: of these texts, on the host.
+            labels: of these texts, or (B, K) probabilities that a teacher gives them; on the host.
             weights: as `weights` gives them, or None.
             on_device: brings an array to where the scores are.
         """
@@ -55,8 +55,12 @@ class OneClass:
     def loss(self, scores: Tensor, labels: np.ndarray, weights: np.ndarray | None, on_device: Any) -> Tensor:
         """Cross-entropy; a weight multiplies the loss of each text of its class.
 
-        The weights of a batch do not divide its loss, or a text alone in a batch would always count 1.
+        The weights of a batch do not divide its loss, or a text alone in a batch would always count 1. With a
+        teacher's probabilities q the loss of a text is - Σ q log p, and its gradient p - q (Hinton et al. 2015).
         """
+        if labels.ndim == 2:
+            wanted = labels if weights is None else labels * weights
+            return -(ops.log_softmax(scores) * Tensor(on_device(wanted.astype(str(scores.dtype))))).sum() / len(labels)
         if weights is None:
             return ops.cross_entropy(scores, on_device(labels))
         taken = on_device(weights.astype(str(scores.dtype)))

@@ -19,12 +19,12 @@ from tinygrad_gpt.models.lora import apply_lora, uniform_by_inputs
 from tinygrad_gpt.nn import init
 from tinygrad_gpt.random import TorchStream
 from tinygrad_gpt.recipes.classification.classify import encode_texts
-from tinygrad_gpt.recipes.classification.config import TRAINED, FinetuneConfig
+from tinygrad_gpt.recipes.classification.config import BAG_OF_WORDS, TRAINED, FinetuneConfig
 from tinygrad_gpt.recipes.pretraining.corpus import load_vocabulary
 from tinygrad_gpt.runs.saved_model import load_model, model_file, provenance_of
 from tinygrad_gpt.text import Tokenizer
 
-__all__ = ["base_has_seen_test", "interpolated", "load_base", "set_trained", "with_head"]
+__all__ = ["has_seen_test", "interpolated", "load_base", "set_trained", "with_head"]
 
 MOST_TIMES = 16  # of its own context, to which a GPT-2 is stretched
 
@@ -91,12 +91,12 @@ def interpolated(positions: np.ndarray, length: int) -> np.ndarray:
     return positions[below] * (1 - share) + positions[above] * share
 
 
-def base_has_seen_test(config: FinetuneConfig) -> bool:
-    """Whether the base was trained on the file that it is judged on, divided otherwise.
+def has_seen_test(model: str, config: FinetuneConfig) -> bool:
+    """Whether the base or a teacher was trained on the file that the run is judged on, divided otherwise.
 
     As far as its own file tells, which names what it was made of, but not what its base was made of.
     """
-    if config.base == "random" or not native.is_native(file := model_file(config.base)):
+    if model in ("random", BAG_OF_WORDS) or not native.is_native(file := model_file(model)):
         return False
     origin = provenance_of(file)
     if sha256_of(config.test or config.data) not in origin.get("sha256", {}).values():

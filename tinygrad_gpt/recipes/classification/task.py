@@ -8,6 +8,7 @@
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,17 @@ class ClassificationTask(Task):
     Args:
         config: the run.
         inputs: all texts, with the model.
-        labels: (N,) the class of each text, or (N, K) its labels.
-        split: their parts.
+        labels: (N,) the class of each labelled text, or (N, K) its labels.
+        split: their parts; training texts without a label come behind the N.
         prepare: called while the texts go through the frozen blocks.
+        targets: (N + M, K) probabilities that teachers give to all texts, M of them without a label; None: the labels.
     """
 
     def __init__(self, config: FinetuneConfig, inputs: Texts, labels: np.ndarray, split: Split,
-                 prepare: Callable[[Preparation], None] = lambda preparation: None):
+                 prepare: Callable[[Preparation], None] = lambda preparation: None,
+                 targets: np.ndarray | None = None):
         self.config, self.inputs, self.labels, self.split, self.prepare = config, inputs, labels, split, prepare
+        self.targets = labels if targets is None else targets
         self.model = inputs.model
         # What is random cannot be kept.
         self.noisy = NoisyTexts(self.model, inputs.token_lists, config.hide)
@@ -60,9 +64,11 @@ class ClassificationTask(Task):
         self.average = WeightAverage(self.model.trainable())
         self.averaged_from = self.total * (config.epochs - config.average) // config.epochs  # the first such step
         self.objective = objective_of(labels)
-        self.class_weights = self.objective.weights(labels[split.train]) if config.class_weights == "balanced" else None
-        places = np.linspace(0, len(split.train) - 1, min(len(split.train), len(split.validation))).round()
-        self.judged = split.train[places.astype(np.int64)]  # as many training texts as validation texts
+        labelled = split.train[split.train < len(labels)]
+        weights = self.objective.weights(labels[labelled]) if config.class_weights == "balanced" else None
+        self.criterion = partial(self.objective.loss, weights=weights, on_device=inputs.on_device)
+        places = np.linspace(0, len(labelled) - 1, min(len(labelled), len(split.validation))).round()
+        self.judged = labelled[places.astype(np.int64)]  # as many training texts as validation texts
         self.prepared = False
         computed = (np.full_like(inputs.lengths, self.model.context) if self.model.reading.filled else inputs.lengths)
         self.seen = np.cumsum([computed[split.train[np.concatenate(batches)]].sum() for batches in self.steps])
@@ -100,7 +106,7 @@ class ClassificationTask(Task):
             return rows.stop - rows.start, int((self.inputs.lengths[texts[rows]] - 1).sum())
 
         def loss(rows: slice, of_texts: float, of_tokens: float) -> Tensor:
-            return classification_loss(self.fed, self.labels, self.class_weights,
+            return classification_loss(self.fed, self.criterion, self.targets,
                                        self.config.trains_language * of_tokens, texts, of_texts, rows)
 
         return Batch(len(texts), counts, loss)
@@ -174,22 +180,22 @@ def _steps(batches, accumulate):
     return [batches[i:i + accumulate] for i in range(0, len(batches), accumulate)]
 
 
-def classification_loss(inputs: Texts, labels, class_weights, lm_weight: float, rows: np.ndarray,
-                        weight: float = 1.0, part: slice = ALL) -> Tensor:
+def classification_loss(inputs: Texts, criterion: Callable[[Tensor, np.ndarray], Tensor], labels: np.ndarray,
+                        lm_weight: float, rows: np.ndarray, weight: float = 1.0, part: slice = ALL) -> Tensor:
     """``weight`` times the classification loss of some texts, plus ``lm_weight`` times that of their own next tokens.
 
-    Both are means, over texts and over tokens. The labels and the class weights (K) are on the host. With ``part`` the
-    loss is that of a part of the texts, in tensors that are as long as those of all.
+    Both are means, over texts and over tokens. The criterion gives the first, of scores (B, K) and labels on the host.
+    With ``part`` the loss is that of a part of the texts, in tensors that are as long as those of all.
     """
-    model, objective, own = inputs.model, objective_of(labels), labels[rows[part]]
+    model, own = inputs.model, labels[rows[part]]
     if not lm_weight:
-        return objective.loss(inputs.logits(rows, part), own, class_weights, inputs.on_device) * weight
+        return criterion(inputs.logits(rows, part), own) * weight
     assert isinstance(model, GPT2Classifier)  # an encoder has no next tokens: `load_base` refuses the weight
     x, lengths = inputs.batch(rows, part)
     h = model.transformer.ln_f(model.whole_blocks(x, lengths, inputs.start))  # (B, T, C): every position is needed
     following = inputs.on_device(next_tokens(*inputs.ids(rows))[part])
     scores = to_float32(model.score(model.head_drop(model.pooled(h, lengths))))
-    loss = objective.loss(scores, own, class_weights, inputs.on_device) * weight
+    loss = criterion(scores, own) * weight
     return loss + model.transformer.head_loss(h, following) * lm_weight
 
 

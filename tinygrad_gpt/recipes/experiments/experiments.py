@@ -330,8 +330,9 @@ def _finished(run: _Run) -> Measured | None:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"cannot read ({file}): the file is damaged; remove it, and the run is done "
                               "again") from error
-    if found != run.notes:
-        names = [name for name, value in settings if run.notes["config"].get(name) != value]
+    asked = json.loads(json.dumps(run.notes))  # a tuple is a list in the file
+    if found != asked:
+        names = [name for name, value in settings if asked["config"].get(name) != value]
         raise UsageError(f"cannot resume ({run.folder}): {', '.join(names) or 'the data or the base'} changed since it "
                          "was run; choose another folder")
     return measured

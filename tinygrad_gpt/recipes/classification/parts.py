@@ -1,0 +1,58 @@
+"""The texts of a finetuning run: labelled ones in their parts, and those without labels."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from tinygrad_gpt.book.splits import divide
+from tinygrad_gpt.data.classification import (
+    LabelledTexts,
+    Split,
+    in_given_order,
+    normalise,
+    read_labelled,
+    split_for_test,
+    with_extra,
+)
+from tinygrad_gpt.data.texts import read_texts
+from tinygrad_gpt.recipes.classification.config import FinetuneConfig
+from tinygrad_gpt.runs.folder import absolute
+
+__all__ = ["FILES", "absolute_paths", "read_parts", "read_unlabelled"]
+
+FILES = ("data", "test", "extra", "base", "vocabulary", "unlabelled", "teachers")  # settings that may be paths
+
+
+def absolute_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a run, where paths hold from any folder."""
+    def path(value: Any) -> Any:
+        return tuple(map(absolute, value)) if isinstance(value, tuple) else absolute(value)
+
+    return {name: path(value) if name in FILES and value else value for name, value in settings.items()}
+
+
+def read_parts(config: FinetuneConfig) -> tuple[LabelledTexts, Split]:
+    """All texts of the run, and their parts."""
+    read = partial(read_labelled, text_column=config.text_column, label_column=config.label_column,
+                   encoding=config.encoding, skip_malformed=config.skip_malformed, quotes=config.split != "by-text",
+                   label_separator=config.label_separator)
+    data, seed = read(config.data), config.split_seed
+    data = in_given_order(data, config.classes) if config.classes else data
+    if config.test is None:
+        split = divide(data, config.split, seed)
+    else:
+        data, split = split_for_test(data, read(config.test), seed=seed)
+    return with_extra(data, split, read(config.extra), seed=seed) if config.extra else (data, split)
+
+
+def read_unlabelled(config: FinetuneConfig, data: LabelledTexts, split: Split) -> list[str]:
+    """The texts of the unlabelled file, but none that is also a training, validation or test text.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    if not config.unlabelled:
+        return []
+    texts, _ = read_texts(config.unlabelled, None, encoding=config.encoding, skip_malformed=config.skip_malformed)
+    known = {normalise(data.texts[i]) for i in split.rows}
+    return [text for text in texts if text.strip() and normalise(text) not in known]
