@@ -154,8 +154,7 @@ class FinetuneConfig:
                 object.__setattr__(self, name, BY_BASE[kind][name])
         if isinstance(self.label_column, list):
             object.__setattr__(self, "label_column", tuple(self.label_column))  # as JSON has it
-        teachers = [self.teachers] if isinstance(self.teachers, str) else self.teachers or ()
-        object.__setattr__(self, "teachers", tuple(teachers))
+        self._check_teachers()
         if self.split != "by-text" and (self.label_separator is not None or isinstance(self.label_column, tuple)):
             raise UsageError(f"split {self.split!r} is for texts of one class; with several labels use by-text")
         if self.label_separator == "":
@@ -170,11 +169,6 @@ class FinetuneConfig:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; give a whole number from 1 on")
         if not 0 < self.lr < float("inf"):
             raise UsageError(f"lr is {self.lr!r}; give a number above 0")
-        if self.unlabelled is not None and not (self.pretrain_epochs or self.teachers):
-            raise UsageError("unlabelled texts are for further pretraining or for teachers; set pretrain_epochs, to 5 "
-                             "say, or give a teacher")
-        if self.recombined and not self.teachers:
-            raise UsageError("recombined texts have no labels of their own; give a teacher for them")
         if not (0 <= self.head_dropout < 1 and 0 <= self.hide < 1):
             raise UsageError(f"head_dropout is {self.head_dropout!r} and hide {self.hide!r}; give shares from 0 to "
                              "below 1")
@@ -192,6 +186,15 @@ class FinetuneConfig:
                              f"accumulate {self.batch_size}")
         if self.no_causal_mask and self.lm_weight:
             raise UsageError("without the causal mask a token sees the one that it should predict; set lm_weight to 0")
+
+    def _check_teachers(self) -> None:
+        teachers = [self.teachers] if isinstance(self.teachers, str) else self.teachers or ()
+        object.__setattr__(self, "teachers", tuple(teachers))
+        if self.unlabelled is not None and not (self.pretrain_epochs or teachers):
+            raise UsageError("unlabelled texts are for further pretraining or for teachers; set pretrain_epochs, to 5 "
+                             "say, or give a teacher")
+        if self.recombined and not teachers:
+            raise UsageError("recombined texts have no labels of their own; give a teacher for them")
 
     @property
     def trains_language(self) -> float:
