@@ -11,9 +11,10 @@ import numpy as np
 
 from tinygrad_gpt.backend.blas import openblas
 
-__all__ = ["FEW", "few_rows"]
+__all__ = ["FEW", "TINY", "few_rows"]
 
 FEW = 64  # rows; from there on the copy counts little
+TINY = 4096  # numbers of the second matrix, at most, that take less time than to choose how to multiply them
 BY_ROW = 3, 4  # rows that are multiplied one at a time, at most, with memory along the rows of b, or its columns
 IN_TILES = 16  # rows of products in tiles, at most
 PIECE = 1024  # columns that are computed at once: the next row finds them in the cache

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from tinygrad_gpt.backend.few_rows import FEW, few_rows
+from tinygrad_gpt.backend.few_rows import FEW, TINY, few_rows
 from tinygrad_gpt.backend.precision import current_precision, is_half
 from tinygrad_gpt.backend.record import Backend
 from tinygrad_gpt.errors import DTypeError, ShapeError
@@ -43,7 +43,7 @@ def numpy_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
     if current_precision().tf32 and a.dtype == np.float32:
         a, b = tf32(a), tf32(b)
-    if a.ndim == b.ndim == 2 and 1 < len(a) <= FEW and a.dtype == b.dtype == np.float32:
+    if a.ndim == b.ndim == 2 and 1 < len(a) <= FEW and b.size > TINY and a.dtype == b.dtype == np.float32:
         return few_rows(a, b)
     return np.matmul(a, b)
 
