@@ -4,23 +4,48 @@
 
 For each split seed the texts are divided anew (70 % training, 10 % validation, 20 % test, no text in two parts), the
 model is finetuned as `finetune classifier` does it with the defaults and what --set says, and both are judged on the
-test part. The folder keeps every finished split: the same command goes on where it was stopped.
+test part. With --teacher-base another model is finetuned on the same parts first, with its defaults in 4 epochs; it and
+the bag of words are the teachers of the first, and its figures are printed as well. The folder keeps every finished
+split: the same command goes on where it was stopped.
 """
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
-from pieces import Results, command_line, config_of, finetuned, markdown, percent, with_interval
+from pieces import Results, command_line, config_of, finetuned, markdown, percent, report_of, with_interval
+
+from tinygrad_gpt.recipes.classification.config import BAG_OF_WORDS, FinetuneConfig
+
+TEACHER_EPOCHS = 4
 
 
 def measure(options) -> list[tuple[int, dict]]:
     """The report of each split."""
     results = Results(options.out)
     settings = {"base": str(options.base), "set": sorted(options.set)}
+    if options.teacher_base:
+        settings["teacher"] = str(options.teacher_base)
 
     def run(seed: int) -> dict:
-        return finetuned(config_of(options, split_seed=seed, seed=seed), options.out / f"split-{seed}")
+        folder, teachers = options.out / f"split-{seed}", [BAG_OF_WORDS] if options.teacher_base else []
+        config = config_of(options, split_seed=seed, seed=seed, teachers=teachers)
+        if not options.teacher_base:
+            return finetuned(config, folder)
+        teacher = options.out / f"teacher-{seed}"
+        taught = report_of(teacher_config(config, options.teacher_base), teacher)
+        report = finetuned(replace(config, teachers=(str(teacher), *teachers)), folder)
+        shutil.rmtree(teacher)
+        return report | {"teacher": taught["test"]}
 
     return [(seed, results.get(lambda seed=seed: run(seed), split=seed, **settings)) for seed in options.seeds]
+
+
+def teacher_config(config: FinetuneConfig, base: str) -> FinetuneConfig:
+    """A run on the same parts of the same texts, from another base with its defaults."""
+    return FinetuneConfig(config.data, text_column=config.text_column, label_column=config.label_column,
+                          encoding=config.encoding, extra=config.extra, test=config.test, split_seed=config.split_seed,
+                          seed=config.seed, base=base, epochs=TEACHER_EPOCHS)
 
 
 def table(reports: list[tuple[int, dict]]) -> str:
@@ -38,13 +63,17 @@ def table(reports: list[tuple[int, dict]]) -> str:
     rows.append(("mean, 95 % interval", *(with_interval(column, signed=i % 3 == 2)
                                           for i, column in enumerate(columns))))
     wins = sum(difference >= 0 for difference in columns[2])
+    taught = [report["teacher"] for _, report in reports if "teacher" in report]
+    teachers = "".join(f" The teacher: {name} {with_interval([test[key] for test in taught])} %."
+                       for name, key in (("accuracy", "accuracy"), ("F1", "f1"))) if taught else ""
     return (f"{markdown(rows)}\n\nAt least the bag of words' accuracy on {wins} of {len(reports)} splits; the last row "
-            "is in per cent, F1 too, with Student's t over the splits.")
+            f"is in per cent, F1 too, with Student's t over the splits.{teachers}")
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = command_line(__doc__)
     parser.add_argument("--seeds", default="123,124,125,126,127", help="split seeds")
+    parser.add_argument("--teacher-base", metavar="MODEL", help="what a teacher is finetuned from on each split")
     options = parser.parse_args(arguments)
     options.seeds = [int(seed) for seed in options.seeds.split(",")]
     text = table(measure(options))

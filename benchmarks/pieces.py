@@ -24,7 +24,8 @@ from tinygrad_gpt.recipes.classification.config import FinetuneConfig
 from tinygrad_gpt.recipes.classification.finetune import finetune_classifier, resume_classifier
 from tinygrad_gpt.runs.folder import holds_run
 
-__all__ = ["Results", "command_line", "config_of", "finetuned", "interval", "markdown", "percent", "with_interval"]
+__all__ = ["Results", "command_line", "config_of", "finetuned", "interval", "markdown", "percent", "report_of",
+           "with_interval"]
 
 # Two-sided 95 % points of Student's t for 1, 2, … degrees of freedom.
 STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
@@ -89,12 +90,17 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([first, f"|---{'|---:' * (len(rows[0]) - 1)}|", *others])
 
 
-def finetuned(config: FinetuneConfig, folder: Path) -> dict:
-    """The report of a finetuning, begun or resumed in a folder; when it is there, models and states are removed."""
+def report_of(config: FinetuneConfig, folder: Path) -> dict:
+    """The report of a finetuning, begun or resumed in a folder."""
     result = resume_classifier(folder) if holds_run(folder) else finetune_classifier(config, folder)
-    report = {"test": result.test.to_dict(), "validation": result.validation.to_dict(),
-              "baseline": result.baseline.to_dict() if result.baseline else None,
-              "calibration": result.calibration and asdict(result.calibration), "counts": result.counts}
+    return {"test": result.test.to_dict(), "validation": result.validation.to_dict(),
+            "baseline": result.baseline.to_dict() if result.baseline else None,
+            "calibration": result.calibration and asdict(result.calibration), "counts": result.counts}
+
+
+def finetuned(config: FinetuneConfig, folder: Path) -> dict:
+    """The same; when it is there, models and states are removed."""
+    report = report_of(config, folder)
     shutil.rmtree(folder)
     return report
 

@@ -56,6 +56,17 @@ def test_every_split_is_measured_once(arguments, counted, tmp_path, capsys):
     assert not (tmp_path / "out" / "split-1").exists()
 
 
+def test_a_teacher_is_finetuned_on_each_split(arguments, counted, tmp_path, capsys):
+    arguments += ["--set", "epochs=1", "--set", "recombined=20", "--teacher-base", str(tmp_path / "base.h5")]
+    classify_seeds.main([*arguments, "--seeds", "3,4"])
+    assert [(config.split_seed, config.epochs, len(config.teachers)) for config in counted] == [
+        (3, 4, 0), (3, 1, 2), (4, 4, 0), (4, 1, 2)]
+    lines = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    taught = pieces.with_interval([line["figures"]["teacher"]["accuracy"] for line in lines])
+    assert f"The teacher: accuracy {taught} %." in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.md", "results.jsonl"]
+
+
 def test_choices_are_measured_against_the_baseline_of_their_split(arguments, tmp_path, capsys):
     arguments += ["--seeds", "1,2", "--only", "decay", "--set", "epochs=1", "--set", "read=mean"]
     recipe.main(arguments)
