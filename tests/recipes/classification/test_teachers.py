@@ -56,10 +56,18 @@ def test_targets_are_the_labels_and_the_mean_of_the_teachers(config, tmp_path):
     assert [step.done for step in seen] == [len(train) + 32, 0]
 
 
-def test_targets_are_computed_once(config, tmp_path, monkeypatch):
+def test_targets_are_computed_before_the_run_begins_and_kept(config, tmp_path, monkeypatch):
     first = targets(config, tmp_path)[3]
+    np.save(tmp_path / "teachers.npy", first + 1)  # as of a run that never began
+    np.testing.assert_array_equal(targets(config, tmp_path)[3], first)
+    monkeypatch.setattr(teachers, "holds_run", lambda folder: True)
     monkeypatch.setattr(teachers, "load_model", None)
     np.testing.assert_array_equal(targets(config, tmp_path)[3], first)
+    for damage in (lambda file: np.save(file, first[1:]), lambda file: file.write_bytes(b""),
+                   lambda file: file.write_bytes(b"text"), lambda file: file.unlink()):
+        damage(tmp_path / "teachers.npy")
+        with pytest.raises(CheckpointError, match=r"cannot resume \(.*teachers.npy\): the file is missing or damaged"):
+            targets(config, tmp_path)
 
 
 def test_texts_without_labels_are_trained_on_and_share_none_that_is_judged(config):

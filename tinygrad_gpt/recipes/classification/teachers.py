@@ -19,7 +19,7 @@ import numpy as np
 from tinygrad_gpt.backend.precision import precision
 from tinygrad_gpt.data.classification import LabelledTexts, Split
 from tinygrad_gpt.data.recombined import recombined
-from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.files import write_atomic
 from tinygrad_gpt.parallel.group import current_group
 from tinygrad_gpt.recipes.classification.baselines import fit_bag_of_words
@@ -28,6 +28,7 @@ from tinygrad_gpt.recipes.classification.config import BAG_OF_WORDS, FinetuneCon
 from tinygrad_gpt.recipes.classification.inputs import Texts
 from tinygrad_gpt.recipes.classification.objectives import objective_of
 from tinygrad_gpt.recipes.classification.parts import read_unlabelled
+from tinygrad_gpt.runs.folder import holds_run
 from tinygrad_gpt.runs.progress import Preparation
 from tinygrad_gpt.runs.saved_model import load_model
 
@@ -54,29 +55,41 @@ def targets_of(config: FinetuneConfig, data: LabelledTexts, split: Split, unlabe
                folder: Path, report: Callable[[Preparation], None]) -> np.ndarray:
     """Targets (N + M, K) float32 of N texts of the data and M unlabelled ones; those that are not learned from are 0.
 
-    They are computed once and kept in the run's folder.
+    They are computed before the run begins and kept in its folder.
 
     Args:
         report: called while a teacher answers.
 
     Raises:
         UsageError: "teacher 'runs/mail': its classes are …"; it is no classifier; scikit-learn is missing.
-        CheckpointError: a teacher cannot be read.
+        CheckpointError: a teacher cannot be read; "cannot resume (runs/mine/teachers.npy): …".
     """
-    if (folder / FILE).exists():
-        return np.load(folder / FILE)
+    shape = len(data.texts) + len(unlabelled), len(data.classes)
+    if holds_run(folder):
+        return _kept(folder / FILE, shape)
     texts = [data.texts[i] for i in split.train] + list(unlabelled)
     answers = [_answers(teacher, data, split, texts, report) for teacher in config.teachers]
     mean = np.stack(answers).mean(axis=0, dtype=np.float64)
     labels = data.labels[split.train]
     one_hot = np.eye(len(data.classes))[labels] if labels.ndim == 1 else labels
-    targets = np.zeros((len(data.texts) + len(unlabelled), len(data.classes)), np.float32)
+    targets = np.zeros(shape, np.float32)
     targets[split.train] = (mean[:len(labels)] + one_hot) / 2
     targets[len(data.texts):] = mean[len(labels):]
     if current_group().rank == 0:
         content = BytesIO()
         np.save(content, targets)
         write_atomic(folder / FILE, content.getvalue())
+    return targets
+
+
+def _kept(file: Path, shape: tuple[int, int]) -> np.ndarray:
+    try:
+        targets = np.load(file)
+        if targets.shape != shape:
+            raise ValueError(f"{targets.shape} is not {shape}")
+    except (OSError, ValueError, EOFError) as error:
+        raise CheckpointError(f"cannot resume ({file}): the file is missing or damaged; start a new run in another "
+                              "folder") from error
     return targets
 
 
