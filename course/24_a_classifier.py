@@ -159,9 +159,9 @@ for text in ("please send me a boat", "the king slept in his boat", "could you b
 # %% [markdown]
 # ## The real one
 #
-# `sms-spam`, which ships, was made in this way from thousands of messages, with all layers learning. It is right in
-# 97.87 % of those that it had not seen. A bag of words does a little better (`weights/README.md`): measure the simple
-# thing, too.
+# `sms-spam`, which ships, was made in this way from thousands of messages, with all layers learning, and from what two
+# other classifiers say of them. It is right in 98.74 % of those that it had not seen. A bag of words comes close
+# (`weights/README.md`): measure the simple thing, too.
 
 # %%
 spam = load_model("sms-spam")
@@ -173,9 +173,9 @@ for text in ("WINNER!! Claim your free prize now, text WIN to 80082", "See you a
 print(f"accuracy {100 * spam.provenance['test_accuracy']:.2f} %, F1 {spam.provenance['test_f1']:.3f}")
 
 # prints:
-#   spam 0.996  WINNER!! Claim your free prize now, text WIN to 80082
-#   ham  0.994  See you at lunch
-#   accuracy 97.87 %, F1 0.914
+#   spam 0.984  WINNER!! Claim your free prize now, text WIN to 80082
+#   ham  0.989  See you at lunch
+#   accuracy 98.74 %, F1 0.948
 
 # %% [markdown]
 # ## Try it
