@@ -38,6 +38,20 @@ def test_every_field_of_the_config_is_an_option_with_its_default():
         assert tuple(options[name].type.choices) == choices, name
 
 
+def test_a_run_with_teachers_goes_on_with_the_same_ones_only(args, tmp_path, capsys):
+    assert main(args) == 0
+    first, second = str(tmp_path / "run"), str(tmp_path / "second")
+    taught = [*args[:-1], second, "--teacher", first, "--teacher", "bag-of-words", "--recombined", "25"]
+    capsys.readouterr()
+    assert main(taught) == 0
+    assert "; 25 texts without labels, from the teachers" in capsys.readouterr().out
+    assert main(["finetune", "classifier", "--resume", "--out", second, "--teacher", first]) == 2
+    assert f"teachers is ('{first}',), but the run has ('{first}', 'bag-of-words')" in capsys.readouterr().err
+    assert main(["finetune", "classifier", "--resume", "--out", second]) == 0
+    assert main([*args[:-1], str(tmp_path / "third"), "--recombined", "25"]) == 2
+    assert "recombined texts have no labels of their own; give a teacher" in capsys.readouterr().err
+
+
 def test_a_run_says_what_it_did_and_how_to_use_it(args, tmp_path, capsys):
     assert main(args, program="python cli.py") == 0
     out, err = capsys.readouterr()

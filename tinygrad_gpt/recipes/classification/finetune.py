@@ -231,7 +231,9 @@ def _finish(config: FinetuneConfig, start: _Prepared, run: Run, log: list[Progre
                                   test.calibration_error)
     figures = {"test_accuracy": test.accuracy, "test_f1": test.f1, "temperature": temperature}
     saved = _save(config, start, run, figures, objective.thresholds)
-    result = FinetuneResult(saved, f"{data.counts}; {split}", trained, training, validation, test, None,
+    counts = f"{data.counts}; {split}" + (f"; {len(start.unlabelled):,} texts without labels, from the teachers"
+                                          if config.teachers else "")
+    result = FinetuneResult(saved, counts, trained, training, validation, test, None,
                             start.truncated, _caution(config, split), calibration)
     write_report(out / "report.json", result)
     result = replace(result, baseline=bag_of_words(data, split))
