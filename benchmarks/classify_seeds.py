@@ -18,6 +18,8 @@ from pieces import Results, command_line, config_of, finetuned, markdown, percen
 from tinygrad_gpt.recipes.classification.config import BAG_OF_WORDS, FinetuneConfig
 
 TEACHER_EPOCHS = 4
+PARTS = ("text_column", "label_column", "label_separator", "classes", "encoding", "skip_malformed", "test", "extra",
+         "split", "split_seed", "seed")  # settings that a teacher shares
 
 
 def measure(options) -> list[tuple[int, dict]]:
@@ -43,9 +45,8 @@ def measure(options) -> list[tuple[int, dict]]:
 
 def teacher_config(config: FinetuneConfig, base: str) -> FinetuneConfig:
     """A run on the same parts of the same texts, from another base with its defaults."""
-    return FinetuneConfig(config.data, text_column=config.text_column, label_column=config.label_column,
-                          encoding=config.encoding, extra=config.extra, test=config.test, split_seed=config.split_seed,
-                          seed=config.seed, base=base, epochs=TEACHER_EPOCHS)
+    shared = {name: getattr(config, name) for name in PARTS}
+    return FinetuneConfig(config.data, base=base, epochs=TEACHER_EPOCHS, **shared)
 
 
 def table(reports: list[tuple[int, dict]]) -> str:
@@ -63,9 +64,10 @@ def table(reports: list[tuple[int, dict]]) -> str:
     rows.append(("mean, 95 % interval", *(with_interval(column, signed=i % 3 == 2)
                                           for i, column in enumerate(columns))))
     wins = sum(difference >= 0 for difference in columns[2])
-    taught = [report["teacher"] for _, report in reports if "teacher" in report]
-    teachers = "".join(f" The teacher: {name} {with_interval([test[key] for test in taught])} %."
-                       for name, key in (("accuracy", "accuracy"), ("F1", "f1"))) if taught else ""
+    teachers = ""
+    if found := [report["teacher"] for _, report in reports if "teacher" in report]:
+        accuracy, f1 = (with_interval([test[figure] for test in found]) for figure in ("accuracy", "f1"))
+        teachers = f" The teacher: accuracy {accuracy} %. Its F1: {f1} %."
     return (f"{markdown(rows)}\n\nAt least the bag of words' accuracy on {wins} of {len(reports)} splits; the last row "
             f"is in per cent, F1 too, with Student's t over the splits.{teachers}")
 

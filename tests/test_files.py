@@ -11,7 +11,7 @@ import pytest
 
 from tinygrad_gpt import files
 from tinygrad_gpt.errors import CheckpointError, ResourceError, TinygradError, UsageError
-from tinygrad_gpt.files import append_line, part_of, run_lock, write_atomic, write_pieces
+from tinygrad_gpt.files import append_line, digests_of, part_of, run_lock, sha256_of, write_atomic, write_pieces
 
 OLD, NEW = b"old " * 1000, b"new " * 1500
 
@@ -76,6 +76,15 @@ def fail_at(monkeypatch):
         return calls
 
     return install
+
+
+def test_files_of_one_name_have_digests_of_their_own(tmp_path):
+    files = [tmp_path / folder / "run" / "model.h5" for folder in "ab"] + [tmp_path / "data.csv"]
+    for i, file in enumerate(files):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(bytes([i]))
+    assert digests_of(files) == {"model.h5": sha256_of(files[0]), "model.h5 2": sha256_of(files[1]),
+                                 "data.csv": sha256_of(files[2])}
 
 
 def test_new_file_replaces_the_old_one(target):

@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -54,12 +54,14 @@ def sha256_of(path: str | Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def digests_of(files: Iterable[str | Path]) -> dict[str, str]:
-    """The sha256 of regular files by their names; by folder and name where two have the same."""
-    paths = [Path(file) for file in files]
-    names = [path.name for path in paths]
-    return {path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}": sha256_of(path)
-            for path in paths}
+def digests_of(files: Sequence[str | Path]) -> dict[str, str]:
+    """The sha256 of regular files by their names, without folders; the second of a name is ``name 2``, and so on."""
+    digests: dict[str, str] = {}
+    names = [Path(file).name for file in files]
+    for i, file in enumerate(files):
+        same = names[:i].count(names[i])
+        digests[f"{names[i]} {same + 1}" if same else names[i]] = sha256_of(file)
+    return digests
 
 
 def _lock(file: int) -> bool:

@@ -36,9 +36,13 @@ def test_texts_without_words_have_no_bag_and_other_failures_are_one_line(monkeyp
     split = Split(np.arange(6), np.arange(0), np.arange(6, 9))
     data = LabelledTexts(list("abcdefghi"), np.array([0, 1, 2] * 3), list("abc"))
     assert bag_of_words(data, split) is None
+    monkeypatch.setattr("sklearn.linear_model.LogisticRegression.predict_proba", broken)
+    words = LabelledTexts([text for text, _ in tiny.texts(9)], data.labels, data.classes)
+    with pytest.raises(TinygradError, match=r"ValueError: broken; reinstall scikit-learn; the model is saved"):
+        bag_of_words(words, split)
     monkeypatch.setattr("sklearn.linear_model.LogisticRegression.fit", broken)
     data = LabelledTexts([text for text, _ in tiny.texts(9)], data.labels, data.classes)
-    with pytest.raises(TinygradError, match=r"cannot fit a bag of words \(scikit-learn\): ValueError: broken"):
+    with pytest.raises(TinygradError, match=r"cannot compare with a bag of words \(scikit-learn\): ValueError: broken"):
         bag_of_words(data, split)
 
 

@@ -9,7 +9,13 @@ import pytest
 import tiny
 
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
-from tinygrad_gpt.recipes.classification.parts import FILES, absolute_paths, read_parts, read_unlabelled
+from tinygrad_gpt.recipes.classification.parts import (
+    FILES,
+    absolute_paths,
+    read_parts,
+    read_unlabelled,
+    with_absolute_paths,
+)
 
 
 @pytest.fixture
@@ -26,6 +32,7 @@ def test_paths_hold_from_any_folder_and_names_stay(tmp_path, monkeypatch):
     assert found == {"data": os.path.join(tmp_path, "mail.csv"), "base": "storyteller", "test": None, "lr": 0.1,
                      "teachers": (os.path.join(tmp_path, "teacher"), "bag-of-words")}
     assert set(FILES) <= set(asdict(FinetuneConfig("mail.csv")))
+    assert with_absolute_paths(FinetuneConfig("mail.csv", lr=0.1)) == FinetuneConfig(str(tmp_path / "mail.csv"), lr=0.1)
 
 
 def test_a_file_is_divided_and_more_texts_join_all_but_the_test_part(config, tmp_path):

@@ -11,7 +11,7 @@ from tinygrad_gpt.data.classification import normalise
 from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.recipes.classification import finetune as recipe
 from tinygrad_gpt.recipes.classification import teachers
-from tinygrad_gpt.recipes.classification.baselines import fit_bag_of_words
+from tinygrad_gpt.recipes.classification.baselines import answers_of_bag_of_words
 from tinygrad_gpt.recipes.classification.budget import find_setting
 from tinygrad_gpt.recipes.classification.classify import classify
 from tinygrad_gpt.recipes.classification.config import BAG_OF_WORDS, FinetuneConfig
@@ -47,7 +47,7 @@ def test_targets_are_the_labels_and_the_mean_of_the_teachers(config, tmp_path):
     assert found.shape == (60 + 32, 3)
     answers = classify(load_model(config.teachers[0]), train + unlabelled)
     one = np.array([[answer.probabilities[name] for name in data.classes] for answer in answers])
-    two = fit_bag_of_words(train, data.labels[split.train])(train + unlabelled)
+    two = answers_of_bag_of_words(train, data.labels[split.train], train + unlabelled)
     mean = (one + two) / 2
     np.testing.assert_allclose(found[60:], mean[len(train):], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found[split.train], (mean[:len(train)] + np.eye(3)[data.labels[split.train]]) / 2,
@@ -81,17 +81,32 @@ def test_texts_without_labels_are_trained_on_and_share_none_that_is_judged(confi
     assert texts_without_labels(replace(config, teachers=(), recombined=0, pretrain_epochs=1), data, split) == []
 
 
-def test_a_model_learns_what_its_teacher_says_not_what_the_labels_say(config, tmp_path):
-    """All training texts have the label of another class in the eyes of the teacher, and most texts have none."""
+def test_a_model_learns_what_its_teacher_says_where_the_labels_say_another_thing(config, tmp_path):
+    """The teacher takes each class for the next one."""
+    after = {"code": "snow", "snow": "sun", "sun": "code"}
+    texts = tiny.texts(300)
+    (tmp_path / "wrong.csv").write_text("text,label\n" + "".join(f"{text},{after[k]}\n" for text, k in texts))
+    alone = replace(config, teachers=(), recombined=0, unlabelled=None, epochs=8, lr=1e-2, dropout=0.0, lm_weight=0.0)
+    teacher = finetune_classifier(replace(alone, data=str(tmp_path / "wrong.csv")), tmp_path / "teacher")
+    (tmp_path / "more.txt").write_text("\n".join(text for text, _ in texts[60:]))
+    taught = replace(alone, teachers=(str(tmp_path / "teacher"),), unlabelled=str(tmp_path / "more.txt"))
+    answers = {name: [answer.label for answer in classify(saved, [text for text, _ in texts[60:]])] for name, saved in (
+        ("teacher", teacher.saved), ("alone", finetune_classifier(replace(alone, epochs=30), tmp_path / "alone").saved),
+        ("taught", finetune_classifier(taught, tmp_path / "taught").saved))}
+    assert np.mean([label == k for label, (_, k) in zip(answers["alone"], texts[60:], strict=True)]) > 0.9
+    assert np.mean([a == b for a, b in zip(answers["taught"], answers["teacher"], strict=True)]) > 0.9
+
+
+def test_a_run_with_teachers_is_judged_on_labelled_texts(config, tmp_path):
     data, split = read_parts(config)
     texts = [text for text, _ in tiny.texts(300)]
     (tmp_path / "more.txt").write_text("\n".join(texts[60:]))
     config = replace(config, teachers=config.teachers[1:], recombined=0, epochs=8, lr=1e-2, dropout=0.0, lm_weight=0.0)
     result = finetune_classifier(config, tmp_path / "run")
-    bag = fit_bag_of_words([data.texts[i] for i in split.train], data.labels[split.train])
+    bag = answers_of_bag_of_words([data.texts[i] for i in split.train], data.labels[split.train], texts[60:])
     answers = classify(result.saved, texts[60:])
     same = np.mean([data.classes.index(answer.label) == k for answer, k in
-                    zip(answers, bag(texts[60:]).argmax(axis=1), strict=True)])
+                    zip(answers, bag.argmax(axis=1), strict=True)])
     assert same > 0.95
     assert result.test.accuracy > 0.9
     assert result.training.count == len(split.train)
@@ -113,6 +128,14 @@ def test_several_labels_are_taught_as_well(tmp_path):
     result = finetune_classifier(config, tmp_path / "run")
     again = finetune_classifier(replace(config, teachers=(str(tmp_path / "run"),)), tmp_path / "second")
     assert again.saved.labels == result.saved.labels
+    unlabelled = texts_without_labels(config, labelled, split)
+    kept = np.load(tmp_path / "second" / "teachers.npy")[80:]
+    said = [list(answer.probabilities.values()) for answer in classify(result.saved, unlabelled)]
+    np.testing.assert_allclose(kept, said, rtol=1e-4, atol=1e-6)
+    one = FinetuneConfig(str(tiny.labelled_file(tmp_path / "three.csv")), base=config.base,
+                         teachers=str(tmp_path / "run"))
+    with pytest.raises(UsageError, match=r"it gives a text any number of labels, three\.csv one label; give one"):
+        finetune_classifier(one, tmp_path / "third")
 
 
 def test_what_cannot_teach_is_refused(config, tmp_path, monkeypatch):

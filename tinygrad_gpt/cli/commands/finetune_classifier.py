@@ -127,7 +127,7 @@ data, start, model, reading, training, folder = map(section, (
           help="Share of the tokens that are replaced by others while training.")
 @training("--lm-weight", type=UnitInterval(), default=None,
           help="Weight of the language-model loss on the texts.  [default: 1; 0 with an encoder, which has none]")
-@training("--teacher", "teachers", multiple=True, metavar="MODEL",
+@training("--teacher", "teachers", multiple=True, default=(), metavar="MODEL",
           help="Learn the probabilities of a finished classifier as well, or those of 'bag-of-words'; may be given "
                "more than once.")
 @training("--recombined", type=NonNegativeInt(10_000_000), default=0, metavar="N",

@@ -1,6 +1,6 @@
 """What a simple method reaches on the same split: no neural result means much without it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -9,24 +9,24 @@ from tinygrad_gpt.errors import TinygradError
 from tinygrad_gpt.figures.classification import Report
 from tinygrad_gpt.recipes.classification.objectives import objective_of
 
-__all__ = ["bag_of_words", "fit_bag_of_words"]
+__all__ = ["answers_of_bag_of_words", "bag_of_words"]
 
 READ = 20_000  # characters of a text; a text of 5 MB would take 1.2 GB, and the model reads its beginning only, too
 
 
-def fit_bag_of_words(texts: Sequence[str], labels: np.ndarray) -> Callable[[Sequence[str]], np.ndarray] | None:
-    """Fit word and character TF-IDF with logistic regression; of each text the first 20,000 characters are read.
+def answers_of_bag_of_words(texts: Sequence[str], labels: np.ndarray, asked: Sequence[str]) -> np.ndarray | None:
+    """Fit word and character TF-IDF with logistic regression, and ask it; of each text 20,000 characters are read.
 
     Args:
-        texts: N of them.
+        texts: N of them, to fit.
         labels: (N,) the class of each, or (N, K) of 0 and 1.
+        asked: M other texts.
 
     Returns:
-        A function of M texts that gives their probabilities (M, K); None without scikit-learn, or if the texts have no
-        words of two letters or more.
+        Their probabilities (M, K); None without scikit-learn, or if no text to fit has a word of two letters or more.
 
     Raises:
-        TinygradError: "cannot fit a bag of words (scikit-learn): …; what was written before is kept; …".
+        TinygradError: "a bag of words (scikit-learn): …; reinstall scikit-learn".
     """
     try:
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -40,27 +40,32 @@ def fit_bag_of_words(texts: Sequence[str], labels: np.ndarray) -> Callable[[Sequ
     regression = LogisticRegression(C=30, max_iter=1000)
     model = make_pipeline(features, regression if labels.ndim == 1 else OneVsRestClassifier(regression))
     try:
-        model.fit([text[:READ] for text in texts], labels)
+        return model.fit([text[:READ] for text in texts], labels).predict_proba([text[:READ] for text in asked])
     except MemoryError:
         raise
     except Exception as error:
         if "empty vocabulary" in str(error) or "no terms remain" in str(error):
             return None
-        raise TinygradError(f"cannot fit a bag of words (scikit-learn): {type(error).__name__}: "
-                            f"{str(error)[:100]}; what was written before is kept; reinstall scikit-learn") from error
-    return lambda texts: model.predict_proba([text[:READ] for text in texts])
+        raise TinygradError(f"a bag of words (scikit-learn): {type(error).__name__}: {str(error)[:100]}; "
+                            "reinstall scikit-learn") from error
 
 
 def bag_of_words(data: LabelledTexts, split: Split) -> Report | None:
-    """Fit a bag of words on the training part and judge it on the test part; raises as `fit_bag_of_words`.
+    """A bag of words, fitted on the training part and judged on the test part.
 
     Returns:
-        The figures; None where it cannot be fitted.
+        The figures; None where it cannot be fitted, as `answers_of_bag_of_words`.
+
+    Raises:
+        TinygradError: "cannot compare with a bag of words (scikit-learn): …; the model is saved".
     """
-    fitted = fit_bag_of_words([data.texts[i] for i in split.train], data.labels[split.train])
-    if fitted is None:
+    train, judged = ([data.texts[i] for i in rows] for rows in (split.train, [*split.validation, *split.test]))
+    try:
+        probabilities = answers_of_bag_of_words(train, data.labels[split.train], judged)
+    except TinygradError as error:
+        raise TinygradError(f"cannot compare with {error}; the model is saved") from error
+    if probabilities is None:
         return None
-    of_validation, of_test = (fitted([data.texts[i] for i in part]) if len(part) else np.zeros((0, len(data.classes)))
-                              for part in (split.validation, split.test))
+    of_validation, of_test = np.split(probabilities, [len(split.validation)])
     objective = objective_of(data.labels).fitted(of_validation, data.labels[split.validation])
     return objective.judge(of_test, data.labels[split.test], data.classes)

@@ -29,7 +29,7 @@ from tinygrad_gpt.files import write_atomic
 from tinygrad_gpt.recipes.classification.baselines import bag_of_words
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
 from tinygrad_gpt.recipes.classification.finetune import resume_classifier, validate_setting
-from tinygrad_gpt.recipes.classification.parts import FILES, absolute_paths, read_parts
+from tinygrad_gpt.recipes.classification.parts import absolute_paths, read_parts, with_absolute_paths
 from tinygrad_gpt.recipes.classification.result import FinetuneResult
 from tinygrad_gpt.recipes.classification.search import FILE, Search, Trial, holds_search
 from tinygrad_gpt.runs.folder import check_given, holds_run, refuse_second_run
@@ -65,8 +65,10 @@ def find_setting(config: FinetuneConfig, seconds: float, given: Sequence[str], o
     refuse_second_run(out)
     if holds_search(out):
         raise UsageError(f"cannot start ({out}): a run is already there; resume it or choose another folder")
-    config = replace(config, **absolute_paths({name: getattr(config, name) for name in FILES}))
-    search = Search(out, config, seconds, given)
+    if config.teachers:
+        raise UsageError(f"no search ({', '.join(config.teachers)}): the time that teachers take is not known before; "
+                         "search for settings without them, then train with them")
+    search = Search(out, with_absolute_paths(config), seconds, given)
     search.baseline = _baseline(search.config)
     search.epoch_seconds, search.steps = _probe(search)
     search.plan()
@@ -117,9 +119,6 @@ def _go_on(search: Search, said: Callable[[Trial], None], report: Callable[[Prog
 def _baseline(config: FinetuneConfig) -> dict[str, float]:
     """A bag of words on the validation texts."""
     started = time.monotonic()
-    if config.teachers:
-        raise UsageError(f"no search ({', '.join(config.teachers)}): the time that teachers take is not known before; "
-                         "search for settings without them, then train with them")
     data, split = read_parts(config)
     if data.labels.ndim == 2:
         raise UsageError(f"no search ({Path(config.data).name}): its texts have several labels; leave the budget out")

@@ -11,9 +11,10 @@ from tinygrad_gpt.models.classifier import READS
 from tinygrad_gpt.models.lora import BLOCK_LAYERS
 from tinygrad_gpt.runs.saved_model import SHIPPED_BASE, is_encoder
 
-__all__ = ["BAG_OF_WORDS", "BY_BASE", "CHOICES", "TRAINED", "FinetuneConfig"]
+__all__ = ["BAG_OF_WORDS", "BY_BASE", "CHOICES", "NO_FILES", "TRAINED", "FinetuneConfig"]
 
-BAG_OF_WORDS = "bag-of-words"  # a teacher that needs no file
+BAG_OF_WORDS = "bag-of-words"  # a teacher
+NO_FILES = ("random", BAG_OF_WORDS)  # a base and a teacher that are not read from files
 
 BY_BASE: dict[str, dict[str, Any]] = {  # what is chosen for a base where a setting is None
     "gpt2": {"read": "last-real", "lr": 5e-4, "dropout": 0.2, "lm_weight": 1.0, "pretrain_lr": 5e-4},
@@ -112,7 +113,7 @@ class FinetuneConfig:
     pretrain_epochs: int = 0
     pretrain_lr: float = SUITED
     unlabelled: str | None = None
-    teachers: Sequence[str] = SUITED
+    teachers: Sequence[str] = ()
     recombined: int = 0
     train: str = "all"
     rank: int = 16
@@ -152,9 +153,8 @@ class FinetuneConfig:
             kind = "encoder" if self.base != "random" and is_encoder(self.base) else "gpt2"
             for name in missing:
                 object.__setattr__(self, name, BY_BASE[kind][name])
-        if isinstance(self.label_column, list):
-            object.__setattr__(self, "label_column", tuple(self.label_column))  # as JSON has it
-        self._check_teachers()
+        self._make_tuples()
+        self._check_unlabelled()
         if self.split != "by-text" and (self.label_separator is not None or isinstance(self.label_column, tuple)):
             raise UsageError(f"split {self.split!r} is for texts of one class; with several labels use by-text")
         if self.label_separator == "":
@@ -187,13 +187,18 @@ class FinetuneConfig:
         if self.no_causal_mask and self.lm_weight:
             raise UsageError("without the causal mask a token sees the one that it should predict; set lm_weight to 0")
 
-    def _check_teachers(self) -> None:
-        teachers = [self.teachers] if isinstance(self.teachers, str) else self.teachers or ()
+    def _make_tuples(self) -> None:
+        """Of lists, as JSON has them, and of one teacher."""
+        if isinstance(self.label_column, list):
+            object.__setattr__(self, "label_column", tuple(self.label_column))
+        teachers = [self.teachers] if isinstance(self.teachers, str) else self.teachers
         object.__setattr__(self, "teachers", tuple(teachers))
-        if self.unlabelled is not None and not (self.pretrain_epochs or teachers):
+
+    def _check_unlabelled(self) -> None:
+        if self.unlabelled is not None and not (self.pretrain_epochs or self.teachers):
             raise UsageError("unlabelled texts are for further pretraining or for teachers; set pretrain_epochs, to 5 "
                              "say, or give a teacher")
-        if self.recombined and not teachers:
+        if self.recombined and not self.teachers:
             raise UsageError("recombined texts have no labels of their own; give a teacher for them")
 
     @property

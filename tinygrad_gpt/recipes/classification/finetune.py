@@ -20,11 +20,11 @@ from tinygrad_gpt.models.lora import merge_lora
 from tinygrad_gpt.recipes.classification.baselines import bag_of_words
 from tinygrad_gpt.recipes.classification.calibration import Calibration, calibrate, judged_before
 from tinygrad_gpt.recipes.classification.classify import predict
-from tinygrad_gpt.recipes.classification.config import BAG_OF_WORDS, TRAINED, FinetuneConfig
+from tinygrad_gpt.recipes.classification.config import NO_FILES, TRAINED, FinetuneConfig
 from tinygrad_gpt.recipes.classification.further_pretraining import language_task, pretrain_before
 from tinygrad_gpt.recipes.classification.inputs import Texts, inputs_of, memory_kept
 from tinygrad_gpt.recipes.classification.objectives import objective_of
-from tinygrad_gpt.recipes.classification.parts import FILES, absolute_paths, read_parts
+from tinygrad_gpt.recipes.classification.parts import absolute_paths, read_parts, with_absolute_paths
 from tinygrad_gpt.recipes.classification.result import FinetuneResult, write_report
 from tinygrad_gpt.recipes.classification.starting_model import has_seen_test, load_base, with_head
 from tinygrad_gpt.recipes.classification.task import ClassificationTask
@@ -70,7 +70,7 @@ def finetune_classifier(config: FinetuneConfig, out: str | Path, report: Callabl
     out = Path(out)
     refuse_second_run(out)
     start = _prepare(config)
-    config = replace(config, **absolute_paths({name: getattr(config, name) for name in FILES}))
+    config = with_absolute_paths(config)
     out.mkdir(parents=True, exist_ok=True)
     with run_lock(out):
         refuse_second_run(out)  # which may have begun while the data were read
@@ -133,12 +133,12 @@ def validate_setting(config: FinetuneConfig, out: Path, report: Callable[[Progre
 class _Prepared:
     """What a run begins with: data and their parts, the model, its vocabulary, the texts in tokens.
 
-    With teachers the texts without labels come behind the labelled ones, and are in the training part of ``trained``.
+    With teachers the texts without labels come behind the labelled ones, and are in the training part of ``taught``.
     """
 
     data: LabelledTexts
     split: Split
-    trained: Split
+    taught: Split
     unlabelled: list[str]
     tokenizer: Tokenizer
     inputs: Texts
@@ -153,9 +153,9 @@ def _prepare(config: FinetuneConfig) -> _Prepared:
     base, tokenizer = load_base(config, [data.texts[i] for i in split.train])
     model, tokens, truncated = with_head(base, tokenizer, [*data.texts, *unlabelled], split.train, len(data.classes),
                                          config)
-    trained = with_unlabelled(split, len(data.texts), len(unlabelled))
-    check_memory(memory_needed(model, tokens, config, trained), "train fewer blocks")
-    return _Prepared(data, split, trained, unlabelled, tokenizer, inputs_of(model, tokens, trained.rows), truncated)
+    taught = with_unlabelled(split, len(data.texts), len(unlabelled))
+    check_memory(memory_needed(model, tokens, config, taught), "train fewer blocks")
+    return _Prepared(data, split, taught, unlabelled, tokenizer, inputs_of(model, tokens, taught.rows), truncated)
 
 
 def _task(config: FinetuneConfig, start: _Prepared, out: Path,
@@ -163,7 +163,7 @@ def _task(config: FinetuneConfig, start: _Prepared, out: Path,
     targets = None
     if config.teachers:
         targets = targets_of(config, start.data, start.split, start.unlabelled, out, prepare)
-    return ClassificationTask(config, start.inputs, start.data.labels, start.trained, prepare, targets)
+    return ClassificationTask(config, start.inputs, start.data.labels, start.taught, prepare, targets)
 
 
 def _notes(config: FinetuneConfig, start: _Prepared) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def _notes(config: FinetuneConfig, start: _Prepared) -> dict[str, Any]:
 def _files(config: FinetuneConfig) -> list[str]:
     """What is read, besides the vocabulary of a new model."""
     data = [file for file in (config.data, config.test, config.extra, config.unlabelled) if file]
-    models = [model for model in (config.base, *config.teachers) if model not in ("random", BAG_OF_WORDS)]
+    models = [model for model in (config.base, *config.teachers) if model not in NO_FILES]
     return data + [str(model_file(model)) for model in models]
 
 

@@ -1,6 +1,7 @@
 """The texts of a finetuning run: labelled ones in their parts, and those without labels."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from tinygrad_gpt.data.texts import read_texts
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
 from tinygrad_gpt.runs.folder import absolute
 
-__all__ = ["FILES", "absolute_paths", "read_parts", "read_unlabelled"]
+__all__ = ["FILES", "absolute_paths", "read_parts", "read_unlabelled", "with_absolute_paths"]
 
 FILES = ("data", "test", "extra", "base", "vocabulary", "unlabelled", "teachers")  # settings that may be paths
 
@@ -29,6 +30,11 @@ def absolute_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
         return tuple(map(absolute, value)) if isinstance(value, tuple) else absolute(value)
 
     return {name: path(value) if name in FILES and value else value for name, value in settings.items()}
+
+
+def with_absolute_paths(config: FinetuneConfig) -> FinetuneConfig:
+    """The same run, from any folder."""
+    return replace(config, **absolute_paths({name: getattr(config, name) for name in FILES}))
 
 
 def read_parts(config: FinetuneConfig) -> tuple[LabelledTexts, Split]:

@@ -19,7 +19,7 @@ from tinygrad_gpt.models.lora import apply_lora, uniform_by_inputs
 from tinygrad_gpt.nn import init
 from tinygrad_gpt.random import TorchStream
 from tinygrad_gpt.recipes.classification.classify import encode_texts
-from tinygrad_gpt.recipes.classification.config import BAG_OF_WORDS, TRAINED, FinetuneConfig
+from tinygrad_gpt.recipes.classification.config import NO_FILES, TRAINED, FinetuneConfig
 from tinygrad_gpt.recipes.pretraining.corpus import load_vocabulary
 from tinygrad_gpt.runs.saved_model import load_model, model_file, provenance_of
 from tinygrad_gpt.text import Tokenizer
@@ -96,7 +96,7 @@ def has_seen_test(model: str, config: FinetuneConfig) -> bool:
 
     As far as its own file tells, which names what it was made of, but not what its base was made of.
     """
-    if model in ("random", BAG_OF_WORDS) or not native.is_native(file := model_file(model)):
+    if model in NO_FILES or not native.is_native(file := model_file(model)):
         return False
     origin = provenance_of(file)
     if sha256_of(config.test or config.data) not in origin.get("sha256", {}).values():

@@ -22,7 +22,7 @@ from tinygrad_gpt.data.recombined import recombined
 from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.files import write_atomic
 from tinygrad_gpt.parallel.group import current_group
-from tinygrad_gpt.recipes.classification.baselines import fit_bag_of_words
+from tinygrad_gpt.recipes.classification.baselines import answers_of_bag_of_words
 from tinygrad_gpt.recipes.classification.classify import encode_texts, predict
 from tinygrad_gpt.recipes.classification.config import BAG_OF_WORDS, FinetuneConfig
 from tinygrad_gpt.recipes.classification.inputs import Texts
@@ -98,23 +98,27 @@ def _answers(teacher: str, data: LabelledTexts, split: Split, texts: Sequence[st
     """Probabilities (N, K) of texts, in the order of the data's classes."""
     if teacher == BAG_OF_WORDS:
         report(Preparation("asking a bag of words"))
-        fitted = fit_bag_of_words([data.texts[i] for i in split.train], data.labels[split.train])
-        if fitted is None:
+        train = [data.texts[i] for i in split.train]
+        found = answers_of_bag_of_words(train, data.labels[split.train], texts)
+        if found is None:
             raise UsageError(f"teacher {BAG_OF_WORDS!r}: scikit-learn is not installed, or the training texts have no "
                              "words; install it (pip install scikit-learn), or leave this teacher out")
-        return fitted(texts)
-    saved, several = load_model(teacher), data.labels.ndim == 2
-    if sorted(saved.labels) != sorted(data.classes) or bool(saved.thresholds) != several:
-        kind = "classes" if saved.labels else "no classifier; classes"
-        raise UsageError(f"teacher {teacher!r}: its classes are {', '.join(saved.labels) or 'none'}; those of "
-                         f"{Path(data.file).name} are {', '.join(data.classes)}; give a {kind} model of the same")
+        return found
+    saved, several, file = load_model(teacher), data.labels.ndim == 2, Path(data.file).name
+    if sorted(saved.labels) != sorted(data.classes):
+        raise UsageError(f"teacher {teacher!r}: its classes are {', '.join(saved.labels) or 'none'}; those of {file} "
+                         f"are {', '.join(data.classes)}; give a classifier of the same classes")
+    if bool(saved.thresholds) != several:
+        counts = ("one label", "any number of labels")
+        raise UsageError(f"teacher {teacher!r}: it gives a text {counts[not several]}, {file} {counts[several]}; give "
+                         "one that was trained on such a file")
     model = saved.classifier
     columns = [saved.labels.index(name) for name in data.classes]
     tokens, _ = encode_texts(saved.tokenizer, texts, model.context, model.reading.start)
-    inputs, found = Texts(model, tokens), []
+    inputs, parts = Texts(model, tokens), []
     with precision("float32"):
         for first in range(0, len(texts), TOGETHER):
             rows = np.arange(first, min(first + TOGETHER, len(texts)))
-            found.append(predict(inputs, rows, probabilities=objective_of(data.labels).probabilities)[:, columns])
+            parts.append(predict(inputs, rows, probabilities=objective_of(data.labels).probabilities)[:, columns])
             report(Preparation(f"asking {teacher}", int(rows[-1]) + 1, len(texts), "texts"))
-    return np.concatenate(found)
+    return np.concatenate(parts)
