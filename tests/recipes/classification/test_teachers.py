@@ -8,6 +8,7 @@ import pytest
 import tiny
 
 from tinygrad_gpt.data.classification import normalise
+from tinygrad_gpt.data.recombined import recombined
 from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.recipes.classification import finetune as recipe
 from tinygrad_gpt.recipes.classification import teachers
@@ -79,6 +80,18 @@ def test_texts_without_labels_are_trained_on_and_share_none_that_is_judged(confi
     assert trained.train.tolist() == [*split.train, *range(60, 92)]
     assert (trained.test is split.test, trained.validation is split.validation) == (True, True)
     assert texts_without_labels(replace(config, teachers=(), recombined=0, pretrain_epochs=1), data, split) == []
+
+
+def test_a_recombined_text_that_is_judged_is_left_out(config, tmp_path):
+    file = tmp_path / "short.tsv"  # of one word and of two: a text of two without one of them is another
+    file.write_text("text\tlabel\n" + "".join(f"{a}{b}\t{label}\n" for label, words in tiny.WORDS.items()
+                                              for a in words for b in ("", *(f" {word}" for word in words))))
+    config = replace(config, data=str(file), unlabelled=None, recombined=300)
+    data, split = read_parts(config)
+    judged = {normalise(data.texts[i]) for i in (*split.validation, *split.test)}
+    made = recombined([data.texts[i] for i in split.train], 300, config.seed)
+    assert judged & set(made)
+    assert texts_without_labels(config, data, split) == [text for text in made if text not in judged]
 
 
 def test_a_model_learns_what_its_teacher_says_where_the_labels_say_another_thing(config, tmp_path):

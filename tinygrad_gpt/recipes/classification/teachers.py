@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tinygrad_gpt.backend.precision import precision
-from tinygrad_gpt.data.classification import LabelledTexts, Split
+from tinygrad_gpt.data.classification import LabelledTexts, Split, normalise
 from tinygrad_gpt.data.recombined import recombined
 from tinygrad_gpt.errors import CheckpointError, UsageError
 from tinygrad_gpt.files import write_atomic
@@ -39,11 +39,15 @@ TOGETHER = 1024  # texts that a teacher answers between two reports
 
 
 def texts_without_labels(config: FinetuneConfig, data: LabelledTexts, split: Split) -> list[str]:
-    """What is learned of the teachers alone: the unlabelled file, and texts made of pieces of the training texts."""
+    """What is learned of the teachers alone: the unlabelled file, and texts made of pieces of the training texts.
+
+    None is a validation or test text.
+    """
     if not config.teachers:
         return []
-    train = [data.texts[i] for i in split.train]
-    return read_unlabelled(config, data, split) + recombined(train, config.recombined, config.seed)
+    made = recombined([data.texts[i] for i in split.train], config.recombined, config.seed)
+    judged = {normalise(data.texts[i]) for i in (*split.validation, *split.test)}
+    return read_unlabelled(config, data, split) + [text for text in made if normalise(text) not in judged]
 
 
 def with_unlabelled(split: Split, labelled: int, unlabelled: int) -> Split:
