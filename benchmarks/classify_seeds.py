@@ -9,17 +9,13 @@ the bag of words are the teachers of the first, and its figures are printed as w
 split: the same command goes on where it was stopped.
 """
 
-import shutil
-from dataclasses import replace
 from pathlib import Path
 
-from pieces import Results, command_line, config_of, finetuned, markdown, percent, report_of, with_interval
+from pieces import Results, command_line, config_of, finetuned, markdown, percent, taught, with_interval
 
-from tinygrad_gpt.recipes.classification.config import BAG_OF_WORDS, FinetuneConfig
+from tinygrad_gpt.recipes.classification.config import BAG_OF_WORDS
 
 TEACHER_EPOCHS = 4
-PARTS = ("text_column", "label_column", "label_separator", "classes", "encoding", "skip_malformed", "test", "extra",
-         "split", "split_seed", "seed")  # settings that a teacher shares
 
 
 def measure(options) -> list[tuple[int, dict]]:
@@ -32,21 +28,11 @@ def measure(options) -> list[tuple[int, dict]]:
     def run(seed: int) -> dict:
         folder, teachers = options.out / f"split-{seed}", [BAG_OF_WORDS] if options.teacher_base else []
         config = config_of(options, split_seed=seed, seed=seed, teachers=teachers)
-        if not options.teacher_base:
-            return finetuned(config, folder)
-        teacher = options.out / f"teacher-{seed}"
-        taught = report_of(teacher_config(config, options.teacher_base), teacher)
-        report = finetuned(replace(config, teachers=(str(teacher), *teachers)), folder)
-        shutil.rmtree(teacher)
-        return report | {"teacher": taught["test"]}
+        if options.teacher_base:
+            return taught(config, options.teacher_base, folder, TEACHER_EPOCHS)
+        return finetuned(config, folder)
 
     return [(seed, results.get(lambda seed=seed: run(seed), split=seed, **settings)) for seed in options.seeds]
-
-
-def teacher_config(config: FinetuneConfig, base: str) -> FinetuneConfig:
-    """A run on the same parts of the same texts, from another base with its defaults."""
-    shared = {name: getattr(config, name) for name in PARTS}
-    return FinetuneConfig(config.data, base=base, epochs=TEACHER_EPOCHS, **shared)
 
 
 def table(reports: list[tuple[int, dict]]) -> str:

@@ -3,12 +3,15 @@ r"""What few labelled texts are worth: a finetuned model, a bag of words, and a 
     python benchmarks/few_labels.py --data rt.tsv --text-column 1 --label-column 2 --base minilm --out runs/few
     python benchmarks/few_labels.py --data rt.tsv --text-column 1 --label-column 2 --base storyteller --out runs/gpt \
         --set read=mean --set no_causal_mask=true --set lm_weight=0.0 --set lr=1e-3 --pretrain-epochs 5 --unlabelled
+    python benchmarks/few_labels.py --data rt.tsv --text-column 1 --label-column 2 --base storyteller --out runs/two \
+        --teacher-base minilm --sizes 500,3000 --pretrain-epochs 2 --unlabelled
 
 For each of five draws the texts are divided (20 % test, no text in two parts), and 100, 500 and 3,000 of the others
 are drawn, the smaller numbers among the larger. Of a number of labelled texts 90 % are trained on and 10 % validate,
 the same for all three; the test texts are judged once. With --unlabelled the base is pretrained on all other texts of
-the file but the test texts, without labels. The folder keeps every finished piece: the same command goes on where it
-was stopped.
+the file but the test texts, without labels. With --teacher-base another model is finetuned on the same labelled texts
+first, with its defaults; it and the bag of words are the teachers of the model, on those other texts too. The folder
+keeps every finished piece: the same command goes on where it was stopped.
 
 Frozen vectors are the mean hidden states of a text; scikit-learn's logistic regression learns from them, standardised,
 with the C of 0.001 to 10 that is best on the validation texts.
@@ -19,17 +22,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from pieces import Results, command_line, config_of, finetuned, markdown, with_interval, with_typed
+from pieces import Results, command_line, config_of, finetuned, markdown, taught, with_interval, with_typed
 
 from tinygrad_gpt.backend import default_backend
 from tinygrad_gpt.data.batches import length_batches, pad, truncate
 from tinygrad_gpt.data.classification import LabelledTexts, read_labelled, split_by_text, split_for_test
 from tinygrad_gpt.engine import no_grad
 from tinygrad_gpt.recipes.classification.classify import encode_texts
+from tinygrad_gpt.recipes.classification.config import BAG_OF_WORDS
 from tinygrad_gpt.runs.saved_model import SavedModel, load_model
 
 STEPS = 300  # of finetuning, at least, in 3 to 20 epochs
-METHODS = {"model": "finetuned", "bag_of_words": "bag of words", "frozen": "frozen vectors"}
+METHODS = {"model": "finetuned", "bag_of_words": "bag of words", "frozen": "frozen vectors", "teacher": "teacher"}
 
 
 def draw_texts(data: LabelledTexts, draw: int, test_texts: int) -> tuple[np.ndarray, np.ndarray]:
@@ -65,9 +69,14 @@ def measure_model(options, data: LabelledTexts, size: int, draw: int) -> dict:
         del files["unlabelled"]
     config = replace(config_of(options, seed=draw, split_seed=draw), text_column="text", label_column="label",
                      epochs=epochs_for(size, 16))
-    config = with_typed(replace(config, **files, pretrain_epochs=options.pretrain_epochs), options)
-    report = finetuned(config, folder / "run")
-    return {f"{name} {figure}": report[part][figure] for name, part in (("model", "test"), ("bag_of_words", "baseline"))
+    teachers = [BAG_OF_WORDS] if options.teacher_base else []
+    config = with_typed(replace(config, **files, pretrain_epochs=options.pretrain_epochs, teachers=teachers), options)
+    if teachers:
+        report = taught(config, options.teacher_base, folder / "run", epochs_for(size, 16))
+    else:
+        report = finetuned(config, folder / "run")
+    parts = {"model": "test", "bag_of_words": "baseline"} | ({"teacher": "teacher"} if teachers else {})
+    return {f"{name} {figure}": report[part][figure] for name, part in parts.items()
             for figure in ("accuracy", "f1", "calibration_error")}
 
 
@@ -126,6 +135,8 @@ def measure(options) -> dict[int, list[dict]]:
     data = read_labelled(options.data, options.text_column, options.label_column, encoding=options.encoding)
     settings = {"base": str(options.base), "set": sorted(options.set), "unlabelled": options.unlabelled,
                 "pretrain_epochs": options.pretrain_epochs}
+    if options.teacher_base:
+        settings["teacher"] = str(options.teacher_base)
     vectors = all_vectors(options, data)
     figures: dict[int, list[dict]] = {size: [] for size in options.sizes}
     for draw in range(options.draws):  # the first draw of every size before the second of any
@@ -141,11 +152,13 @@ def measure(options) -> dict[int, list[dict]]:
 
 def table(figures: dict[int, list[dict]]) -> str:
     """A row for each number of labelled texts."""
-    rows = [("labelled texts", "draws", *(f"{name}: accuracy, %" for name in METHODS.values()),
-             "finetuned − bag of words", *(f"{name}: F1, %" for name in METHODS.values()))]
+    methods = {method: name for method, name in METHODS.items()
+               if any(f"{method} accuracy" in draw for draws in figures.values() for draw in draws)}
+    rows = [("labelled texts", "draws", *(f"{name}: accuracy, %" for name in methods.values()),
+             "finetuned − bag of words", *(f"{name}: F1, %" for name in methods.values()))]
     for size, draws in figures.items():
         if draws:
-            accuracy, f1 = ([[draw[f"{method} {figure}"] for draw in draws] for method in METHODS]
+            accuracy, f1 = ([[draw[f"{method} {figure}"] for draw in draws] for method in methods]
                             for figure in ("accuracy", "f1"))
             gain = [a - b for a, b in zip(*accuracy[:2], strict=True)]
             rows.append((f"{size:,}", str(len(draws)), *map(with_interval, accuracy), with_interval(gain, signed=True),
@@ -159,6 +172,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--test-texts", type=int, default=2000, help="test texts of a draw, at most")
     parser.add_argument("--pretrain-epochs", type=int, default=0, help="passes of further pretraining")
+    parser.add_argument("--teacher-base", metavar="MODEL", help="what a teacher is finetuned from in each draw")
     parser.add_argument("--unlabelled", action="store_true", help="pretrain on the unlabelled texts of the file too")
     options = parser.parse_args(arguments)
     options.sizes = [int(size) for size in options.sizes.split(",")]

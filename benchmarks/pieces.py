@@ -20,15 +20,18 @@ from typing import Any
 
 import common  # noqa: F401 - the path
 
-from tinygrad_gpt.recipes.classification.config import FinetuneConfig
+from tinygrad_gpt.recipes.classification.config import BAG_OF_WORDS, FinetuneConfig
 from tinygrad_gpt.recipes.classification.finetune import finetune_classifier, resume_classifier
 from tinygrad_gpt.runs.folder import holds_run
 
 __all__ = ["Results", "command_line", "config_of", "finetuned", "interval", "markdown", "percent", "report_of",
-           "with_interval"]
+           "taught", "with_interval", "with_typed"]
 
 # Two-sided 95 % points of Student's t for 1, 2, … degrees of freedom.
 STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+
+PARTS = ("text_column", "label_column", "label_separator", "classes", "encoding", "skip_malformed", "test", "extra",
+         "split", "split_seed", "seed")  # settings that a teacher shares
 
 
 class Results:
@@ -103,6 +106,23 @@ def finetuned(config: FinetuneConfig, folder: Path) -> dict:
     report = report_of(config, folder)
     shutil.rmtree(folder)
     return report
+
+
+def taught(config: FinetuneConfig, base: str, folder: Path, epochs: int) -> dict:
+    """The report of a finetuning whose teachers are the bag of words and another base, finetuned on the same parts.
+
+    Args:
+        config: of the run that learns from them.
+        base: of the teacher, which has the defaults.
+        folder: of the run; the teacher's is beside it. Both are removed.
+        epochs: of the teacher.
+    """
+    teacher = folder.with_name(f"{folder.name}-teacher")
+    shared = {name: getattr(config, name) for name in PARTS}
+    figures = report_of(FinetuneConfig(config.data, base=base, epochs=epochs, **shared), teacher)["test"]
+    report = finetuned(replace(config, teachers=(str(teacher), BAG_OF_WORDS)), folder)
+    shutil.rmtree(teacher)
+    return report | {"teacher": figures}
 
 
 def command_line(description: str) -> argparse.ArgumentParser:

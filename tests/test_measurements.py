@@ -99,6 +99,20 @@ def test_few_labels_are_drawn_without_the_test_texts(arguments, counted, tmp_pat
     assert [row.split(" | ")[0] for row in report[2:4]] == ["| 20", "| 40"]
 
 
+def test_few_labels_are_taught_by_another_base_and_a_bag_of_words(arguments, counted, tmp_path):
+    arguments += ["--sizes", "30", "--draws", "1", "--unlabelled", "--set", "epochs=2"]
+    few_labels.main([*arguments, "--teacher-base", str(tmp_path / "base.h5")])
+    teacher, taught = counted
+    assert (teacher.teachers, teacher.unlabelled, teacher.epochs) == ((), None, few_labels.epochs_for(30, 16))
+    assert (taught.data, taught.test, taught.epochs) == (teacher.data, teacher.test, 2)
+    assert taught.teachers == (str(tmp_path / "out" / "30-0" / "run-teacher"), "bag-of-words")
+    assert taught.unlabelled == str(tmp_path / "out" / "30-0" / "unlabelled.jsonl")
+    heading, _, row = (tmp_path / "out" / "report.md").read_text().splitlines()[:3]
+    figures = json.loads((tmp_path / "out" / "results.jsonl").read_text().splitlines()[1])["figures"]
+    cells = dict(zip(heading.split(" | "), row.split(" | "), strict=True))
+    assert cells["teacher: accuracy, %"] == pieces.with_interval([figures["teacher accuracy"]])
+
+
 def test_frozen_vectors_are_means_over_the_text(tmp_path):
     saved = tiny.language_model()
     together = few_labels.mean_states(saved, ["ski ice", "bug loop test stack"])
