@@ -4,6 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from tinygrad_gpt.backend.blas import openblas
 from tinygrad_gpt.checkpoints.mapped_tensor import StoredTensor, bfloat16_to_float32, float16_to_float32, load_all
 from tinygrad_gpt.errors import CheckpointError
 
@@ -49,6 +50,27 @@ def test_tensors_of_one_file_lie_in_one_map_and_two_reads_share_nothing(tmp_path
     one["a"][...] = one["b"][...] = 7
     np.testing.assert_array_equal(other["a"], VALUES.reshape(-1)[:2])
     np.testing.assert_array_equal(other["b"], VALUES.reshape(-1)[4:])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_copies_on_several_threads_have_the_values_and_the_order_of_the_tensors(threads, tmp_path):
+    blas = openblas()
+    if blas is None:
+        pytest.skip("NumPy is without OpenBLAS, whose number of threads decides")
+    tensors = {}
+    for i, (dtype, offset) in enumerate([("F16", 0), ("F32", 8), ("F32", 2), ("BF16", 0)] * 5):
+        (tmp_path / str(i)).mkdir()
+        tensors[f"{7 * i % 20}"] = stored(tmp_path / str(i), dtype, offset)
+    before = blas.threads()
+    blas.set_threads(threads)
+    try:
+        loaded = load_all(tensors)
+    finally:
+        blas.set_threads(before)
+    assert list(loaded) == list(tensors)
+    for name, array in loaded.items():
+        np.testing.assert_array_equal(array, VALUES)
+        assert tensors[name].is_mapped == isinstance(array.base, np.memmap)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

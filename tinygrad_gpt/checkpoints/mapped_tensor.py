@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tinygrad_gpt.backend import cached_slices
+from tinygrad_gpt.backend.blas import in_threads
 from tinygrad_gpt.errors import CheckpointError
 
 __all__ = ["Checksum", "ComputedTensor", "FileTensor", "StoredTensor", "bfloat16_to_float32", "float16_to_float32",
@@ -75,6 +76,11 @@ class StoredTensor:
         """Whether its dtype is one that weights have."""
         return self.dtype in FLOATS
 
+    @property
+    def is_mapped(self) -> bool:
+        """Whether `load` returns the file itself, not a copy."""
+        return self.dtype == "F32" and self.offset % FLOATS["F32"].alignment == 0 and self.strides is None
+
     def load(self, files: MappedFiles | None = None) -> np.ndarray:
         """The values in float32: the file itself, mapped copy-on-write, where it holds float32 on an aligned offset.
 
@@ -129,6 +135,11 @@ class ComputedTensor:
         """Whether its dtype is one that weights have."""
         return self.dtype in FLOATS
 
+    @property
+    def is_mapped(self) -> bool:
+        """Whether `load` returns the file itself: it does not."""
+        return False
+
     def load(self, files: MappedFiles | None = None) -> np.ndarray:
         """The values in float32."""
         return self.compute()
@@ -138,9 +149,16 @@ FileTensor = StoredTensor | ComputedTensor
 
 
 def load_all(tensors: Mapping[str, FileTensor]) -> dict[str, np.ndarray]:
-    """The values of tensors in float32, each file being mapped once."""
+    """The values of tensors in float32, each file being mapped once; what must be copied is, on all threads.
+
+    New memory is slow to write for the first time, and threads share that work.
+    """
     files = MappedFiles()
-    return {name: tensor.load(files) for name, tensor in tensors.items()}
+    mapped = {name: tensor.load(files) for name, tensor in tensors.items() if tensor.is_mapped}
+    copied = sorted(tensors.keys() - mapped.keys(), key=lambda name: (-math.prod(tensors[name].shape), name))
+    copies = in_threads(lambda name: tensors[name].load(files), copied)
+    loaded = mapped | dict(zip(copied, copies, strict=True))
+    return {name: loaded[name] for name in tensors}
 
 
 def float16_to_float32(halves: np.ndarray) -> np.ndarray:
