@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from host import kind, machine
+from host import AVX2_ONLY, kind, machine
 from page import write_section
 
 __all__ = [
@@ -221,10 +221,13 @@ def command_line(description: str | None, blocks: int = 7, quick: bool = False,
     parser.add_argument("--blocks", type=int, help=f"how often each is measured (default: {blocks})")
     parser.add_argument("--tiny", action="store_true", help="small sizes and two blocks: does it run?")
     parser.add_argument("--write", action="store_true", help="put the table into docs/")
+    parser.add_argument("--avx2", action="store_true", help="without AVX-512, as on a processor that lacks it")
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     for name, how in more.items():
         parser.add_argument(f"--{name}", **how)
     arguments = parser.parse_args()
+    if arguments.avx2 and not AVX2_ONLY.items() <= os.environ.items():  # which libraries read when they are loaded
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | AVX2_ONLY)
     threads = arguments.threads or ([1] if arguments.tiny else sorted({1, machine_threads()}))
     options = Options(tuple(threads), arguments.blocks or (2 if arguments.tiny else blocks), quick, arguments.tiny)
     arguments.write = arguments.write and not arguments.tiny

@@ -7,11 +7,15 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["Watch", "kind", "machine"]
+__all__ = ["AVX2_ONLY", "Watch", "kind", "machine"]
 
 CPUINFO = Path("/proc/cpuinfo")
 STAT = Path("/proc/stat")
 LEVELS = {"avx512f": "AVX-512", "avx2": "AVX2", "avx": "AVX"}  # flag of a processor -> name
+AVX2_ONLY = {  # environment in which OpenBLAS, NumPy, numba, torch, oneDNN and MKL use no AVX-512
+    "OPENBLAS_CORETYPE": "Haswell", "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
+    "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma", "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 
 
 def kind() -> str:
@@ -21,6 +25,8 @@ def kind() -> str:
     flags = re.search(r"flags\s*: (.+)", text)
     known = flags[1].split() if flags else []
     level = next((level for flag, level in LEVELS.items() if flag in known), platform.machine())
+    if level == "AVX-512" and AVX2_ONLY.items() <= os.environ.items():
+        level = "AVX-512 held to AVX2"
     name = re.sub(r"\((R|TM)\)|\b(CPU|Processor)\b|@.*", " ", named[1] if named else platform.processor())
     return f"{' '.join(name.split()) or 'processor'}, {level}"
 

@@ -271,6 +271,27 @@ def test_the_kind_of_a_processor_is_its_name_and_vector_instructions(tmp_path, m
     assert host.kind() == expected
 
 
+def test_figures_without_avx512_have_a_kind_of_their_own(tmp_path, monkeypatch):
+    started = []
+
+    def execute(program, arguments, environment):
+        started.append((program, arguments))
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+
+    monkeypatch.setattr(os, "execve", execute)
+    monkeypatch.setattr(sys, "argv", ["inference.py", "--avx2"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "inference.py", "--avx2"])
+    monkeypatch.setattr(host, "CPUINFO", tmp_path / "cpuinfo")
+    host.CPUINFO.write_text(CPUINFO.format(name="AMD EPYC", flags="avx avx2 avx512f"))
+    for _ in range(2):  # the second time in the new process, which goes on
+        common.command_line("")
+    assert started == [(sys.executable, [sys.executable, "inference.py", "--avx2"])]
+    assert host.kind() == "AMD EPYC, AVX-512 held to AVX2"
+    host.CPUINFO.write_text(CPUINFO.format(name="AMD EPYC", flags="avx avx2"))
+    assert host.kind() == "AMD EPYC, AVX2"
+
+
 def test_the_work_of_others_is_told_from_our_own(tmp_path, monkeypatch):
     tick = os.sysconf("SC_CLK_TCK")
     monkeypatch.setattr(host, "STAT", tmp_path / "stat")
