@@ -21,7 +21,7 @@ TEACHER_EPOCHS = 4
 def measure(options) -> list[tuple[int, dict]]:
     """The report of each split."""
     results = Results(options.out)
-    settings = {"base": str(options.base), "set": sorted(options.set)}
+    settings = {"base": str(options.base), "data": str(options.data), "set": sorted(options.set)}
     if options.teacher_base:
         settings["teacher"] = str(options.teacher_base)
 

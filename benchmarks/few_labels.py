@@ -28,11 +28,12 @@ from tinygrad_gpt.backend import default_backend
 from tinygrad_gpt.data.batches import length_batches, pad, truncate
 from tinygrad_gpt.data.classification import LabelledTexts, read_labelled, split_by_text, split_for_test
 from tinygrad_gpt.engine import no_grad
+from tinygrad_gpt.files import sha256_of
 from tinygrad_gpt.recipes.classification.classify import encode_texts
 from tinygrad_gpt.recipes.classification.config import BAG_OF_WORDS
 from tinygrad_gpt.runs.saved_model import SavedModel, load_model
 
-STEPS = 300  # of finetuning, at least, in 3 to 20 epochs
+STEPS = 300  # of finetuning, as nearly as 3 to 20 epochs allow
 METHODS = {"model": "finetuned", "bag_of_words": "bag of words", "frozen": "frozen vectors", "teacher": "teacher"}
 
 
@@ -56,7 +57,7 @@ def write_files(data: LabelledTexts, folder: Path, labelled, test, others) -> di
 
 
 def epochs_for(size: int, batch_size: int) -> int:
-    """Epochs with about 300 steps, 3 to 20."""
+    """Epochs with 300 steps, as nearly as 3 to 20 epochs allow."""
     return min(20, max(3, round(STEPS / max(1, 0.9 * size / batch_size))))
 
 
@@ -123,7 +124,7 @@ def measure_frozen(options, data: LabelledTexts, vectors: np.ndarray, size: int,
 
 def all_vectors(options, data: LabelledTexts) -> np.ndarray:
     """Frozen vectors of all texts of the file, computed once."""
-    file = options.out / "vectors.npy"
+    file = options.out / f"vectors-{Path(options.base).name}-{sha256_of(options.data)[:12]}.npy"
     if not file.exists():
         np.save(file, mean_states(load_model(options.base), data.texts))
     return np.load(file)
@@ -133,8 +134,9 @@ def measure(options) -> dict[int, list[dict]]:
     """The figures of each draw, by the number of labelled texts."""
     results = Results(options.out)
     data = read_labelled(options.data, options.text_column, options.label_column, encoding=options.encoding)
-    settings = {"base": str(options.base), "set": sorted(options.set), "unlabelled": options.unlabelled,
-                "pretrain_epochs": options.pretrain_epochs}
+    same = {"base": str(options.base), "data": str(options.data), "test_texts": options.test_texts}
+    settings = same | {"set": sorted(options.set), "unlabelled": options.unlabelled,
+                       "pretrain_epochs": options.pretrain_epochs}
     if options.teacher_base:
         settings["teacher"] = str(options.teacher_base)
     vectors = all_vectors(options, data)
@@ -142,7 +144,7 @@ def measure(options) -> dict[int, list[dict]]:
     for draw in range(options.draws):  # the first draw of every size before the second of any
         for size in options.sizes:
             frozen = results.get(lambda: measure_frozen(options, data, vectors, size, draw),  # noqa: B023
-                                 method="frozen", size=size, draw=draw, base=settings["base"])
+                                 method="frozen", size=size, draw=draw, **same)
             found = results.get(lambda: measure_model(options, data, size, draw),  # noqa: B023
                                 method="model", size=size, draw=draw, **settings)
             figures[size].append({**frozen, **found})

@@ -31,7 +31,8 @@ GPT_ONLY = {"lm_weight"}
 
 def measure(options) -> dict[str, list[dict]]:
     """Validation figures of each choice, a list over the seeds; the baseline is the first."""
-    results, settings = Results(options.out), {"base": str(options.base), "set": sorted(options.set)}
+    results = Results(options.out)
+    settings = {"base": str(options.base), "data": str(options.data), "set": sorted(options.set)}
     encoder = is_encoder(options.base)
     choices = {"baseline": {}, **{name: changes for name, changes in CHOICES.items()
                                   if not (encoder and GPT_ONLY & changes.keys())}}

@@ -1,6 +1,10 @@
 """Instruction data: files, parts, batches; the numbers of the book."""
 
+import bz2
+import gzip
 import json
+import lzma
+import zipfile
 
 import pytest
 
@@ -24,6 +28,18 @@ def test_both_forms_of_file(tmp_path):
     assert read_instructions(write(tmp_path, "a.json", json.dumps([ENTRY, bare]))) == expected
     lines = "\n".join(["", json.dumps(ENTRY), "  ", json.dumps(bare, ensure_ascii=False), ""])
     assert read_instructions(write(tmp_path, "a.jsonl", lines)) == expected
+
+
+@pytest.mark.parametrize("ending", ["gz", "xz", "bz2", "zip"])
+def test_files_may_be_compressed(ending, tmp_path):
+    content = json.dumps(ENTRY)
+    if ending == "zip":
+        with zipfile.ZipFile(tmp_path / "a.jsonl.zip", "w") as archive:
+            archive.writestr("a.jsonl", content)
+    else:
+        compress = {"gz": gzip, "xz": lzma, "bz2": bz2}[ending].compress
+        (tmp_path / f"a.jsonl.{ending}").write_bytes(compress(content.encode()))
+    assert read_instructions(tmp_path / f"a.jsonl.{ending}") == [Instruction("Add.", "1, 2", "3")]
 
 
 @pytest.mark.parametrize(("name", "text", "part"), [

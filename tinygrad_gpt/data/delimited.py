@@ -11,7 +11,7 @@ from tinygrad_gpt.data.rows import Row, Table
 from tinygrad_gpt.data.text_files import split_lines, text_pieces
 from tinygrad_gpt.errors import DataError
 
-__all__ = ["StreamedText", "counted_lines", "delimited_rows", "plain_rows"]
+__all__ = ["StreamedText", "counted_lines", "delimited_rows", "next_row", "plain_rows"]
 
 HEAD = 2**20  # characters at the beginning that decide how a file is read that is not kept in memory
 
@@ -136,7 +136,7 @@ def _csv_rows(lines: Iterator[str], table: Table, delimiter: str = ",", strict: 
         start = reader.line_num + first
         of_row.taken.clear()
         try:
-            cells = _next_row(reader)
+            cells = next_row(reader)
             if not strict and of_row.is_last:
                 _check_closed(of_row.taken, delimiter)
         except StopIteration:
@@ -181,13 +181,13 @@ class _LinesOfRow:
 def _check_closed(lines: list[str], delimiter: str) -> None:
     """Raise csv.Error if the last row of a text ends inside a quoted cell; only a strict reader notices."""
     try:
-        _next_row(csv.reader(lines, delimiter=delimiter, strict=True))
+        next_row(csv.reader(lines, delimiter=delimiter, strict=True))
     except csv.Error as error:
         if "unexpected end" in str(error):
             raise
 
 
-def _next_row(reader: Iterator[list[str]]) -> list[str]:
+def next_row(reader: Iterator[list[str]]) -> list[str]:
     """The next row with cells of any length; the limit of the module csv holds for other users of it."""
     limit = csv.field_size_limit(2**31 - 1)
     try:

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from tinygrad_gpt.data.compressed import plain_name
 from tinygrad_gpt.data.json_entries import read_entries
 from tinygrad_gpt.data.text_files import read_text
 from tinygrad_gpt.errors import DataError
@@ -83,7 +84,7 @@ def read_records(path: str | Path, kind: type[Entry], required: Sequence[str], o
         DataError: as `read_instructions`.
     """
     text, name = read_text(path)
-    ending = Path(str(path).removesuffix(".xz").removesuffix(".gz")).suffix.lower()
+    ending = Path(plain_name(path)).suffix.lower()
     if ending not in (".json", ".jsonl", ".ndjson"):
         raise DataError(f"cannot read ({path}): unknown extension; use .json with a list, or .jsonl")
     records, unread = Entries[Entry](), dict[str, None]()

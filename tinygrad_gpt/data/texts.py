@@ -57,6 +57,11 @@ class TextRows:
                 yield cell
 
 
+def is_table(path: Source) -> bool:
+    """Whether the name of a file says that it has columns; bytes and streams have none."""
+    return isinstance(path, (str, Path)) and plain_name(path).lower().endswith(TABLES)
+
+
 @contextlib.contextmanager
 def open_texts(path: Source, text_column: str | None = None, *, encoding: str = "utf-8",
                skip_malformed: bool = False) -> Iterator[TextRows]:
@@ -68,8 +73,7 @@ def open_texts(path: Source, text_column: str | None = None, *, encoding: str = 
     Raises:
         DataError: as `read_labelled`, now or when the row is read.
     """
-    name = plain_name(path) if isinstance(path, (str, Path)) else ""
-    plain = text_column is None and not name.lower().endswith(TABLES)
+    plain = text_column is None and not is_table(path)
     with open_table(path, encoding=encoding, skip_malformed=skip_malformed, plain=plain) as table:
         at = 0 if plain else find_text(table, text_column)
         table.wanted = (at,)

@@ -96,6 +96,18 @@ def test_what_a_stopped_run_has_written_stays(saved, tmp_path):
     assert not AnswerFile(tmp_path / "a.jsonl").check(resume=False)
 
 
+def test_a_stopped_run_goes_on_behind_a_text_longer_than_csv_reads_by_itself(saved, tmp_path):
+    texts = ["ski " * (csv.field_size_limit() // 4 + 1), *TEXTS[:9]]
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "a.csv", saved, texts, stop_at=5)
+    assert write(tmp_path / "a.csv", saved, texts) == 10
+    limit = csv.field_size_limit(2**31 - 1)
+    try:
+        assert [row["text"] for row in read(tmp_path / "a.csv")] == texts
+    finally:
+        csv.field_size_limit(limit)
+
+
 def test_other_texts_and_another_model_are_refused(saved, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "a.csv", saved, stop_at=15)

@@ -57,6 +57,16 @@ def test_a_part_is_refused_for_another_file(data, tmp_path):
     assert evaluate(other, data).report.count == 60
 
 
+def test_only_the_file_that_was_divided_has_parts(data, tmp_path):
+    digests = {"mail.csv": "0" * 64, "a.csv": sha256_of(tmp_path / "a.csv")}
+    for setting in ("extra", "unlabelled"):
+        learned = tiny.classifier(config={"split_seed": 5, "data": "mail.csv", setting: "a.csv"}, sha256=digests)
+        with pytest.raises(UsageError, match=r"another file, 'mail.csv', and only that was divided; give it, or"):
+            evaluate(learned, data, "test")
+    divided = tiny.classifier(config={"split_seed": 5, "data": "a.csv", "extra": "mail.csv"}, sha256=digests)
+    assert evaluate(divided, data, "test").report.count == 12
+
+
 def test_a_part_is_refused_where_there_was_a_test_file(data):
     saved = tiny.classifier(config={"split_seed": 5, "test": "judged.csv"})
     with pytest.raises(UsageError, match=r"no train part: .* a test file of its own, 'judged.csv'; evaluate all rows"):

@@ -11,7 +11,9 @@ import tiny
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
 from tinygrad_gpt.recipes.classification.parts import (
     FILES,
+    TEXTS,
     absolute_paths,
+    digest_of,
     read_parts,
     read_unlabelled,
     with_absolute_paths,
@@ -63,3 +65,23 @@ def test_unlabelled_texts_are_none_of_the_labelled(config, tmp_path):
     unlabelled = replace(config, unlabelled=str(tmp_path / "more.txt"), pretrain_epochs=1)
     assert read_unlabelled(unlabelled, data, split) == ["swim on ice"]
     assert read_unlabelled(config, data, split) == []
+
+
+def test_unlabelled_texts_of_a_table_are_in_the_same_column(tmp_path):
+    rows = "".join(f"{i},{text},{label}\n" for i, (text, label) in enumerate(tiny.texts(60)))
+    (tmp_path / "a.csv").write_text(f"number,utterance,class\n{rows}")
+    (tmp_path / "more.csv").write_text("utterance,note\nswim on ice,old\n")
+    config = FinetuneConfig(str(tmp_path / "a.csv"), text_column="utterance", label_column="class", pretrain_epochs=1,
+                            unlabelled=str(tmp_path / "more.csv"))
+    data, split = read_parts(config)
+    assert read_unlabelled(config, data, split) == ["swim on ice"]
+    (tmp_path / "more.txt").write_text("sand, sand\n")
+    assert read_unlabelled(replace(config, unlabelled=str(tmp_path / "more.txt")), data, split) == ["sand, sand"]
+
+
+def test_a_digest_is_found_by_the_role_of_the_file():
+    origin = {"config": {"data": "a.csv", "test": "a.csv", "extra": None, "unlabelled": "b.txt"},
+              "sha256": {"a.csv": "1", "a.csv 2": "2", "b.txt": "3", "base.h5": "4"}}
+    assert [digest_of(origin, name) for name in TEXTS] == ["1", "2", None, "3"]
+    assert digest_of({"config": {"data": ["a.csv"]}, "sha256": {"a.csv": "1"}}, "data") is None
+    assert digest_of({}, "data") is None

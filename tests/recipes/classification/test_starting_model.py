@@ -84,6 +84,10 @@ def test_the_dropout_is_that_of_the_run(published):
     ({"split_seed": 123}, {"test": "three.csv", "data": "other.csv"}, True),
     ({"split_seed": 123, "test": "three.csv"}, {"test": "three.csv", "data": "other.csv"}, False),
     ({"split_seed": 123, "test": "other.csv"}, {}, True),
+    ({"split_seed": 123, "data": "mail.csv", "extra": "renamed.csv"}, {}, True),
+    ({"split_seed": 123, "data": "mail.csv", "unlabelled": "renamed.csv"}, {}, True),
+    ({"split_seed": 4, "data": "mail.csv", "test": "renamed.csv"}, {}, False),
+    ({"split_seed": 4, "data": ["renamed.csv"]}, {}, True),
     ({}, {"data": "other.csv"}, False), ({}, {"data": "other.csv", "test": "other.csv"}, False),
 ], ids=str)
 def test_a_base_that_knows_the_test_texts_is_found_out(made_with, change, seen, tmp_path, monkeypatch):

@@ -83,7 +83,7 @@ data, start, model, reading, training, folder = map(section, (
 @start("--pretrain-lr", type=PositiveFloat(1.0), default=None,
        help="Highest learning rate in them.  [default: 0.0005; 0.0001 with an encoder]")
 @start("--unlabelled", metavar="FILE", help="More texts, without labels, to predict or for teachers to label: one a "
-       "line, or a table.")
+       "line, or a table with the same column of texts.")
 @model("--train", type=click.Choice(["head", "last-block", "last-two-blocks", "all", "lora"]), default="all",
        help="What is trained besides the head; head: nothing, lora: updates of low rank.")
 @model("--rank", type=PositiveInt(65_536), default=16, help="Rank of LoRA's updates.")

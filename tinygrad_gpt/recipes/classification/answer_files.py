@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_gpt.data.delimited import next_row
 from tinygrad_gpt.data.parquet_files import parquet_pieces
 from tinygrad_gpt.errors import DataError, TinygradError, UsageError
 from tinygrad_gpt.files import part_of, write_pieces
@@ -146,7 +147,7 @@ class AnswerFile:
             return ["" if value is None else str(value) for value in json.loads(text).values()]
         if self.row_kind == "tsv":
             return text.removesuffix("\n").split("\t")
-        return next(csv.reader(io.StringIO(text, newline="")))
+        return next_row(csv.reader(io.StringIO(text, newline="")))
 
     def _whole_rows(self, file: Iterable[bytes]) -> Iterator[bytes]:
         """The rows of a part; the last is left out if it is not whole: it has no end, or a quote is open in it."""

@@ -52,7 +52,8 @@ class FinetuneConfig:
         pretrain_epochs: passes over the training texts, without their labels, in which the base learns to predict them
             before it is finetuned; it ends when the loss on the validation texts has not fallen for two of them.
         pretrain_lr: AdamW's peak rate in them.
-        unlabelled: a file of more such texts, as `read_texts` reads it; those that are among the labelled are left out.
+        unlabelled: a file of more such texts, one a line, or in ``text_column`` of a table; those that are among the
+            labelled are left out.
         teachers: finished classifiers of the same classes, as `load_model` takes them, or "bag-of-words"; the run
             learns their probabilities, as `teachers.py` says, and those of the unlabelled texts.
         recombined: texts to make of pieces of the training texts, which the teachers label.

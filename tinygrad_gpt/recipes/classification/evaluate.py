@@ -14,6 +14,7 @@ from tinygrad_gpt.files import sha256_of
 from tinygrad_gpt.recipes.classification.classify import encode_texts, predict
 from tinygrad_gpt.recipes.classification.inputs import Texts
 from tinygrad_gpt.recipes.classification.objectives import ONE_CLASS, Objective, SeveralLabels
+from tinygrad_gpt.recipes.classification.parts import digest_of
 from tinygrad_gpt.runs.saved_model import SavedModel
 
 __all__ = ["PARTS", "Evaluation", "Mistake", "evaluate", "label_options", "reads_quotes"]
@@ -122,10 +123,11 @@ def _rows(saved: SavedModel, data: LabelledTexts, part: str) -> tuple[np.ndarray
     seed = config.get("split_seed")
     if seed is None:
         raise UsageError(f"no {part} part: the model does not say how its data were split; evaluate all rows")
-    files = saved.provenance.get("sha256", {})
-    if files and sha256_of(data.file) not in files.values():
-        raise UsageError(f"no {part} part ({data.file}): the model was finetuned on another file, {_listed([*files])}; "
-                         "give that one, or evaluate all rows")
+    files, known = saved.provenance.get("sha256", {}), digest_of(saved.provenance, "data")
+    if files and sha256_of(data.file) not in ([known] if known else files.values()):
+        others = _listed([config["data"]] if known else [*files])
+        raise UsageError(f"no {part} part ({data.file}): the model was finetuned on another file, {others}, and only "
+                         "that was divided; give it, or evaluate all rows")
     split = divide(data, _split_of(saved), seed)
     rows = {"train": split.train, "validation": split.validation, "test": split.test}[part]
     return rows, f"{data.counts}; {split.left_out}; {len(rows):,} texts of the {part} part judged"
@@ -143,7 +145,7 @@ def _mistakes(texts, labels, probabilities, names) -> list[Mistake]:
 
 
 def _wrong_labels(texts, labels, probabilities, names, thresholds) -> list[Mistake]:
-    """Texts of which a label is missing or too many; how sure a mistake is, its worst label says."""
+    """Texts with a missing or a superfluous label, those with the largest error in a probability first."""
     given = probabilities >= np.array(thresholds)
     distances = np.where(given != (labels > 0.5), abs(probabilities - labels), 0.0)  # (N, K)
     wrong = np.flatnonzero(distances.any(axis=1))

@@ -15,13 +15,14 @@ from tinygrad_gpt.data.classification import (
     split_for_test,
     with_extra,
 )
-from tinygrad_gpt.data.texts import read_texts
+from tinygrad_gpt.data.texts import is_table, read_texts
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
 from tinygrad_gpt.runs.folder import absolute
 
-__all__ = ["FILES", "absolute_paths", "read_parts", "read_unlabelled", "with_absolute_paths"]
+__all__ = ["FILES", "TEXTS", "absolute_paths", "digest_of", "read_parts", "read_unlabelled", "with_absolute_paths"]
 
 FILES = ("data", "test", "extra", "base", "vocabulary", "unlabelled", "teachers")  # settings that may be paths
+TEXTS = ("data", "test", "extra", "unlabelled")  # those that are files of texts, in the order of their digests
 
 
 def absolute_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,6 +36,20 @@ def absolute_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
 def with_absolute_paths(config: FinetuneConfig) -> FinetuneConfig:
     """The same run, from any folder."""
     return replace(config, **absolute_paths({name: getattr(config, name) for name in FILES}))
+
+
+def digest_of(origin: Mapping[str, Any], setting: str) -> str | None:
+    """The sha256 of the file of texts that a run read for a setting; None if it read none, or does not say which.
+
+    Args:
+        origin: the provenance of its model; the digests are by name, as `files.digests_of` gives them.
+        setting: one of `TEXTS`.
+    """
+    *before, name = (origin.get("config", {}).get(each) for each in TEXTS[:TEXTS.index(setting) + 1])
+    if not isinstance(name, str):
+        return None
+    same = before.count(name)
+    return origin.get("sha256", {}).get(f"{name} {same + 1}" if same else name)
 
 
 def read_parts(config: FinetuneConfig) -> tuple[LabelledTexts, Split]:
@@ -54,11 +69,14 @@ def read_parts(config: FinetuneConfig) -> tuple[LabelledTexts, Split]:
 def read_unlabelled(config: FinetuneConfig, data: LabelledTexts, split: Split) -> list[str]:
     """The texts of the unlabelled file, but none that is also a training, validation or test text.
 
+    In a table they are in the same column as the labelled ones.
+
     Raises:
         DataError: the file cannot be read.
     """
     if not config.unlabelled:
         return []
-    texts, _ = read_texts(config.unlabelled, None, encoding=config.encoding, skip_malformed=config.skip_malformed)
+    column = config.text_column if is_table(config.unlabelled) else None
+    texts, _ = read_texts(config.unlabelled, column, encoding=config.encoding, skip_malformed=config.skip_malformed)
     known = {normalise(data.texts[i]) for i in split.rows}
     return [text for text in texts if text.strip() and normalise(text) not in known]

@@ -20,6 +20,7 @@ from tinygrad_gpt.nn import init
 from tinygrad_gpt.random import TorchStream
 from tinygrad_gpt.recipes.classification.classify import encode_texts
 from tinygrad_gpt.recipes.classification.config import NO_FILES, TRAINED, FinetuneConfig
+from tinygrad_gpt.recipes.classification.parts import TEXTS, digest_of
 from tinygrad_gpt.recipes.pretraining.corpus import load_vocabulary
 from tinygrad_gpt.runs.saved_model import load_model, model_file, provenance_of
 from tinygrad_gpt.text import Tokenizer
@@ -92,15 +93,19 @@ def interpolated(positions: np.ndarray, length: int) -> np.ndarray:
 
 
 def has_seen_test(model: str, config: FinetuneConfig) -> bool:
-    """Whether the base or a teacher was trained on the file that the run is judged on, divided otherwise.
+    """Whether the base or a teacher was trained on texts that the run is judged on: on that file, otherwise divided.
 
     As far as its own file tells, which names what it was made of, but not what its base was made of.
     """
     if model in NO_FILES or not native.is_native(file := model_file(model)):
         return False
     origin = provenance_of(file)
-    if sha256_of(config.test or config.data) not in origin.get("sha256", {}).values():
+    digest = sha256_of(config.test or config.data)
+    if digest not in origin.get("sha256", {}).values():
         return False
+    role = next((name for name in TEXTS if digest_of(origin, name) == digest), "data")  # of the file in that run
+    if role != "data":
+        return role != "test"
 
     def division(settings):
         test = settings.get("test")
