@@ -60,7 +60,7 @@ def _appended(state: int, octets: np.ndarray) -> int:
 
 
 def _folded(words: np.ndarray, state: int) -> np.ndarray:
-    """The last words, more than FAR, of which the state that begins with 0 is that of all, which begins with one."""
+    """Words folded into their last ones, more than FAR: these give, from state 0, what all give from ``state``."""
     added = np.zeros(FAR, np.uint32)  # to the next words
     added[0] = state
     step, at = FAR - NEAR, 0

@@ -123,7 +123,7 @@ def weights_file(path: str | Path) -> Path:
     """The file of weights that a path means: itself, or the one in a folder.
 
     Raises:
-        CheckpointError: `cannot load (gpt2): it holds pytorch_model.bin, a Python pickle …`.
+        CheckpointError: `cannot load (gpt2): it holds no model: …`.
     """
     folder = Path(path)
     if not folder.is_dir():

@@ -225,7 +225,7 @@ def split_by_text(
         seed: any integer.
 
     Raises:
-        DataError: `class 'spam' (sms.tsv): 3 different texts are too few …`
+        DataError: `class 'spam' (sms.tsv): 2 different texts are too few …`
         UsageError: fractions that are negative or do not add up to 1.
     """
     if not (fractions[0] > 0 and min(fractions) >= 0 and abs(sum(fractions) - 1) < 1e-9):

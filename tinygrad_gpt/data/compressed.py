@@ -33,7 +33,7 @@ FOREIGN = (  # first bytes of what is no text, what it is, and what to do
     (b"\x1f\x8b", "it is compressed with gzip", "add .gz to its name"),
     (b"\xfd7zXZ\0", "it is compressed with xz", "add .xz to its name"),
     (b"BZh91AY&SY", "it is compressed with bzip2", "add .bz2 to its name"),
-    (b"PK\x03\x04", "it is a zip archive, an Excel or a Word file", "give it the ending .zip or .xlsx that it is of"),
+    (b"PK\x03\x04", "it is a zip archive, an Excel or a Word file", "rename it to .zip or .xlsx, whichever it is"),
     (b"\x28\xb5\x2f\xfd", "it is compressed with Zstandard, which is not read", "decompress it with: zstd -d"),
     (b"PAR1", "it is a Parquet file", "give it the ending .parquet"),
     (b"\xd0\xcf\x11\xe0", "it is an old or an encrypted file of Excel or Word", "save it as .xlsx without a password"),

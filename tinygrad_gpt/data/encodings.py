@@ -26,7 +26,7 @@ def checked_encoding(name: str) -> str:
     """The name of an encoding as messages give it; latin-1 is read as cp1252.
 
     Raises:
-        UsageError: "no encoding 'klingon'; use utf-8, cp1252, …".
+        UsageError: "no encoding 'klingon' of text; use utf-8, utf-16, cp1252, …".
     """
     try:
         found = codecs.lookup(name)

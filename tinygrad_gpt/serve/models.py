@@ -9,9 +9,7 @@ from tinygrad_gpt.models.gpt2 import GPT2
 from tinygrad_gpt.recipes.instructions.respond import style_name
 from tinygrad_gpt.runs.saved_model import SHIPPED_BASE, SHIPPED_CLASSIFIER, SavedModel, load_model
 
-__all__ = ["TASKS", "Models", "UnknownModelError", "load_models", "tasks_of"]
-
-TASKS = ("classify", "generate", "chat")
+__all__ = ["Models", "UnknownModelError", "load_models", "tasks_of"]
 
 
 class UnknownModelError(UsageError):

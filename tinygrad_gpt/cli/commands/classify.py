@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-EXTENSIONS = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet")
-
 
 @click.command(name="classify")
 @click.argument("texts", metavar="[TEXT]...", nargs=-1)
@@ -144,8 +142,12 @@ def _write_page(path: Path, answers, reasons) -> None:
 def _check_output(output: Path | None, as_json: bool, resume: bool, explain: bool) -> None:
     if output and as_json:
         raise UsageError("--output, --json (arguments): two places for the answers; use one of them")
-    if output and output.suffix.lower() not in EXTENSIONS:
-        raise UsageError(f"--output ({output}): unknown extension {output.suffix!r}; use .csv, .tsv, .jsonl, .parquet")
+    if output:
+        from tinygrad_gpt.recipes.classification.answer_files import ANSWER_FORMATS
+
+        if output.suffix.lower() not in ANSWER_FORMATS:
+            raise UsageError(f"--output ({output}): unknown extension {output.suffix!r}; use .csv, .tsv, .jsonl, "
+                             ".parquet")
     if output and explain:
         raise UsageError("--explain, --output (arguments): a table has no place for reasons; use --json or --html")
     if resume and not output:

@@ -89,7 +89,7 @@ class NoisyTexts(Texts):
 
 class FrozenPrefix(Texts):
     """The same, where the first ``start`` blocks are frozen: each text goes through them once, when it is first needed,
-    or by `prepare`; a text that is there twice, once for both.
+    or by `prepare`. Equal texts share the result.
 
     The activations are kept on the host, up to 1 GiB of them in memory, more in a temporary file that is
     mapped into memory. They are those of a model without dropout.

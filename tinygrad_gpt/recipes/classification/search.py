@@ -115,7 +115,7 @@ class Search:
         write_atomic(self.folder / FILE, json.dumps(notes, indent=1).encode())
 
     def settings(self) -> dict[str, dict[str, Any]]:
-        """What may be tried: of the list what differs where the user has chosen nothing."""
+        """The settings to try: those of the list without what the user chose, each once."""
         kind = "encoder" if self.config.base != "random" and is_encoder(self.config.base) else "decoder"
         found: dict[str, dict[str, Any]] = {}
         for name, changes in SETTINGS[kind].items():
