@@ -22,12 +22,26 @@ from tinygrad_gpt.cli.options import (
     UnitInterval,
     common_options,
     echo,
+    in_options,
     one_line,
     print_json,
     printable,
     settings_options,
 )
 from tinygrad_gpt.errors import BackendError
+
+
+@pytest.mark.parametrize(("message", "shown"), [
+    ("n_embd is 10, not a multiple of n_head = 4", "--n-embd is 10, not a multiple of --n-head = 4"),
+    ("rows has '99'; give others", "--rows has '99'; give others"),
+    ("the rows are wrong", "the rows are wrong"),
+    ("text (n_head.csv, run/n_head): 'n_head' n_layer", "text (n_head.csv, run/n_head): 'n_head' n_layer"),
+    ("beta_2 is 3", "--beta2 is 3")])
+def test_a_message_has_the_options_of_the_command(message, shown):
+    command = click.Command("c", params=[click.Option([name]) for name in ("--n-embd", "--n-head", "--rows")]
+                            + [click.Option(["--beta2", "beta_2"]), click.Argument(["n_layer"])])
+    assert in_options(message, command) == shown
+
 
 NONSENSE = ["", " ", "nan", "NaN", "inf", "-inf", "infinity", "-1", "+1", "1_0", "0x10", "1,5", " 1", "1 ", "1\n",
             "\u0661", "\uff11", "\u00b2", "\u00bd", "1e", "--", "one", "9" * 5000, "1e999", "\ud800", "1\x00"]

@@ -296,8 +296,16 @@ def test_extra_texts_are_trained_on_and_validate_and_none_is_tested():
 
 def test_a_test_file_that_holds_all_texts_of_a_class_is_refused():
     data = many(20)
-    with pytest.raises(DataError, match=r"class 'spam'.*0 different texts are too few"):
+    with pytest.raises(DataError, match=r"^class 'spam' \(.*\): every text is in the test file, .*; give another file"):
         split_for_test(data, labelled([f"text {i}" for i in range(0, 20, 4)] + ["x"], ["spam"] * 5 + ["ham"]), seed=1)
+
+
+def test_a_file_beside_itself_is_refused(tmp_path):
+    data = many(20)
+    with pytest.raises(DataError, match=r"^class 'ham', 'spam' \(.*\): every text is in the test file, .* as well"):
+        split_for_test(data, data, seed=1)
+    with pytest.raises(DataError, match=r"^class 'ham', 'spam' \(.*\): every text is in .* as well; give another file"):
+        with_extra(data, split_by_text(data, seed=1), data, seed=1)
 
 
 # -- real files

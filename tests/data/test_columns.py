@@ -23,6 +23,8 @@ def table(*rows, names=None):
         (["x", "y"], ("y", "x"), (1, 0)),
         (["text", "y"], (None, "Y"), (0, 1)),
         (["text", "title", "label"], ("title", None), (1, 2)),
+        (["tweet", "mood"], (None, None), (0, 1)),
+        (["what", "topic"], (None, None), (0, 1)),
     ],
 )
 def test_named_columns(header, given, found):
@@ -55,7 +57,7 @@ def test_json_lines_have_names_and_no_header():
         (["text", "category", "rating"], (None, None), "2 label columns"),
         (["text", "text", "label"], (None, None), "2 text columns"),
         (["a", "b", "c"], (None, None), "the first row is 'a', 'b', 'c'"),
-        (["tweet", "mood"], (None, None), "the first row is 'tweet', 'mood'"),
+        (["phrase", "mood"], (None, None), "the first row is 'phrase', 'mood'"),
         (["text", "label"], ("body", None), "no text column 'body'"),
         (["text", "label"], ("text", "text"), "both are column 1"),
         (["text", "label"], ("1", "1"), "both are column 1"),

@@ -76,8 +76,10 @@ def test_the_order_of_classes_can_be_given(tmp_path):
     ordered = in_given_order(data, "bad, neutral, good")
     assert ordered.classes == ["bad", "neutral", "good"]
     assert ordered.labels.tolist() == [1, 0, 2]
-    for classes, odd in (("bad,good", "'neutral'"), ("bad,good,neutral,odd", "'odd'"), ("bad,bad,good", "'neutral'")):
-        with pytest.raises(DataError, match=f"the labels there are others .*{odd}"):
+    for classes, odd in (("bad,good", "the label 'neutral' is not among them"), ("bad,bad,good", "the label 'neutral'"),
+                         ("bad,good,neutral,odd", "no text has the label 'odd'"),
+                         ("bad,good,neutral,bad", "one is there twice")):
+        with pytest.raises(DataError, match=rf"classes \(.*a\.csv\): {odd}"):
             in_given_order(data, classes)
     several = in_given_order(read(tmp_path, "a.csv", "text,label\na,x;y\nb,y\n", label_separator=";"), "y,x")
     np.testing.assert_array_equal(several.labels, [[1, 1], [1, 0]])

@@ -64,6 +64,12 @@ def test_models_without_a_head(tmp_path):
         load_masked_lm(tmp_path / "bert")
 
 
+def test_a_published_model_without_a_head_is_not_asked_for(monkeypatch, tmp_path):
+    monkeypatch.setenv("TINYGRAD_GPT_CACHE", str(tmp_path))  # where nothing is
+    with pytest.raises(CheckpointError, match=r"cannot fill \(minilm\): it is published without a masked-la"):
+        load_masked_lm("minilm")
+
+
 def test_a_vocabulary_that_does_not_fit(tmp_path):
     published.masked_lm(tmp_path, WordPiece(TOKENS))
     WordPiece([*TOKENS, "more"]).save_pretrained(tmp_path)

@@ -87,6 +87,15 @@ def test_a_shipped_name_is_found_and_a_file_of_that_name_wins(tmp_path, monkeypa
     assert load_model("three").labels == ()
 
 
+def test_a_run_that_is_not_finished_is_named_as_such(tmp_path):
+    for name in ("config.json", "state-b.h5"):
+        (tmp_path / name).write_bytes(b"{}")
+    with pytest.raises(CheckpointError, match=r"load \((.*)\): its run is not finished; go on with --resume --out \1"):
+        load_model(tmp_path)
+    save_model(tmp_path / "model.h5", tiny.language_model())
+    assert load_model(tmp_path).provenance == {"recipe": "test"}
+
+
 def test_a_language_model_is_no_classifier():
     with pytest.raises(UsageError, match="language model, not a classifier"):
         _ = tiny.language_model().classifier

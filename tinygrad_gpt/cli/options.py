@@ -245,9 +245,24 @@ def common_options(function: Callable) -> Callable:
         refuse_ranks(context)
         refuse_overwriting(context.params)
         with context.ensure_object(Settings).applied():
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            except UsageError as error:
+                error.args = in_options(str(error), context.command),
+                raise
 
     return settings_options(with_settings)
+
+
+def in_options(message: str, command: click.Command) -> str:
+    """A message about settings with the options of a command in their place: ``n_embd is 10`` is ``--n-embd is 10``.
+
+    Names with an underscore are replaced anywhere, others where the message begins with them.
+    """
+    options = {param.name: param.opts[0] for param in command.params if param.name and param.opts[0].startswith("--")}
+    first = re.match(r"(\w+) (?:is|has) ", message)
+    message = options[first[1]] + message[first.end(1):] if first and first[1] in options else message
+    return re.sub(r"(?<![\w/.'-])\w+_\w+(?![\w/.'-])", lambda name: options.get(name[0], name[0]), message)
 
 
 def check_source(command: str, what: str, given: Sequence[str], file: str | None, text_column: str | None) -> None:

@@ -39,6 +39,9 @@ def refuse_overwriting(given: Mapping[str, Any]) -> None:
     """
     outputs = [Path(given[name]) for name in OUTPUT_FILES if given.get(name)]
     folders = [Path(given[name]) for name in OUTPUT_FOLDERS if given.get(name)]
+    for folder in folders:
+        if folder.is_file():
+            raise UsageError(f"cannot write ({folder}): it is a file; name a folder")
     targets = outputs + [folder / name for folder in folders for name in _present(folder)]
     if not targets:
         return

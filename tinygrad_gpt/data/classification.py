@@ -16,7 +16,7 @@ from tinygrad_gpt.data.rows import Counts, Table
 from tinygrad_gpt.data.several_labels import label_columns, separated_labels
 from tinygrad_gpt.data.tables import open_table
 from tinygrad_gpt.data.texts import cell_fault
-from tinygrad_gpt.errors import DataError, UsageError
+from tinygrad_gpt.errors import DataError, UsageError, listed
 
 __all__ = [
     "LabelledTexts", "Split", "in_given_order", "normalise", "read_labelled", "shared_texts", "split_by_text",
@@ -159,13 +159,14 @@ def in_given_order(data: LabelledTexts, classes: str) -> LabelledTexts:
         classes: each of them once, with commas between.
 
     Raises:
-        DataError: "classes (mail.csv): the labels there are others ('ad'); give each of them once".
+        DataError: "classes (mail.csv): no text has the label 'ad'; give each label once".
     """
     given = [name.strip() for name in classes.split(",")]
     if sorted(given) != sorted(data.classes):
-        odd = sorted(set(given) ^ set(data.classes)) or ["a name is there twice"]
-        raise DataError(f"classes ({data.file}): the labels there are others ({', '.join(map(repr, odd[:5]))}); give "
-                        "each of them once")
+        unknown, missing = sorted(set(given) - set(data.classes)), sorted(set(data.classes) - set(given))
+        fault = (f"no text has the label {listed(map(repr, unknown))}" if unknown else
+                 f"the label {listed(map(repr, missing))} is not among them" if missing else "one is there twice")
+        raise DataError(f"classes ({data.file}): {fault}; give each label once")
     return data.in_order(given)
 
 
@@ -246,8 +247,9 @@ def split_by_text(
         held_out = [max(1, round(len(members) * fraction)) if fraction else 0 for fraction in fractions[1:]]
         sizes = [len(members) - sum(held_out), *held_out]
         if sizes[0] < 1:
+            shares = ", ".join(f"{fraction:.0%}" for fraction in fractions if fraction)
             raise DataError(f"class {name!r} ({data.file}): {len(members)} different texts are too few for the parts "
-                            f"of {fractions}; add texts of this class, or leave it out")
+                            f"of {shares}; add texts of this class, or leave it out")
         for part, start, size in zip(parts, (0, sizes[0], sizes[0] + sizes[1]), sizes, strict=True):
             part += members[start:start + size]
     train, validation, test = (np.array([row for _, row in sorted(part)], np.int64) for part in parts)
@@ -276,6 +278,7 @@ def split_for_test(data: LabelledTexts, test: LabelledTexts, *, seed: int) -> tu
     labels = _labels_in(data, test)
     asked = {normalise(text) for text in test.texts}
     kept = np.array([row for row, text in enumerate(data.texts) if normalise(text) not in asked], np.int64)
+    _check_left(data, kept, f"the test file, {test.file}")
     others = replace(data, texts=[data.texts[row] for row in kept], labels=data.labels[kept])
     split = split_by_text(others, (0.9, 0.1, 0.0), seed=seed)
     counts = Counts(*map(sum, zip(astuple(data.counts), astuple(test.counts), strict=True)))
@@ -301,7 +304,8 @@ def with_extra(data: LabelledTexts, split: Split, extra: LabelledTexts, *, seed:
     """
     labels = _labels_in(data, extra)
     asked = {normalise(text) for text in data.texts}
-    kept = [row for row, text in enumerate(extra.texts) if normalise(text) not in asked]
+    kept = np.array([row for row, text in enumerate(extra.texts) if normalise(text) not in asked], np.int64)
+    _check_left(extra, kept, data.file)
     others = replace(extra, texts=[extra.texts[row] for row in kept], labels=extra.labels[kept])
     added = split_by_text(others, (0.9, 0.1, 0.0), seed=seed)
     counts = Counts(*map(sum, zip(astuple(data.counts), astuple(extra.counts), strict=True)))
@@ -313,6 +317,14 @@ def with_extra(data: LabelledTexts, split: Split, extra: LabelledTexts, *, seed:
         validation=np.concatenate([split.validation, first + added.validation]),
         duplicates=split.duplicates + added.duplicates + len(extra.texts) - len(kept),
         conflicts=split.conflicts + added.conflicts)
+
+
+def _check_left(data: LabelledTexts, kept: np.ndarray, other: str) -> None:
+    """Refuse a file of which no text of a class is left."""
+    gone = sorted(set(data.labels) - set(data.labels[kept])) if data.labels.ndim == 1 else []
+    if gone or not len(kept):
+        what = f"class {listed(repr(data.classes[k]) for k in gone)}" if gone else "texts"
+        raise DataError(f"{what} ({data.file}): every text is in {other} as well; give another file")
 
 
 def _labels_in(data: LabelledTexts, other: LabelledTexts) -> np.ndarray:

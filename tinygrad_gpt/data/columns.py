@@ -107,7 +107,7 @@ def _by_name(names: list[str], wanted: str | None, usual: tuple[str, ...], what:
 
 
 def _of_two_columns(table: Table) -> tuple[int, int]:
-    """Text and label of a table that seems to have no header."""
+    """Text and label of a table whose first row does not name both."""
     first = table.rows[0][1]
     if len(first) == 2:
         distinct = [len({cells[i] for _, cells in table.rows}) for i in (0, 1)]
@@ -115,6 +115,10 @@ def _of_two_columns(table: Table) -> tuple[int, int]:
         recurs = any(cells[label] == first[label] for _, cells in table.rows[1:])
         if distinct[0] != distinct[1] and recurs:
             return 1 - label, label
+        named = [_usual(first, names) for names in (TEXT, LABEL)]
+        if sum(map(len, named)) == 1:  # a header, of which one name is known
+            table.take_header()
+            return (named[0][0], 1 - named[0][0]) if named[0] else (1 - named[1][0], named[1][0])
     raise DataError(f"text and label ({table.file}): the first row is {_listed(first)}, which tells neither; "
                     "name the columns, or give their numbers if there is no header")
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tinygrad_gpt import ops
 from tinygrad_gpt.checkpoints.bert_files import is_bert
+from tinygrad_gpt.checkpoints.download import MODELS
 from tinygrad_gpt.checkpoints.native import is_native
 from tinygrad_gpt.engine import no_grad
 from tinygrad_gpt.errors import CheckpointError, DataError
@@ -55,6 +56,9 @@ def load_masked_lm(path: str | Path) -> tuple[MaskedLM, Tokenizer]:
     Raises:
         CheckpointError: a file is missing or damaged, or the model has no such head: "cannot fill (storyteller): …".
     """
+    if str(path) in MODELS and not Path(path).exists():
+        raise CheckpointError(f"cannot fill ({path}): it is published without a masked-language head; give the folder "
+                              "of a BertForMaskedLM, such as bert-base-uncased")
     file = model_file(path)
     if is_native(file) or not is_bert(file):
         raise CheckpointError(f"cannot fill ({path}): it is no published encoder with a masked-language head; give the "

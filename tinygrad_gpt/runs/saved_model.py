@@ -23,6 +23,7 @@ from tinygrad_gpt.models.bert import Bert, BertConfig
 from tinygrad_gpt.models.bert_classifier import BertClassifier
 from tinygrad_gpt.models.classifier import GPT2Classifier, TextClassifier
 from tinygrad_gpt.models.gpt2 import GPT2, GPT2Config
+from tinygrad_gpt.runs.folder import STATE_FILES, holds_run
 from tinygrad_gpt.runs.metadata import ENCODERS, Metadata, check_provenance, kind_of, read_metadata
 from tinygrad_gpt.text import Tokenizer, read_tokenizer, tokenizer_from_arrays
 from tinygrad_gpt.text.merges import shipped
@@ -124,13 +125,18 @@ def model_file(path: str | Path) -> Path:
             was downloaded. A path that exists takes precedence over a name.
 
     Raises:
-        CheckpointError: the folder has no weights, or "cannot load model (gpt2): it is not downloaded; …".
+        CheckpointError: the folder has no weights, "cannot load (runs/mine): its run is not finished; …", or "cannot
+            load model (gpt2): it is not downloaded; …".
     """
     if not str(path):
         raise CheckpointError("cannot load model (''): the name is empty; give a file, a folder or a name")
     found, shipped = Path(path), weights_folder() / f"{path}.h5"
+    if found.is_dir() and (found / "model.h5").exists():
+        return found / "model.h5"
     if found.is_dir():
-        return found / "model.h5" if (found / "model.h5").exists() else weights_file(found)
+        if holds_run(found) and any((found / name).exists() for name in STATE_FILES):
+            raise CheckpointError(f"cannot load ({path}): its run is not finished; go on with --resume --out {path}")
+        return weights_file(found)
     if found.exists() or str(path) not in MODELS:
         return shipped if not found.exists() and shipped.is_file() else found
     folder = downloaded(str(path))

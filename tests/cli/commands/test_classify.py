@@ -176,6 +176,17 @@ def run(args, **options):
                           text=True, timeout=120, **options)
 
 
+def test_lines_with_tabs_may_be_a_table(model, tmp_path, capsys):
+    said = "every line was read as one text, with 1 tab in it; if that is a table, give --text-column\n"
+    for text, note in (("ham\tski ice\nspam\tbug loop\n", said), ("a\tb\nski\n", ""), ("ham\tski\n", "")):
+        (tmp_path / "SMS").write_text(text)
+        assert main(["classify", "--model", model, "--file", str(tmp_path / "SMS")]) == 0
+        assert capsys.readouterr().err == note
+    (tmp_path / "SMS").write_text("ham\tski ice\nspam\tbug loop\n")
+    assert main(["classify", "--model", model, "--file", str(tmp_path / "SMS"), "--text-column", "2"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_killed_run_is_resumed(model, tmp_path):
     data, output = tmp_path / "a.txt", tmp_path / "b.csv"
     data.write_text("".join(f"ski bug {i}\n" for i in range(12_000)))
@@ -196,7 +207,7 @@ main(["classify", *{args!r}])"""
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, timeout=120)
     assert done.returncode == -signal.SIGKILL
     part = tmp_path / "b.csv.part"
-    assert len(read_csv(part.read_text())) == 8192
+    assert len(read_csv(part.read_text())) == 256 + 512
     part.write_bytes(part.read_bytes()[:-7])
     refused = run(args)
     assert (refused.returncode, output.exists()) == (2, False)
@@ -207,7 +218,8 @@ main(["classify", *{args!r}])"""
     assert resumed.stderr.splitlines()[-1] == f"12,000 answers written to {output}"  # a slow machine says more before
     assert [row["text"] for row in read_csv(output.read_text())] == data.read_text().splitlines()
     again = run([*args, "--resume"])
-    assert (again.returncode, again.stderr) == (0, f"{output} is complete; there is nothing to resume\n")
+    said = f"{output} is complete; there is nothing to resume, and nothing was compared\n"
+    assert (again.returncode, again.stderr) == (0, said)
 
 
 def test_a_run_that_is_interrupted_says_what_it_keeps(model, tmp_path, monkeypatch, capsys):

@@ -157,5 +157,5 @@ def test_minilm_is_for_classifiers(server, capsys, shared_data, tmp_path, monkey
     assert main(["download", "minilm", "--from", str(shared_data / "models" / "minilm")]) == 0
     out, err = capsys.readouterr()
     assert out == (f"minilm is in {tmp_path / 'minilm'}\n"
-                   "Use it: tinygrad-gpt finetune classifier --base minilm FILE\n")
+                   "Use it: tinygrad-gpt finetune classifier --base minilm --data FILE --out DIR\n")
     assert err.splitlines()[0] == "model.safetensors: 90,868,376 bytes"

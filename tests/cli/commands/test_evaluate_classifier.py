@@ -58,7 +58,7 @@ def test_errors_are_listed_with_the_surest_first(model, data, result, capsys):
 def test_json_is_one_object(model, data, result, capsys):
     assert main(["evaluate", "--model", model, "--data", data, "--json", "--errors", "1"]) == 0
     out = json.loads(capsys.readouterr().out)
-    assert set(out) == {"counts", "part", "truncated", "report", "mistakes", "unsure", "sure_accuracy"}
+    assert set(out) == {"counts", "part", "truncated", "report", "mistakes", "unsure", "sure_accuracy", "caution"}
     assert out["report"] == json.loads(json.dumps(result.report.to_dict()))
     assert [mistake["text"] for mistake in out["mistakes"]] == [result.mistakes[0].text]
     assert main(["evaluate", "--model", model, "--data", data, "--json"]) == 0

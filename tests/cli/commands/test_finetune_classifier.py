@@ -213,6 +213,13 @@ def test_several_labels_from_the_command_line(models, tmp_path, capsys):
     capsys.readouterr()
     assert main(["classify", "--model", str(run), "ski", "--explain"]) == 2
     assert "reasons are for one" in capsys.readouterr().err
+    finetune = ["finetune", "classifier", "--data", str(data), "--base", str(models / "language.h5"),
+                "--label-separator", ";", "--out", str(tmp_path / "other")]
+    for args in (["classify", "--model", str(run), "ski"], ["evaluate", "--model", str(run), "--data", str(data)],
+                 finetune):
+        assert main([*args, "--unsure-below", "0.9"]) == 2
+        assert "--unsure-below is 0.9, but the model gives a text any number of labels" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_column_for_each_label_is_given_more_than_once(models, tmp_path, capsys):
@@ -226,6 +233,6 @@ def test_a_column_for_each_label_is_given_more_than_once(models, tmp_path, capsy
     assert main([*args, "--resume"]) == 0
     capsys.readouterr()
     assert main(["finetune", "classifier", "--resume", "--label-column", "sun", "--out", str(run)]) == 2
-    assert "label_column is sun, but the run has ('sun', 'other')" in capsys.readouterr().err
+    assert "--label-column is sun, but the run has ('sun', 'other')" in capsys.readouterr().err
     assert main(["evaluate", "--model", str(run), "--data", str(data)]) == 0
     assert "of the labels" in capsys.readouterr().out

@@ -108,15 +108,15 @@ def test_resuming_and_refusing(args, tmp_path, capsys):
 
 @pytest.mark.parametrize(("options", "why"), [
     (["--validation", "a", "--hold-out", "0.1"], "both validation files and a share to hold out"),
-    (["--hold-out", "1"], "hold_out is 1.0, expected a share from 0 to below 1"),
+    (["--hold-out", "1"], "--hold-out is 1.0, expected a share from 0 to below 1"),
     (["--epochs", "1"], "both steps and epochs"),
     (["--stride", "4"], "random windows have no stride"),
-    (["--min-lr", "0.1"], "min_lr is 0.1, above lr = 0.002"),
+    (["--min-lr", "0.1"], "--min-lr is 0.1, above lr = 0.002"),
     (["--patience", "2"], "patience without a validation text"),
-    (["--sample-every", "2"], "sample_every without a prompt in sample"),
+    (["--sample-every", "2"], "--sample-every without a prompt in sample"),
     (["--beta2", "1"], "beta2 is 1.0, expected less than 1"),
-    (["--base", "a", "--untied"], "vocab_size and n_embd and n_head and tied_head cannot be chosen"),
-    (["--vocabulary", "a"], "vocab_size cannot be chosen beside a vocabulary"),
+    (["--base", "a", "--untied"], "--vocab-size and --n-embd and --n-head and --tied cannot be chosen"),
+    (["--vocabulary", "a"], "--vocab-size cannot be chosen beside a vocabulary"),
     (["--dropout", "1"], "Dropout: p is 1.0"),
 ])
 def test_settings_that_do_not_fit_together_are_refused(options, why, args, tmp_path, capsys):

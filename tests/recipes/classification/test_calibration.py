@@ -8,11 +8,18 @@ import pytest
 import tiny
 
 from tinygrad_gpt.data.classification import read_labelled
-from tinygrad_gpt.recipes.classification.calibration import best_temperature, divide_scores, judged_before, tempered
+from tinygrad_gpt.recipes.classification.calibration import (
+    best_temperature,
+    calibrate,
+    divide_scores,
+    judged_before,
+    tempered,
+)
 from tinygrad_gpt.recipes.classification.classify import classify
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
 from tinygrad_gpt.recipes.classification.evaluate import evaluate
 from tinygrad_gpt.recipes.classification.finetune import finetune_classifier
+from tinygrad_gpt.recipes.classification.inputs import Texts
 from tinygrad_gpt.runs.saved_model import load_model, save_model
 
 
@@ -45,6 +52,16 @@ def test_a_few_right_answers_make_no_answer_certain():
     assert 0.6 < mended.max(axis=1).mean() < 0.9  # (4 + 1) / (4 + 2) = 0.83
 
 
+def test_a_few_validation_texts_change_nothing():
+    model = tiny.classifier().classifier
+    inputs, labels = Texts(model, [[1, 2, 3]] * 40), np.zeros(40, np.int64)
+    before = model.score.weight.numpy().copy()
+    assert calibrate(inputs, labels, np.arange(29)) == 1
+    np.testing.assert_array_equal(model.score.weight.numpy(), before)
+    assert calibrate(inputs, labels, np.arange(30)) != 1
+    assert (model.score.weight.numpy() != before).all()
+
+
 def test_the_scores_of_the_head_are_divided():
     model = tiny.classifier().classifier
     ids, lengths = np.array([[1, 2, 3]]), np.array([3])
@@ -57,7 +74,7 @@ def test_the_scores_of_the_head_are_divided():
 def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     save_model(folder / "base.h5", tiny.language_model(n_ctx=12))
-    data = tiny.labelled_file(folder / "three.csv", 90)
+    data = tiny.labelled_file(folder / "three.csv", 300)  # of which 30 validate
     return FinetuneConfig(str(data), base=str(folder / "base.h5"), epochs=3, lr=1e-2, batch_size=8, float16=True,
                           unsure_below=0.9)
 

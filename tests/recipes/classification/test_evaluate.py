@@ -67,6 +67,20 @@ def test_only_the_file_that_was_divided_has_parts(data, tmp_path):
     assert evaluate(divided, data, "test").report.count == 12
 
 
+def test_a_file_that_was_trained_on_is_named_as_such(data, tmp_path):
+    digests = {"mail.csv": "0" * 64, "a.csv": sha256_of(tmp_path / "a.csv")}
+    seen = "new texts will fare worse: the model was trained on texts of this file"
+    for config, caution in (({"data": "a.csv"}, f"{seen}; its test part has others"),
+                            ({"data": "a.csv", "test": "mail.csv"}, seen),
+                            ({"data": "mail.csv", "extra": "a.csv"}, seen),
+                            ({"data": "mail.csv", "test": "a.csv"}, "")):
+        saved = tiny.classifier(config={"split_seed": 5, **config}, sha256=digests)
+        assert evaluate(saved, data).caution == caution
+    divided = tiny.classifier(config={"split_seed": 5, "data": "a.csv"}, sha256=digests)
+    assert evaluate(divided, data, "test").caution == ""
+    assert evaluate(tiny.classifier(), data).caution == ""
+
+
 def test_a_part_is_refused_where_there_was_a_test_file(data):
     saved = tiny.classifier(config={"split_seed": 5, "test": "judged.csv"})
     with pytest.raises(UsageError, match=r"no train part: .* a test file of its own, 'judged.csv'; evaluate all rows"):

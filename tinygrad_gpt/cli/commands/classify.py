@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from tinygrad_gpt.cli.options import UnitInterval, check_source, common_options,
 from tinygrad_gpt.cli.progress import rate_shown
 from tinygrad_gpt.cli.reasons import print_reason
 from tinygrad_gpt.cli.resuming import stopped_with
-from tinygrad_gpt.cli.show import columns, note, note_special, shortened
+from tinygrad_gpt.cli.show import columns, counted, note, note_special, shortened
 from tinygrad_gpt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def command(texts: Sequence[str], file: str | None, text_column: str | None, enc
     """Say which class a text belongs to, and why."""
     check_source("classify", "text", texts, file, text_column)
     _check_output(output, as_json, resume, explain)
-    from tinygrad_gpt.recipes.classification.classify import classify_windows, refuse_empty
+    from tinygrad_gpt.recipes.classification.classify import classify_windows, refuse_empty, with_unsure
     from tinygrad_gpt.runs.saved_model import SHIPPED_CLASSIFIER, load_model
 
     saved = load_model(SHIPPED_CLASSIFIER if model is None else model)
@@ -57,7 +57,7 @@ def command(texts: Sequence[str], file: str | None, text_column: str | None, enc
                          "reasons are for one; leave them out")
     _ = saved.classifier  # refuses a language model before anything is read
     if unsure_below is not None:
-        saved = replace(saved, unsure_below=unsure_below)
+        saved = with_unsure(saved, unsure_below)
     with contextlib.ExitStack() as stack:
         rows, source = None, iter(texts)
         if file:
@@ -82,6 +82,7 @@ class _Seen:
 
     def __init__(self, saved: "SavedModel"):
         self.saved, self.texts, self.truncated = saved, 0, 0
+        self.tabs: set[int] = set()  # in a text
         self.special: dict[str, str] = {}  # special tokens of the model, each with a text that holds it
 
     def counted(self, windows: "Iterable[list[Prediction]]") -> "Iterator[list[Prediction]]":
@@ -90,6 +91,7 @@ class _Seen:
             self.special |= {token: next(answer.text for answer in window if token in answer.text) for token in found}
             self.truncated += sum(answer.truncated for answer in window)
             self.texts += len(window)
+            self.tabs |= {answer.text.count("\t") for answer in window}
             yield window
 
     def say(self, rows: "TextRows | None") -> None:
@@ -99,6 +101,9 @@ class _Seen:
         if rows and rows.missing:
             note(f"{rows.missing:,} of {self.texts:,} rows without text, the first in line {rows.first_missing:,}; "
                  "their labels are empty")
+        if rows and self.texts > 1 and len(self.tabs) == 1 and 0 not in self.tabs:
+            note(f"every line was read as one text, with {counted(*self.tabs, 'tab')} in it; if that is a table, give "
+                 "--text-column")
         if self.truncated:
             note(f"{self.truncated:,} of {self.texts:,} texts longer than the {self.saved.classifier.longest_text} "
                  "tokens that the model reads; their ends were not read")
@@ -136,7 +141,7 @@ def _write_page(path: Path, answers, reasons) -> None:
     from tinygrad_gpt.recipes.classification.attribution_page import attribution_page
 
     write_atomic(path, attribution_page(answers, reasons).encode())
-    note(f"the reasons for {len(answers):,} answers written to {path}")
+    note(f"the reasons for {counted(len(answers), 'answer')} written to {path}")
 
 
 def _check_output(output: Path | None, as_json: bool, resume: bool, explain: bool) -> None:
@@ -160,10 +165,10 @@ def _write(output: Path, saved: "SavedModel", windows: "Iterable[list[Prediction
 
     answers = AnswerFile(output, saved.labels if saved.thresholds else ())
     if answers.check(resume):
-        note(f"{output} is complete; there is nothing to resume")
+        note(f"{output} is complete; there is nothing to resume, and nothing was compared")
         return
     found = answers.written(saved, source)
     with (stopped_with(lambda: f"{answers.rows:,} answers are kept; add --resume to the same command to go on"),
           rate_shown(found.rows, share) as report):
         answers.write(windows, found, report)
-    note(f"{answers.rows:,} answers written to {output}")
+    note(f"{counted(answers.rows, 'answer')} written to {output}")

@@ -33,7 +33,7 @@ def command(ctx: click.Context, name: str, source: str | None, folder: Path | No
 
     with _progress() as report:
         written = download(name, source=source, folder=folder, report=report)
-    use = "finetune classifier --base {} FILE" if name == "minilm" else "generate --model {} TEXT"
+    use = "finetune classifier --base {} --data FILE --out DIR" if name == "minilm" else "generate --model {} TEXT"
     echo(f"{name} is in {written}\n"
          f"Use it: {ctx.find_root().info_name} {use.format(name if folder is None else folder)}")
 

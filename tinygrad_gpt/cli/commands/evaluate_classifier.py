@@ -1,7 +1,5 @@
 """`evaluate classifier`: how good a classifier is on texts whose labels are known."""
 
-from dataclasses import replace
-
 import click
 
 from tinygrad_gpt.cli.options import (
@@ -13,13 +11,13 @@ from tinygrad_gpt.cli.options import (
     opened,
     print_json,
 )
-from tinygrad_gpt.cli.show import columns, report_text, shortened
+from tinygrad_gpt.cli.show import columns, note, report_text, shortened
 
 __all__ = ["command"]
 
 
 @click.command(name="classifier")
-@click.option("--data", required=True, metavar="FILE", help="Labelled texts: .csv, .tsv or .jsonl.")
+@click.option("--data", required=True, metavar="FILE", help="Labelled texts: .csv, .tsv, .jsonl, .xlsx or .parquet.")
 @click.option("--text-column", metavar="COLUMN", help="Column of the texts, by name or number from 1.")
 @click.option("--label-column", metavar="COLUMN", multiple=True, help="Column of the labels, by name or number from 1; "
               "given more than once, a text has those labels whose columns say 1, yes or true.")
@@ -41,17 +39,20 @@ def command(data: str, text_column: str | None, label_column: tuple[str, ...], l
             as_json: bool) -> None:
     """Measure a classifier on labelled texts."""
     from tinygrad_gpt.data.classification import read_labelled
+    from tinygrad_gpt.recipes.classification.classify import with_unsure
     from tinygrad_gpt.recipes.classification.evaluate import evaluate, label_options, reads_quotes
     from tinygrad_gpt.runs.saved_model import SHIPPED_CLASSIFIER, load_model
 
     saved = load_model(SHIPPED_CLASSIFIER if model is None else model)
     if unsure_below is not None:
-        saved = replace(saved, unsure_below=unsure_below)
+        saved = with_unsure(saved, unsure_below)
     given = {"label_column": columns_given(label_column), "label_separator": label_separator}
     options = given if label_column or label_separator else label_options(saved)
     labelled = read_labelled(opened(data), text_column, encoding=encoding, skip_malformed=skip_malformed,
                              quotes=reads_quotes(saved, part), **options)
     result = evaluate(saved, labelled, part)
+    if result.caution:
+        note(result.caution)
     if as_json:
         figures = result.to_dict()
         print_json({**figures, "mistakes": figures["mistakes"][:errors]})

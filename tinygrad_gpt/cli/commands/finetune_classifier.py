@@ -42,6 +42,7 @@ IDLE = (
     Idle(("pretrain_lr",), lambda given: not given["pretrain_epochs"], "without --pretrain-epochs"),
     Idle(("lm_weight",), lambda given: given["train"] == "head" and given["lm_weight"] > 0,
          "with --train head: the language model is not trained"),
+    Idle(("layer_decay", "unfreeze"), lambda given: given["train"] == "head", "with --train head, which is one layer"),
 )
 
 data, start, model, reading, training, folder = map(section, (
@@ -135,7 +136,8 @@ data, start, model, reading, training, folder = map(section, (
 @training("--class-weights", type=click.Choice(["none", "balanced"]), default="none",
           help="balanced: classes count alike, however many texts they have.")
 @training("--no-calibration", is_flag=True,
-          help="Do not fit a temperature on the validation texts that makes probabilities as sure as they are right.")
+          help="Do not fit a temperature on the validation texts, 30 or more, that makes probabilities as sure as they "
+               "are right.")
 @training("--unsure-below", type=UnitInterval(), default=0.0, metavar="P",
           help="Below this probability the model's answers are 'unsure'; it is stored with the model.")
 @training("--budget", type=Duration(), metavar="TIME",
@@ -223,6 +225,8 @@ def _figures(of: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _summary(ctx: click.Context, out: Path, result: "FinetuneResult") -> list[str]:
+    from tinygrad_gpt.recipes.classification.calibration import FEWEST
+
     lines = [result.verdict] if result.verdict else []
     lines += [result.counts, f"{result.truncated:,} texts truncated to {result.saved.classifier.longest_text} tokens",
               f"{result.trained:,} of {result.saved.model.size:,} numbers trained", ""]
@@ -233,6 +237,9 @@ def _summary(ctx: click.Context, out: Path, result: "FinetuneResult") -> list[st
         lines += [f"Scores divided by {fitted.temperature:.3f}: calibration error {fitted.validation_before:.4f} "
                   f"before, {fitted.validation_after:.4f} after on the validation texts; {fitted.test_before:.4f} and "
                   f"{fitted.test_after:.4f} on the test texts", ""]
+    elif fitted and result.validation.count < FEWEST:
+        lines += [f"Not calibrated: {result.validation.count} validation texts are fewer than {FEWEST}, which it takes "
+                  "to say how sure the model is", ""]
     if result.baseline:
         lines += [f"A bag of words with logistic regression on the same test texts: accuracy "
                   f"{result.baseline.accuracy:.4f}, F1 {result.baseline.f1:.4f}", ""]

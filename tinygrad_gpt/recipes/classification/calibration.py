@@ -2,7 +2,8 @@
 
 A temperature T divides the scores of all classes; it changes no answer. It is the one with the lowest log loss on the
 validation texts. Their labels are smoothed as Platt smoothed his, so that a few texts, all answered rightly, make no
-answer certain: of N texts, a label counts (N + 1) / (N + 2), and the other classes share the rest.
+answer certain: of N texts, a label counts (N + 1) / (N + 2), and the other classes share the rest. Fewer than 30 texts
+say too little, and the scores stay as they are.
 
 Source: Guo et al. 2017, arXiv:1706.04599; Platt 1999, "Probabilistic outputs for support vector machines", section 2.2.
 """
@@ -16,9 +17,10 @@ from tinygrad_gpt.models.classifier import TextClassifier
 from tinygrad_gpt.recipes.classification.classify import predict
 from tinygrad_gpt.recipes.classification.inputs import Texts
 
-__all__ = ["Calibration", "best_temperature", "calibrate", "divide_scores", "judged_before", "tempered"]
+__all__ = ["FEWEST", "Calibration", "best_temperature", "calibrate", "divide_scores", "judged_before", "tempered"]
 
 LOWEST, HIGHEST = 0.05, 20.0
+FEWEST = 30  # validation texts that a temperature is fitted on
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,10 @@ def calibrate(inputs: Texts, labels: np.ndarray, rows: np.ndarray) -> float:
 
     Args:
         labels: (N,) the class of each text.
-        rows: which texts to fit it on.
+        rows: which texts to fit it on; fewer than `FEWEST` leave it at 1.
     """
+    if len(rows) < FEWEST:
+        return 1.0
     temperature = best_temperature(predict(inputs, rows), labels[rows])
     divide_scores(inputs.model, temperature)
     return temperature

@@ -1,7 +1,7 @@
 """Classify texts with a saved model."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,22 +11,24 @@ from tinygrad_gpt.backend import backend_of
 from tinygrad_gpt.backend.blas import in_threads
 from tinygrad_gpt.data.batches import token_batches, truncate
 from tinygrad_gpt.engine import Tensor, no_grad
-from tinygrad_gpt.errors import DataError, NonFiniteError
+from tinygrad_gpt.errors import DataError, NonFiniteError, UsageError
 from tinygrad_gpt.parallel.group import current_group
 from tinygrad_gpt.recipes.classification.inputs import Texts
 from tinygrad_gpt.runs.saved_model import SavedModel
 from tinygrad_gpt.text import Tokenizer
 
 __all__ = [
-    "UNSURE", "LabelsPrediction", "Prediction", "classify", "classify_windows", "encode_texts", "predict",
-    "refuse_empty",
+    "SEVERAL_THRESHOLDS", "UNSURE", "LabelsPrediction", "Prediction", "classify", "classify_windows", "encode_texts",
+    "predict", "refuse_empty", "with_unsure",
 ]
 
 
 UNSURE = "unsure"  # in the place of a label
+SEVERAL_THRESHOLDS = "the model gives a text any number of labels, each with a threshold of its own; leave it out"
 BATCH_TOKENS = 1024  # computed together: their activations stay in the cache of a core
 SEPARATOR = "; "  # of the labels of a text in a table
-WINDOW, WINDOW_CHARACTERS = 4096, 2**22  # texts, or characters, that are read before the first of them is answered
+FIRST_WINDOW = 256  # texts that are read before the first of them is answered; each window has twice as many
+WINDOW, WINDOW_CHARACTERS = 4096, 2**22  # texts, or characters, of a window at most
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,17 @@ def classify(saved: SavedModel, texts: Sequence[str], batch_tokens: int = BATCH_
     return [answer for window in classify_windows(saved, texts, batch_tokens) for answer in window]
 
 
+def with_unsure(saved: SavedModel, below: float) -> SavedModel:
+    """The same classifier, whose answers below a probability are unsure.
+
+    Raises:
+        UsageError: "unsure_below is 0.9, but the model gives a text any number of labels, …".
+    """
+    if saved.thresholds:
+        raise UsageError(f"unsure_below is {below:g}, but {SEVERAL_THRESHOLDS}")
+    return replace(saved, unsure_below=below)
+
+
 def refuse_empty(texts: Sequence[str]) -> None:
     """Refuse texts of which one is empty.
 
@@ -110,7 +123,8 @@ def classify_windows(saved: SavedModel, texts: Iterable[str],
                      batch_tokens: int = BATCH_TOKENS) -> Iterator[list[Prediction]]:
     """Answer texts that are read while they are answered, in their order, in memory that does not grow with them.
 
-    Texts of about the same length within a window of 4,096 are computed together, and one that is there twice once.
+    Texts of about the same length within a window are computed together, and one that is there twice once. Windows grow
+    from 256 texts to 4,096: what a stop loses of a slow model's work is no more than what it has kept, or 256 texts.
 
     Args:
         saved: a classifier.
@@ -128,13 +142,13 @@ def classify_windows(saved: SavedModel, texts: Iterable[str],
 
 def _windows(texts: Iterable[str]) -> Iterator[list[str]]:
     window: list[str] = []
-    characters = 0
+    characters, most = 0, min(FIRST_WINDOW, WINDOW)
     for text in texts:
         window.append(text)
         characters += len(text)
-        if len(window) >= WINDOW or characters >= WINDOW_CHARACTERS:
+        if len(window) >= most or characters >= WINDOW_CHARACTERS:
             yield window
-            window, characters = [], 0
+            window, characters, most = [], 0, min(2 * most, WINDOW)
     if window:
         yield window
 

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from tinygrad_gpt.files import sha256_of
 from tinygrad_gpt.recipes.classification.classify import encode_texts, predict
 from tinygrad_gpt.recipes.classification.inputs import Texts
 from tinygrad_gpt.recipes.classification.objectives import ONE_CLASS, Objective, SeveralLabels
-from tinygrad_gpt.recipes.classification.parts import digest_of
+from tinygrad_gpt.recipes.classification.parts import digest_of, role_of
 from tinygrad_gpt.runs.saved_model import SavedModel
 
 __all__ = ["PARTS", "Evaluation", "Mistake", "evaluate", "label_options", "reads_quotes"]
@@ -44,6 +45,7 @@ class Evaluation:
         mistakes: every wrong answer, the most confident first.
         unsure: answers below the model's ``unsure_below``; they count as all others in the report.
         sure_accuracy: share of right answers among the others; None if there are none.
+        caution: what the model has seen of the judged texts, in one line; "" if nothing is known.
     """
 
     counts: str
@@ -53,6 +55,7 @@ class Evaluation:
     mistakes: list[Mistake]
     unsure: int = 0
     sure_accuracy: float | None = None
+    caution: str = ""
 
     def to_dict(self) -> dict:
         """As plain JSON values."""
@@ -87,7 +90,19 @@ def evaluate(saved: SavedModel, data: LabelledTexts, part: str = "all") -> Evalu
         sure = probabilities.max(axis=1) >= saved.unsure_below
         right = float((probabilities.argmax(axis=1) == labels)[sure].mean()) if sure.any() else None
     return Evaluation(counts, part, truncated, objective.judge(probabilities, labels, saved.labels),
-                      find(texts, labels, probabilities, saved.labels), unsure=int((~sure).sum()), sure_accuracy=right)
+                      find(texts, labels, probabilities, saved.labels), unsure=int((~sure).sum()), sure_accuracy=right,
+                      caution=_caution(saved, data) if part == "all" else "")
+
+
+def _caution(saved: SavedModel, data: LabelledTexts) -> str:
+    """What is known of a file of which all rows are judged."""
+    known = saved.provenance.get("sha256") and Path(data.file).is_file()
+    role = role_of(saved.provenance, sha256_of(data.file)) if known else None
+    if role in (None, "test"):
+        return ""
+    divided = role == "data" and not saved.provenance.get("config", {}).get("test")
+    return "new texts will fare worse: the model was trained on texts of this file" + (
+        "; its test part has others" if divided else "")
 
 
 def label_options(saved: SavedModel) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from tinygrad_gpt import __version__
 from tinygrad_gpt.backend import default_backend
 from tinygrad_gpt.backend.precision import check_precision, precision
 from tinygrad_gpt.data.classification import LabelledTexts, Split
+from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.figures.classification import Report
 from tinygrad_gpt.figures.pictures import draw_confusion
 from tinygrad_gpt.files import digests_of, run_lock
@@ -19,7 +20,7 @@ from tinygrad_gpt.models.gpt2 import GPT2Config
 from tinygrad_gpt.models.lora import merge_lora
 from tinygrad_gpt.recipes.classification.baselines import bag_of_words
 from tinygrad_gpt.recipes.classification.calibration import Calibration, calibrate, judged_before
-from tinygrad_gpt.recipes.classification.classify import predict
+from tinygrad_gpt.recipes.classification.classify import SEVERAL_THRESHOLDS, predict
 from tinygrad_gpt.recipes.classification.config import NO_FILES, TRAINED, FinetuneConfig
 from tinygrad_gpt.recipes.classification.further_pretraining import language_task, pretrain_before
 from tinygrad_gpt.recipes.classification.inputs import Texts, inputs_of, memory_kept
@@ -28,7 +29,12 @@ from tinygrad_gpt.recipes.classification.parts import absolute_paths, read_parts
 from tinygrad_gpt.recipes.classification.result import FinetuneResult, write_report
 from tinygrad_gpt.recipes.classification.starting_model import has_seen_test, load_base, with_head
 from tinygrad_gpt.recipes.classification.task import ClassificationTask
-from tinygrad_gpt.recipes.classification.teachers import targets_of, texts_without_labels, with_unlabelled
+from tinygrad_gpt.recipes.classification.teachers import (
+    check_teachers,
+    targets_of,
+    texts_without_labels,
+    with_unlabelled,
+)
 from tinygrad_gpt.runs.folder import (
     check_given,
     holds_run,
@@ -149,6 +155,9 @@ def _prepare(config: FinetuneConfig) -> _Prepared:
     """Read the data and the base, if the machine has the precision and the memory to train; nothing is written."""
     check_precision(config.precision)
     data, split = read_parts(config)
+    if config.unsure_below and data.labels.ndim == 2:
+        raise UsageError(f"unsure_below is {config.unsure_below:g}, but {SEVERAL_THRESHOLDS}")
+    check_teachers(config, data)
     unlabelled = texts_without_labels(config, data, split)
     base, tokenizer = load_base(config, [data.texts[i] for i in split.train])
     model, tokens, truncated = with_head(base, tokenizer, [*data.texts, *unlabelled], split.train, len(data.classes),

@@ -19,7 +19,8 @@ from tinygrad_gpt.data.texts import is_table, read_texts
 from tinygrad_gpt.recipes.classification.config import FinetuneConfig
 from tinygrad_gpt.runs.folder import absolute
 
-__all__ = ["FILES", "TEXTS", "absolute_paths", "digest_of", "read_parts", "read_unlabelled", "with_absolute_paths"]
+__all__ = ["FILES", "TEXTS", "absolute_paths", "digest_of", "read_parts", "read_unlabelled", "role_of",
+           "with_absolute_paths"]
 
 FILES = ("data", "test", "extra", "base", "vocabulary", "unlabelled", "teachers")  # settings that may be paths
 TEXTS = ("data", "test", "extra", "unlabelled")  # those that are files of texts, in the order of their digests
@@ -50,6 +51,18 @@ def digest_of(origin: Mapping[str, Any], setting: str) -> str | None:
         return None
     same = before.count(name)
     return origin.get("sha256", {}).get(f"{name} {same + 1}" if same else name)
+
+
+def role_of(origin: Mapping[str, Any], digest: str) -> str | None:
+    """Which of `TEXTS` a file was in a run: "data", where the run does not say which; None if it did not read it.
+
+    Args:
+        origin: as in `digest_of`.
+        digest: the file's sha256.
+    """
+    if digest not in origin.get("sha256", {}).values():
+        return None
+    return next((name for name in TEXTS if digest_of(origin, name) == digest), "data")
 
 
 def read_parts(config: FinetuneConfig) -> tuple[LabelledTexts, Split]:

@@ -20,7 +20,7 @@ from tinygrad_gpt.nn import init
 from tinygrad_gpt.random import TorchStream
 from tinygrad_gpt.recipes.classification.classify import encode_texts
 from tinygrad_gpt.recipes.classification.config import NO_FILES, TRAINED, FinetuneConfig
-from tinygrad_gpt.recipes.classification.parts import TEXTS, digest_of
+from tinygrad_gpt.recipes.classification.parts import role_of
 from tinygrad_gpt.recipes.pretraining.corpus import load_vocabulary
 from tinygrad_gpt.runs.saved_model import load_model, model_file, provenance_of
 from tinygrad_gpt.text import Tokenizer
@@ -100,12 +100,9 @@ def has_seen_test(model: str, config: FinetuneConfig) -> bool:
     if model in NO_FILES or not native.is_native(file := model_file(model)):
         return False
     origin = provenance_of(file)
-    digest = sha256_of(config.test or config.data)
-    if digest not in origin.get("sha256", {}).values():
-        return False
-    role = next((name for name in TEXTS if digest_of(origin, name) == digest), "data")  # of the file in that run
+    role = role_of(origin, sha256_of(config.test or config.data))
     if role != "data":
-        return role != "test"
+        return role in ("extra", "unlabelled")
 
     def division(settings):
         test = settings.get("test")

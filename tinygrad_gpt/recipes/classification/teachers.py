@@ -30,9 +30,9 @@ from tinygrad_gpt.recipes.classification.objectives import objective_of
 from tinygrad_gpt.recipes.classification.parts import read_unlabelled
 from tinygrad_gpt.runs.folder import holds_run
 from tinygrad_gpt.runs.progress import Preparation
-from tinygrad_gpt.runs.saved_model import load_model
+from tinygrad_gpt.runs.saved_model import SavedModel, load_model
 
-__all__ = ["FILE", "targets_of", "texts_without_labels", "with_unlabelled"]
+__all__ = ["FILE", "check_teachers", "targets_of", "texts_without_labels", "with_unlabelled"]
 
 FILE = "teachers.npy"  # in a run's folder: the targets, (N + M, K) float32
 TOGETHER = 1024  # texts that a teacher answers between two reports
@@ -108,14 +108,7 @@ def _answers(teacher: str, data: LabelledTexts, split: Split, texts: Sequence[st
             raise UsageError(f"teacher {BAG_OF_WORDS!r}: scikit-learn is not installed, or the training texts have no "
                              "words; install it (pip install scikit-learn), or leave this teacher out")
         return found
-    saved, several, file = load_model(teacher), data.labels.ndim == 2, Path(data.file).name
-    if sorted(saved.labels) != sorted(data.classes):
-        raise UsageError(f"teacher {teacher!r}: its classes are {', '.join(saved.labels) or 'none'}; those of {file} "
-                         f"are {', '.join(data.classes)}; give a classifier of the same classes")
-    if bool(saved.thresholds) != several:
-        counts = ("one label", "any number of labels")
-        raise UsageError(f"teacher {teacher!r}: it gives a text {counts[not several]}, {file} {counts[several]}; give "
-                         "one that was trained on such a file")
+    saved = _teacher(teacher, data)
     model = saved.classifier
     columns = [saved.labels.index(name) for name in data.classes]
     tokens, _ = encode_texts(saved.tokenizer, texts, model.context, model.reading.start)
@@ -126,3 +119,26 @@ def _answers(teacher: str, data: LabelledTexts, split: Split, texts: Sequence[st
             parts.append(predict(inputs, rows, probabilities=objective_of(data.labels).probabilities)[:, columns])
             report(Preparation(f"asking {teacher}", int(rows[-1]) + 1, len(texts), "texts"))
     return np.concatenate(parts)
+
+
+def check_teachers(config: FinetuneConfig, data: LabelledTexts) -> None:
+    """Refuse teachers that cannot be read, or do not fit the data, before anything is written.
+
+    Raises:
+        UsageError, CheckpointError: as `targets_of`.
+    """
+    for teacher in config.teachers:
+        if teacher != BAG_OF_WORDS:
+            _teacher(teacher, data)
+
+
+def _teacher(teacher: str, data: LabelledTexts) -> SavedModel:
+    saved, several, file = load_model(teacher), data.labels.ndim == 2, Path(data.file).name
+    if sorted(saved.labels) != sorted(data.classes):
+        raise UsageError(f"teacher {teacher!r}: its classes are {', '.join(saved.labels) or 'none'}; those of {file} "
+                         f"are {', '.join(data.classes)}; give a classifier of the same classes")
+    if bool(saved.thresholds) != several:
+        counts = ("one label", "any number of labels")
+        raise UsageError(f"teacher {teacher!r}: it gives a text {counts[not several]}, {file} {counts[several]}; give "
+                         "one that was trained on such a file")
+    return saved
