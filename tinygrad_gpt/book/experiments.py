@@ -57,7 +57,8 @@ _SCALING = "The book multiplies LoRA's updates by alpha itself; here alpha / ran
 ROWS = (
     Row(1, "last-block", "last block trained", "gpt2", 96.63, 99.33, 95.00, 0.28, {}, _PADDED),
     Row(2, "first-token", "read at the first token", "gpt2", 78.46, 80.54, 75.00, 0.28, {"read": "first"},
-        "Under the causal mask the first token sees no other, so the rest of the text is not read."),
+        "Under a GPT's causal mask the first token sees no other, so the rest of the text is not read; an encoder "
+        "reads all of it."),
     Row(3, "head", "head trained", "gpt2", 78.65, 79.87, 72.00, 0.25, {"train": "head"}),
     Row(4, "last-two-blocks", "last two blocks trained", "gpt2", 98.85, 98.66, 98.33, 0.33,
         {"train": "last-two-blocks"}),
