@@ -102,8 +102,8 @@ class _Seen:
             note(f"{rows.missing:,} of {self.texts:,} rows without text, the first in line {rows.first_missing:,}; "
                  "their labels are empty")
         if rows and self.texts > 1 and len(self.tabs) == 1 and 0 not in self.tabs:
-            note(f"every line was read as one text, with {counted(max(self.tabs), 'tab')} in it; if that is a table, give "
-                 "--text-column")
+            note(f"every line was read as one text, with {counted(max(self.tabs), 'tab')} in it; if that is a table, "
+                 "give --text-column")
         if self.truncated:
             note(f"{self.truncated:,} of {self.texts:,} texts longer than the {self.saved.classifier.longest_text} "
                  "tokens that the model reads; their ends were not read")
