@@ -14,6 +14,7 @@ __all__ = ["FOLDER_FILES", "INPUTS", "OUTPUT_FILES", "OUTPUT_FOLDERS", "refuse_o
 # Parameters of commands by what their values are; tests/cli/test_paths.py fails on one that is in no table.
 INPUTS = ("data", "validation", "test", "file", "base", "model", "models", "vocabulary", "source", "first", "second",
           "unlabelled", "teachers", "extra", "family_text", "gradients", "personal")
+SPELLED = {"source": "--from", "family_text": "--family-text", "models": "MODEL", "first": "A", "second": "B"}
 OUTPUT_FILES = ("output", "save", "html", "marks", "solutions")
 OUTPUT_FOLDERS = ("out", "folder", "exercises")
 
@@ -70,7 +71,7 @@ def _identities(name: str, value: Any) -> Iterator[tuple[tuple[int, int], str]]:
             else:
                 path = Path(item)
                 found = [each.stat() for each in (path.iterdir() if path.is_dir() else [path]) if each.is_file()]
-            yield from (((stat.st_dev, stat.st_ino), f"--{'from' if name == 'source' else name}") for stat in found)
+            yield from (((stat.st_dev, stat.st_ino), SPELLED.get(name, f"--{name}")) for stat in found)
 
 
 def _reason(target: Path, inputs: Mapping[tuple[int, int], str], *, is_folder_file: bool) -> str | None:

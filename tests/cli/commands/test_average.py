@@ -30,3 +30,12 @@ def test_a_folder_with_a_model_is_kept(models, tmp_path, capsys):
     assert main(["average", model, model, "--out", out]) == 2
     assert "a run or a model is already there" in capsys.readouterr().err
     assert (tmp_path / "mean" / "model.h5").read_bytes() == before
+
+
+def test_one_of_the_models_is_not_written_over(models, tmp_path, capsys):
+    out = tmp_path / "one"
+    assert main(["average", *[str(models / "classifier.h5")] * 2, "--out", str(out)]) == 0
+    capsys.readouterr()
+    assert main(["average", str(out), str(models / "classifier.h5"), "--out", str(out)]) == 2
+    assert capsys.readouterr().err == (
+        f"error: cannot write ({out / 'model.h5'}): it is the file of MODEL; name another folder\n")
