@@ -164,7 +164,7 @@ def load_all(tensors: Mapping[str, FileTensor]) -> dict[str, np.ndarray]:
 def float16_to_float32(halves: np.ndarray) -> np.ndarray:
     """The same values in float32, (N,), in a quarter of the time of ``astype``.
 
-    The bits are shifted to float32's places; its exponents count from 112 lower, so the result is multiplied by 2¹¹².
+    The bits are shifted to float32's places. Its exponent bias is 127, not 15, so the result is multiplied by 2¹¹².
     """
     values = np.empty(halves.shape, np.float32)
     for part in cached_slices(values, TILE):
