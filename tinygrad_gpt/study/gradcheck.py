@@ -14,7 +14,7 @@ from tinygrad_gpt.errors import TapeError
 from tinygrad_gpt.terminal import aligned
 
 __all__ = ["LIMIT", "NOT_DIFFERENTIATED", "Check", "Draw", "check_forms", "check_op", "check_sample", "check_table",
-           "split_sample", "summary"]
+           "relative_difference", "split_sample", "summary"]
 
 # Arguments that may be floats and are never differentiated, by design.
 NOT_DIFFERENTIATED = {("cross_entropy", 2): "class_weight is a setting of the loss"}
@@ -76,6 +76,18 @@ class Check:
     def passed(self, limit: float = LIMIT) -> bool:
         """Whether the relative error is within the limit."""
         return self.error <= limit
+
+
+def relative_difference(a: float, b: float) -> float:
+    """The difference of two numbers over the larger of their moduli; infinite if one of them is not finite.
+
+    Example:
+        >>> relative_difference(1e-8, 2e-8), relative_difference(0.0, 0.0)
+        (0.5, 0.0)
+    """
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return math.inf
+    return abs(a - b) / max(abs(a), abs(b)) if a != b else 0.0
 
 
 def split_sample(sample: tuple) -> tuple[tuple, dict]:

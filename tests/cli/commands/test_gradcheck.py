@@ -144,6 +144,44 @@ def test_a_function_in_a_file(capsys, tmp_path):
     assert capsys.readouterr().out.endswith("4 entries: all right\n")
 
 
+OWN = """
+import numpy as np
+from tinygrad_gpt import Tensor, ops
+
+GENERATOR = np.random.default_rng(0)
+
+def factor2(x):
+    return (x * x.detach()).sum() * 1e-8
+
+def big(x):
+    return ((x + 1e6) ** 2).sum()
+
+def hidden(x):
+    return x.sum() * 1e-12 + 1e6
+
+def masked(x):
+    return (x * Tensor(GENERATOR.random(x.shape) > 0.5)).sum()
+"""
+
+
+@pytest.mark.parametrize(("name", "code", "verdict"), [
+    ("factor2", 1, "6 entries: 6 wrong\n"),
+    ("big", 0, "6 entries (1 not shown): all right\n"),
+    ("hidden", 0, "6 entries: 0 wrong, 0 right, 6 not checked: too small beside the rounding of the differences\n"),
+])
+def test_small_gradients_and_large_values(name, code, verdict, capsys, tmp_path):
+    (tmp_path / "mine.py").write_text(OWN)
+    assert main(["gradcheck", f"{tmp_path}/mine.py:{name}"]) == code
+    out = capsys.readouterr().out
+    assert out.endswith(verdict)
+    assert "rel. error: |analytic − numeric| over the larger of |analytic| and |numeric|\n" in out
+    passed = {"factor2": False, "big": True, "hidden": None}[name]
+    assert main(["gradcheck", f"{tmp_path}/mine.py:{name}", "--json"]) == code
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["passed"] for row in rows] == [passed] * 6
+    assert set(rows[0]) == {"argument", "index", "analytic", "numeric", "noise", "error", "passed"}
+
+
 @pytest.mark.parametrize(("arguments", "said"), [
     (("gelu", "--text", "hi"), "both names and a step (--model, --text) are given"),
     (("--model", "storyteller"), "there is no text to read"),
