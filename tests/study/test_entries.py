@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinygrad_gpt import OPS, Tensor, gradcheck, ops
+from tinygrad_gpt import OPS, Tensor, gradcheck, nn, ops
 from tinygrad_gpt.errors import TapeError
 from tinygrad_gpt.study.entries import Entry, EntryCheck
 
@@ -135,3 +135,23 @@ def test_the_step_fits_the_entry(right, half, x):
     assert not gradcheck(half, [x])
     assert gradcheck(right, [x])
     assert gradcheck(right, [x]).unchecked == ()
+
+
+@pytest.mark.parametrize("p", [0.01, 0.1, 0.5])
+def test_a_random_function_is_refused(p):
+    generator = np.random.default_rng(0)
+    with pytest.raises(TapeError, match=r"^gradcheck: the function is random: two calls with the same arguments "
+                                        r"differ by \S+; seed its generator in it, or draw the mask outside$"):
+        gradcheck(lambda x: (x * Tensor((generator.random(x.shape) > p) / (1 - p))).sum(), X)
+    dropout = nn.Dropout(0.5)
+    with pytest.raises(TapeError, match="the function is random"):
+        gradcheck(lambda x: dropout(x).sum(), X)
+
+
+def test_a_function_that_seeds_itself_is_checked():
+    def seeded(x):
+        return (x * Tensor(np.random.default_rng(3).random(x.shape) > 0.5)).sum()
+
+    check = gradcheck(seeded, X)
+    assert check
+    assert check.unchecked == ()  # a dropped entry has a gradient and a difference of exactly 0

@@ -114,7 +114,7 @@ def gradcheck(func: Callable[..., Tensor], *inputs, step: float = 1e-6, limit: f
 
     Raises:
         TapeError: "gradcheck: the function returned float, not a Tensor; …"; "gradcheck: the result does not depend
-            on the arguments through ops; …".
+            on the arguments through ops; …"; "gradcheck: the function is random: …".
 
     Example:
         >>> bool(gradcheck(lambda x: (x * x).sum(), [1.0, 2.0]))
@@ -127,6 +127,7 @@ def gradcheck(func: Callable[..., Tensor], *inputs, step: float = 1e-6, limit: f
         raise TapeError(f"gradcheck: the function returned {type(y).__name__}, not a Tensor; {EXAMPLE}")
     if y.node is None:
         raise TapeError(f"gradcheck: the result does not depend on the arguments through ops; {EXAMPLE}")
+    _refuse_random(func, arrays, y.numpy(), calls=4)
     weights = np.random.default_rng(0).standard_normal(y.shape) if y.size > 1 else np.ones(y.shape)
     y.backward(_placed(weights))
     entries = []
@@ -135,7 +136,19 @@ def gradcheck(func: Callable[..., Tensor], *inputs, step: float = 1e-6, limit: f
         for index in np.ndindex(*x.shape):
             terms = _Terms(func, arrays, weights, number, index)
             entries.append(_entry(terms, float(grad[index]), step, limit))
-    return EntryCheck(tuple(sorted(entries, key=lambda e: (ORDER[e.passed(limit)], -e.error))), limit)
+    check = EntryCheck(tuple(sorted(entries, key=lambda e: (ORDER[e.passed(limit)], -e.error))), limit)
+    if check.wrong:  # a mask that seldom changes is noticed only now
+        _refuse_random(func, arrays, y.numpy(), calls=100)
+    return check
+
+
+def _refuse_random(func, arrays, expected, calls: int) -> None:
+    """Raise if the function gives other values for the same arguments."""
+    for _ in range(calls):
+        found = func(*(Tensor(_placed(x)) for x in arrays)).numpy()
+        if not np.allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max(initial=0), equal_nan=True):
+            raise TapeError("gradcheck: the function is random: two calls with the same arguments differ by "
+                            f"{np.abs(found - expected).max():.3g}; seed its generator in it, or draw the mask outside")
 
 
 @dataclass(frozen=True)

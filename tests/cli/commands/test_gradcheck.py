@@ -182,6 +182,15 @@ def test_small_gradients_and_large_values(name, code, verdict, capsys, tmp_path)
     assert set(rows[0]) == {"argument", "index", "analytic", "numeric", "noise", "error", "passed"}
 
 
+def test_a_random_function_is_refused_in_one_line(capsys, tmp_path):
+    (tmp_path / "mine.py").write_text(OWN)
+    assert main(["gradcheck", f"{tmp_path}/mine.py:masked"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: gradcheck: the function is random: two calls with the same arguments differ")
+    assert captured.err.count("\n") == 1
+
+
 @pytest.mark.parametrize(("arguments", "said"), [
     (("gelu", "--text", "hi"), "both names and a step (--model, --text) are given"),
     (("--model", "storyteller"), "there is no text to read"),
