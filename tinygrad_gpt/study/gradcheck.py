@@ -61,7 +61,8 @@ class Check:
         op, form: the op, and which of its forms ran, as in `using_ops`.
         sample, argument, shape: the sample's number, the argument's name and its shape.
         analytic, numeric: the derivative by the pullback, and by a central difference.
-        error: their relative difference; infinite if one of the two is not a finite number.
+        error: their difference over Σ|terms|, the sum of the moduli of the products that the derivative adds up, or
+            over 1 if that is larger; infinite if one of the two is not a finite number.
     """
 
     op: str
@@ -163,7 +164,7 @@ def _compare(op, sample, i, analytic_terms, numeric_terms):
 
 def check_table(checks: Sequence[Check]) -> str:
     """The checks as text, one line each; a line that fails says so at its end."""
-    rows = [("op", "form", "sample", "argument", "shape", "analytic", "numeric", "rel. error", "")]
+    rows = [("op", "form", "sample", "argument", "shape", "analytic", "numeric", "error / max(1, Σ|terms|)", "")]
     rows += [(c.op, c.form, str(c.sample), c.argument, str(c.shape), f"{c.analytic:.12f}", f"{c.numeric:.12f}",
               f"{c.error:.1e}", "" if c.passed() else "FAILED") for c in checks]
     return "\n".join(aligned(rows, "<<><<>>><"))
@@ -178,9 +179,8 @@ def summary(checks: Sequence[Check]) -> str:
     arguments = {(c.op, c.argument) for c in checks}
     verdict = f"{len(failed)} FAILED ({', '.join(sorted({c.op for c in failed}))})" if failed else "all passed"
     return (f"{_count(len(ops), 'op')} in {_count(len(forms), 'form')}, {_count(len(arguments), 'argument')}, "
-            f"{_count(len(checks), 'check')}, worst relative error {worst.error:.1e} (op {worst.op}, {worst.form}, "
-            f"argument {worst.argument}), "
-            f"limit {LIMIT:.0e}: {verdict}")
+            f"{_count(len(checks), 'check')}, worst relative error {worst.error:.1e} of max(1, Σ|terms|) (op "
+            f"{worst.op}, {worst.form}, argument {worst.argument}), limit {LIMIT:.0e}: {verdict}")
 
 
 def _count(n, word):
