@@ -36,11 +36,21 @@ def test_two_terms_are_named(norm):
     assert terms.as_pair(norm, np.cos(norm.g)) is None
 
 
-def test_a_forgotten_sum_is_named(norm):
-    product = norm.g * norm.locals["x_hat"]
-    wanted = norm.locals["rstd"] * (product - product.sum(axis=1, keepdims=True))
-    assert terms.as_forgotten_sum(norm, wanted) == (
-        "the sum over axis 1 in rstd · rstd · Σ(g · centred, axis 1) is forgotten")
+@pytest.mark.parametrize(("body", "text"), [
+    ("y * (g - g * y)", "the sum over axis 1 in y · Σ(g · y, axis 1) is forgotten"),
+    ("y * (g.sum(axis=1, keepdims=True) - (g * y).sum(axis=1, keepdims=True))",
+     "y · g is summed over axis 1, which it should keep"),
+    ("y * (g.mean(axis=1, keepdims=True) - (g * y).sum(axis=1, keepdims=True))",
+     "y · g is averaged over axis 1, which it should keep"),
+    ("y * (g - 2 * g * y + (g * y).sum(axis=1, keepdims=True))", None),
+])
+def test_a_forgotten_sum_is_told_from_one_too_much(body, text):
+    def student(xp, x, *, axis=-1):
+        y, _ = OPS["softmax"].function(xp, x, axis=axis)
+        return y, (eval("lambda g: " + body, {"y": y}),)
+
+    (case,) = cases_of(student, OPS["softmax"].function, ((R.normal(size=(2, 3)),), {}), 0)
+    assert terms.as_forgotten_sum(case, case.yours - case.right) == text
 
 
 def test_factors_are_named(norm):

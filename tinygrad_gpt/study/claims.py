@@ -3,14 +3,14 @@
 `CLAIMS` has them in the order in which they are tried: what says most comes first.
 """
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from tinygrad_gpt.study.calls import is_float
 from tinygrad_gpt.study.cases import Case, cases_of, numeric_gradient
 from tinygrad_gpt.study.parts import parts, shortcuts
+from tinygrad_gpt.study.shapes import axes_of, named_axes, orders, other_shape, shape
 from tinygrad_gpt.study.terms import (
     as_forgotten_sum,
     as_matrix_product,
@@ -56,44 +56,6 @@ def in_place(case: Case) -> str | None:
                if isinstance(a, np.ndarray) and not np.array_equal(a, b)]
     changed += [] if np.array_equal(own.g, case.g) else ["g"]
     return f"writes in place into {', '.join(changed)}: compute a new array" if changed else None
-
-
-def shape(case: Case) -> str | None:
-    """It has another shape than the argument."""
-    yours, right = case.yours, case.right
-    if yours.shape == right.shape:
-        return None
-    said = f"its shape is {yours.shape}, not that of the argument, {right.shape}"
-    for axes in _axes(yours.ndim):
-        if case.close(yours.sum(axis=axes), right) or case.close(yours.sum(axis=axes, keepdims=True), right):
-            return f"{said}: the sum over {_named(axes)} is forgotten"
-    if yours.ndim == right.ndim and any(case.close(np.transpose(yours, p), right) for p in _orders(yours.ndim)):
-        return f"{said}: it is transposed"
-    if yours.size == right.size and case.close(yours.reshape(right.shape), right):
-        return f"{said}: the numbers are right, reshape them"
-    if yours.ndim > right.ndim and yours.shape[yours.ndim - right.ndim:] == right.shape:
-        return f"{said}: the sum over {_named(tuple(range(yours.ndim - right.ndim)))} is forgotten"
-    return None
-
-
-def other_shape(case: Case) -> str | None:
-    """It has another shape, whose cause was not found."""
-    if case.yours.shape == case.right.shape:
-        return None
-    which = ", but that of the result" if case.yours.shape == case.g.shape else ""
-    return f"its shape is {case.yours.shape}, not that of the argument, {case.right.shape}{which}"
-
-
-def _axes(ndim):
-    return itertools.chain.from_iterable(itertools.combinations(range(ndim), k) for k in range(1, ndim + 1))
-
-
-def _orders(ndim):
-    return list(itertools.permutations(range(ndim)))[1:]
-
-
-def _named(axes: Sequence[int]) -> str:
-    return ("axis " if len(axes) == 1 else "axes ") + ", ".join(map(str, axes))
 
 
 def not_finite(case: Case) -> str | None:
@@ -218,7 +180,7 @@ def matrix_product(case: Case) -> str | None:
 
 def order(case: Case) -> str | None:
     """The right numbers in another order."""
-    for axes in _orders(case.yours.ndim):
+    for axes in orders(case.yours.ndim):
         if case.close(np.transpose(case.yours, axes), case.right):
             return "the right numbers, transposed"
     for axis in range(case.yours.ndim):
@@ -284,10 +246,10 @@ def by_sign(case: Case) -> str | None:
 def constant_offset(case: Case) -> str | None:
     """Off by one number along an axis."""
     difference = case.yours - case.right
-    for axes in sorted(_axes(difference.ndim), key=len, reverse=True):
+    for axes in sorted(axes_of(difference.ndim), key=len, reverse=True):
         constant = np.ptp(difference, axis=axes).max(initial=0) <= 1e-6 * np.abs(difference).max(initial=0)
         if constant and all(difference.shape[a] > 1 for a in axes):
-            return f"off by one number along {_named(axes)}: a sum or mean over it is missing, or too much"
+            return f"off by one number along {named_axes(axes)}: a sum or mean over it is missing, or too much"
     return None
 
 
@@ -305,8 +267,6 @@ def a_sum_too_much(case: Case) -> str | None:
 
 def whole(case: Case) -> str | None:
     """What the gradient is, where that is one term."""
-    if case.yours.shape != case.right.shape:
-        return None
     text = as_term(case, case.yours) or as_matrix_product(case, case.yours)
     return f"it is {text}, which is not the derivative" if text else None
 
@@ -318,6 +278,6 @@ def two_terms(case: Case) -> str | None:
 
 
 CLAIMS: dict[str, Callable[[Case], str | None]] = {claim.__name__: claim for claim in (
-    raises, in_place, shape, not_finite, zero, unused_g, not_linear, factor, another_argument, order, inverted_mask,
-    array_factor, masked, by_sign, matrix_product, a_sum_too_much, constant_value, as_if, inner_derivative, one_term,
-    part_of_it, forgotten_sum, constant_offset, two_terms, whole, other_shape)}
+    raises, in_place, shape, other_shape, not_finite, zero, unused_g, not_linear, factor, another_argument, order,
+    inverted_mask, array_factor, masked, by_sign, matrix_product, a_sum_too_much, constant_value, as_if,
+    inner_derivative, one_term, part_of_it, forgotten_sum, constant_offset, two_terms, whole)}

@@ -12,6 +12,7 @@ import numpy as np
 from tinygrad_gpt.study.cases import Case, Rule, cases_of
 from tinygrad_gpt.study.claims import CLAIMS, raises
 from tinygrad_gpt.study.gradcheck import Draw, split_sample
+from tinygrad_gpt.study.shapes import other_shape
 
 __all__ = ["Diagnosis", "diagnose", "holds"]
 
@@ -94,6 +95,8 @@ def _cause(case: Case, again: Case) -> tuple[str, str]:
     for kind, claim in CLAIMS.items():
         if (text := _said(claim, case)) and text == _said(claim, again):
             return kind, text
+        if kind == other_shape.__name__ and (text := _said(claim, case) or _said(claim, again)):
+            return kind, text  # arrays of other shapes are not compared
     if text := raises(case) or raises(again):
         return "raises", f"{text} (not for all values)"
     gap = np.abs(case.yours - case.right)

@@ -183,12 +183,24 @@ def as_pair(case: Case, wanted: np.ndarray) -> str | None:
 
 
 def as_forgotten_sum(case: Case, wanted: np.ndarray) -> str | None:
-    """The sum or mean without which a term stands in what is wanted, as yours minus right; None if there is none."""
+    """The sum or mean that is missing in yours, or is there too much, from yours minus right; None if there is none."""
     for text, with_sum, without, n in _reduced(case, wanted.shape) if wanted.size <= LARGEST else ():
         for what, reduced in (("sum", with_sum), ("mean", with_sum / n)):
-            if _fit(without - reduced, wanted) is not None:
-                return f"the {what} over {text[text.rindex('axis'):-1]} in {text} is forgotten"
+            c = _fit(without - reduced, wanted)
+            if c is None or abs(abs(c) - 1) > LIMIT:
+                continue
+            axis = text[text.rindex("axis"):-1]
+            if _is_simple(case, case.right - c * reduced) or not _is_simple(case, case.right + c * without):
+                return f"the {what} over {axis} in {text} is forgotten"
+            done = "summed" if what == "sum" else "averaged"
+            inside = text[text.index("Σ(") + 2:text.rindex(", axis")]
+            return f"{text.replace(text[text.index('Σ('):], inside)} is {done} over {axis}, which it should keep"
     return None
+
+
+def _is_simple(case: Case, rest: np.ndarray) -> bool:
+    """Whether nothing is left of a gradient without one of its terms, or one other term."""
+    return case.close(rest, np.zeros_like(rest)) or as_term(case, rest) is not None
 
 
 def ratio_of(yours: np.ndarray, right: np.ndarray) -> float | None:
