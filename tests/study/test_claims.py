@@ -20,7 +20,7 @@ from tinygrad_gpt.study.diagnose import DIFFERENCE, diagnose
     (lambda g, a, b: g * b + 1, "not_linear", "not linear in g: with g = 0 it is not 0, something without g is added"),
     (lambda g, a, b: abs(g) * b, "not_linear", "not linear in g: g and −g give the same, as with a modulus of g"),
     (lambda g, a, b: -g * b, "factor", "the sign is wrong, all numbers are right"),
-    (lambda g, a, b: g * b / 3, "factor", "1/3 (the size of axis 1 of 'a' is 3) times the right one, everywhere"),
+    (lambda g, a, b: g * b / 3, "factor", "1/3 times the right one, everywhere"),
     (lambda g, a, b: g * a, "another_argument", "it is the gradient of 'b'"),
     (lambda g, a, b: (g * b)[::-1], "order", "the right numbers, in reverse along axis 0"),
     (lambda g, a, b: g + 0, "array_factor", "the factor b is missing"),

@@ -4,11 +4,13 @@
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from tinygrad_gpt.study.calls import is_float
 from tinygrad_gpt.study.cases import Case, cases_of, numeric_gradient
+from tinygrad_gpt.study.numbers import coefficient, named_factor, ratio_of
 from tinygrad_gpt.study.parts import parts, shortcuts
 from tinygrad_gpt.study.shapes import axes_of, named_axes, orders, other_shape, shape
 from tinygrad_gpt.study.terms import (
@@ -17,9 +19,6 @@ from tinygrad_gpt.study.terms import (
     as_pair,
     as_ratio,
     as_term,
-    coefficient,
-    constant_atom,
-    ratio_of,
 )
 
 __all__ = ["CLAIMS", "raises"]
@@ -101,7 +100,12 @@ def factor(case: Case) -> str | None:
         return None
     if abs(ratio + 1) < 1e-6:
         return "the sign is wrong, all numbers are right"
-    return constant_atom(case, ratio) or f"{coefficient(case, ratio)} times the right one, everywhere"
+
+    def elsewhere(other):
+        return ratio_of(other.yours, other.right)
+
+    return named_factor(case, ratio, elsewhere) or (
+        f"{coefficient(case, ratio, elsewhere)} times the right one, everywhere")
 
 
 def another_argument(case: Case) -> str | None:
@@ -134,16 +138,34 @@ def inner_derivative(case: Case) -> str | None:
 
 def part_of_it(case: Case) -> str | None:
     """One part of the gradient is wrong by a factor, the rest is right."""
-    for expression, past in parts(case):
-        for where, ours, right in ((f"what flows through `{expression}`", case.yours - past, case.right - past),
-                                   (f"what flows past `{expression}`", case.yours - case.right + past, past)):
-            ratio = ratio_of(ours, right)
-            if ratio is not None:
-                if abs(ratio + 1) < 1e-6:
-                    return f"{where} has the wrong sign"
-                return f"{where} is {coefficient(case, ratio)} times too large"
-            if text := as_ratio(case, ours, right):
-                return f"in {where}, {text}"
+    ways = [(expression, past_it, *_part(case, past, past_it))
+            for expression, past in parts(case) for past_it in (False, True)]
+    ratios = {(expression, past_it): ratio for expression, past_it, ours, right in ways
+              if (ratio := ratio_of(ours, right)) is not None}
+    if ratios:  # a factor is one of a whole expression; in parts of it, it is another one, and may be negative
+        expression, past_it = min(ratios, key=lambda way: (ratios[way] < 0, -len(way[0])))
+        ratio, where = ratios[expression, past_it], _flow(expression, past_it)
+        if abs(ratio + 1) < 1e-6:
+            return f"{where} has the wrong sign"
+        elsewhere = partial(_ratio_of_part, expression=expression, past_it=past_it)
+        return f"{where} is multiplied by {coefficient(case, ratio, elsewhere)}"
+    texts = ((_flow(expression, past_it), as_ratio(case, ours, right)) for expression, past_it, ours, right in ways)
+    return next((f"in {where}, {text}" for where, text in texts if text), None)
+
+
+def _flow(expression: str, past_it: bool) -> str:
+    return f"what flows {'past' if past_it else 'through'} `{expression}`"
+
+
+def _part(case: Case, past: np.ndarray, past_it: bool) -> tuple[np.ndarray, np.ndarray]:
+    """What flows past an expression, or through it: that of yours, if the rest is right, and the right one."""
+    return (case.yours - case.right + past, past) if past_it else (case.yours - past, case.right - past)
+
+
+def _ratio_of_part(case: Case, expression: str, past_it: bool) -> float | None:
+    for text, past in parts(case):
+        if text == expression:
+            return ratio_of(*_part(case, past, past_it))
     return None
 
 

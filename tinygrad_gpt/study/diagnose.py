@@ -3,9 +3,9 @@
 A sentence is said only if it holds on two draws of the arguments, so that no coincidence is taken for a cause.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,7 +55,7 @@ def diagnose(rule: Rule, forward: Rule, samples: Callable, seed: int = 0, broadc
     Returns:
         One for each argument whose gradient is wrong: what says most of the smallest samples on which it is.
     """
-    draws = [list(_cases(rule, forward, samples, seed + k, broadcasts)) for k in (0, 1)]
+    draws = [_cases(rule, forward, samples, seed + k, broadcasts) for k in (0, 1)]
     found: dict[str, Diagnosis] = {}
     tried: Counter[str] = Counter()
     for (number, case), (_, again) in sorted(zip(*draws, strict=True), key=lambda pair: _entries(pair[0][1])):
@@ -77,11 +77,15 @@ def holds(diagnosis: Diagnosis, rule: Rule, forward: Rule, samples: Callable, se
     return False
 
 
-def _cases(rule, forward, samples, seed, broadcasts) -> Iterator[tuple[int, Case]]:
+def _cases(rule, forward, samples, seed, broadcasts) -> list[tuple[int, Case]]:
+    """Number of the sample and case of all arguments on all small samples; those of one argument know each other."""
+    found, siblings = [], defaultdict[str, list[Case]](list)
     for number, sample in enumerate(samples(Draw(seed))):
         for case in cases_of(rule, forward, split_sample(sample), seed, broadcasts):
             if _entries(case) <= LARGEST:
-                yield number, case
+                found.append((number, replace(case, siblings=siblings[case.name])))
+                siblings[case.name].append(found[-1][1])
+    return found
 
 
 def _entries(case: Case) -> int:
