@@ -125,6 +125,25 @@ class Case:
         return np.array(summed(np.asarray(part), self.x.shape) if self.broadcasts else part)
 
     @cached_property
+    def is_joint(self) -> bool:
+        """Whether one function of the rule returns the gradients of all arguments, or the rule fails before them."""
+        try:
+            return callable(self.rule(XP, *self.arguments, **self.settings)[1])
+        except Exception:  # whatever the rule raises
+            return True
+
+    def pulled_twice(self, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The rule's gradient for a g, and what the same pullback returns when it is called again.
+
+        Raises:
+            Exception: whatever the rule raises.
+        """
+        pullbacks = self.rule(XP, *self.arguments, **self.settings)[1]
+        first, second = (np.array(pullbacks(g)[self.i] if callable(pullbacks) else pullbacks[self.i](g))
+                         for _ in range(2))
+        return first, second
+
+    @cached_property
     def yours(self) -> np.ndarray:
         """The rule's gradient."""
         return self.pulled(self.g)

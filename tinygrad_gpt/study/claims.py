@@ -50,11 +50,15 @@ def in_place(case: Case) -> str | None:
     """The rule writes into what it was given, or needs again."""
     arguments = tuple(a.copy() if isinstance(a, np.ndarray) else a for a in case.arguments)
     own = Case(case.rule, case.forward, case.names, arguments, case.settings, case.i, case.g.copy(), case.broadcasts)
-    own.pulled(own.g)
+    first, second = own.pulled_twice(own.g)
     changed = [name for name, a, b in zip(case.names, arguments, case.arguments, strict=False)
                if isinstance(a, np.ndarray) and not np.array_equal(a, b)]
     changed += [] if np.array_equal(own.g, case.g) else ["g"]
-    return f"writes in place into {', '.join(changed)}: compute a new array" if changed else None
+    if changed:
+        return f"writes in place into {', '.join(changed)}: compute a new array"
+    if not np.array_equal(first, second, equal_nan=True):
+        return "writes in place into an array that it needs again: called twice, it is another one; compute a new array"
+    return None
 
 
 def not_finite(case: Case) -> str | None:
@@ -176,8 +180,20 @@ def as_if(case: Case) -> str | None:
             continue
         arguments = (*case.arguments[:j], np.ones_like(a), *case.arguments[j + 1:])
         if case.close(case.yours, numeric_gradient(case.forward, arguments, case.settings, case.i, case.g)):
+            if _is_scaled_by(case, arguments, a):
+                return f"the factor {case.names[j]} is missing"
             return f"'{case.names[j]}' is forgotten: it is the gradient where that is 1"
     return None
+
+
+def _is_scaled_by(case: Case, arguments: tuple, a: np.ndarray) -> bool:
+    """Whether the gradient with an array of ones in place of this one becomes right with this factor beside g."""
+    try:
+        g = case.g * a
+    except ValueError:
+        return False
+    return g.shape == case.g.shape and case.close(
+        numeric_gradient(case.forward, arguments, case.settings, case.i, g), case.right)
 
 
 def array_factor(case: Case) -> str | None:
@@ -248,6 +264,17 @@ def _by_index(case, wrong):
     return None
 
 
+def ignored_rows(case: Case) -> str | None:
+    """It is not zero in rows that do not count, and wrong elsewhere, too."""
+    ignored = case.settings.get("ignore_index", -100)
+    for name, ids in zip(case.names, case.arguments, strict=False):
+        if getattr(getattr(ids, "dtype", None), "kind", "") == "i" and ids.shape == case.right.shape[:-1]:
+            rows = ids == ignored
+            if case.yours[rows].any() and not case.right[rows].any():
+                return f"not 0 in rows where {name} is {ignored}, which do not count; it is wrong elsewhere, too"
+    return None
+
+
 def inverted_mask(case: Case) -> str | None:
     """It is zero where it should not be, and the other way round."""
     if case.yours.shape == case.g.shape and not (case.yours * case.right).any() and case.close(
@@ -261,7 +288,8 @@ def by_sign(case: Case) -> str | None:
     wrong = np.abs(case.yours - case.right) > SMALL * max(1.0, np.abs(case.right).max())
     for what, where in (("< 0", case.x < 0), ("> 0", case.x > 0)):
         if wrong.any() and where.any() and not where.all() and not (wrong & ~where).any():
-            return f"wrong only where {case.name} {what}"
+            text = as_term(case, case.yours)
+            return f"wrong only where {case.name} {what}" + (f": it is {text}" if text else "")
     return None
 
 
@@ -302,4 +330,4 @@ def two_terms(case: Case) -> str | None:
 CLAIMS: dict[str, Callable[[Case], str | None]] = {claim.__name__: claim for claim in (
     raises, in_place, shape, other_shape, not_finite, zero, unused_g, not_linear, factor, another_argument, order,
     inverted_mask, array_factor, masked, by_sign, matrix_product, a_sum_too_much, constant_value, as_if,
-    inner_derivative, one_term, part_of_it, forgotten_sum, constant_offset, two_terms, whole)}
+    inner_derivative, one_term, part_of_it, forgotten_sum, constant_offset, two_terms, whole, ignored_rows)}

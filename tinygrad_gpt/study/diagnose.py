@@ -31,15 +31,17 @@ class Diagnosis:
         kind: name of the claim, such as "factor"; "difference" where no cause was found.
         sample, argument: where it was found.
         text: the sentence.
+        joint: whether it was raised by one function of all gradients, and says nothing of this argument.
     """
 
     kind: str
     sample: int
     argument: str
     text: str
+    joint: bool = False
 
     def __str__(self):
-        return f"gradient of '{self.argument}': {self.text}"
+        return self.text if self.joint else f"gradient of '{self.argument}': {self.text}"
 
 
 def diagnose(rule: Rule, forward: Rule, samples: Callable, seed: int = 0, broadcasts: bool = False) -> list[Diagnosis]:
@@ -65,7 +67,8 @@ def diagnose(rule: Rule, forward: Rule, samples: Callable, seed: int = 0, broadc
         tried[case.name] += 1
         kind, text = _cause(case, again)
         if known is None or RANKS[kind] < RANKS[known.kind]:
-            found[case.name] = Diagnosis(kind, number, case.name, text)
+            joint = text.startswith("raises ") and case.is_joint
+            found[case.name] = Diagnosis(kind, number, case.name, text, joint)
     return list(found.values())
 
 

@@ -182,6 +182,8 @@ def as_ratio(case: Case, yours: np.ndarray, right: np.ndarray) -> str | None:
     for (name, array), power in itertools.product(varying.items(), (1, 2)):
         for text, a, b in (("missing", yours * array ** power, right), ("too much", yours, right * array ** power)):
             if (c := ratio_of(a, b)) is not None and abs(abs(c) - 1) < LIMIT:
+                if text == "too much" and _has_a_zero_rival(yours, right, varying, power):
+                    continue
                 degree = "" if power == 1 else f" to the power {power}"
                 return f"the factor {name}{degree} is {text}" + (", and the sign is wrong" if c < 0 else "")
     nowhere_zero = {name: a for name, a in varying.items() if a.all()}
@@ -190,6 +192,12 @@ def as_ratio(case: Case, yours: np.ndarray, right: np.ndarray) -> str | None:
             if (c := ratio_of(yours * b ** power, right * a ** power)) is not None and abs(abs(c) - 1) < LIMIT:
                 return f"{one} stands where {other} should"
     return None
+
+
+def _has_a_zero_rival(yours: np.ndarray, right: np.ndarray, atoms: dict[str, np.ndarray], power: int) -> bool:
+    """Whether the factor too much may as well be an array with zeros, without which the gradient may be wrong there."""
+    ratios = (ratio_of(yours, right * a ** power) for a in atoms.values() if not a.all())
+    return any(c is not None and abs(abs(c) - 1) < LIMIT for c in ratios)
 
 
 def as_matrix_product(case: Case, wanted: np.ndarray) -> str | None:
