@@ -137,6 +137,8 @@ def _where_shapes_fit(each: Exercise, rule: Rule, forward: Rule) -> list[str]:
     if each.name not in SQUARE:
         return []
     causes = diagnose(rule, forward, SQUARE[each.name], SEEDS[0], each.op.broadcasts)
+    if len(causes) == 1 and causes[0].kind == DIFFERENCE:
+        return [f"gradient of '{causes[0].argument}': the only one that is wrong where all matrices are square"]
     return [str(cause) for cause in causes if cause.kind not in ("raises", DIFFERENCE)]
 
 
