@@ -134,3 +134,29 @@ def test_an_error_comes_with_the_shapes_that_the_function_was_given():
     said = judge(exercise("linear"), text)
     assert said[1].startswith("gradient of 'x': raises ValueError: matmul: ")
     assert said[1].endswith(", with x (2, 3), weight (3, 4), bias (4,), g (2, 4)")
+
+
+def test_an_error_in_a_function_of_all_gradients_blames_no_argument(tmp_path):
+    each = exercise("attention")
+    path = tmp_path / each.file
+    mistake = next(m for m in students.MISTAKES if "S_grad @ q" in m.body)
+    path.write_text(students.mistaken(mistake), encoding="utf-8")
+    where, raised = grade(each, path).said
+    assert where == "gradient of 'k': the only one that is wrong where all matrices are square"
+    assert re.match(r"raises ValueError: .* \(line \d+\), with q ", raised)
+
+
+@pytest.mark.parametrize(("name", "body", "patterns"), [
+    ("tanh", "y2 = y\ny2 *= y2\nreturn g * (1 - y2)", ["^nothing is written, .* writes into an array", "^jacobian"]),
+    ("sigmoid", "z = y\nz *= y\nreturn g * z", ["^gradient of 'x': writes in place into an array that it needs again"]),
+    ("tanh", "return (g * (1 - y * y)).astype('float32')", [r"is float32, the argument float64; .*\.astype"]),
+    ("tanh", "return xp.asarray(g * (1 - y * y), dtype='float64')", [r"float32 'x' is float64.*\.astype\(g.dtype\)"]),
+])
+def test_what_is_written_is_said_first_and_a_dtype_once(name, body, patterns, tmp_path):
+    each = exercise(name)
+    path = tmp_path / each.file
+    path.write_text(with_pullbacks(each, {"grad_x": body}), encoding="utf-8")
+    said = grade(each, path).said
+    assert len(said) == len(patterns)
+    for text, pattern in zip(said, patterns, strict=True):
+        assert re.search(pattern, text)

@@ -50,6 +50,17 @@ def test_too_few_pullbacks_are_none():
     assert answer(lambda xp, a, b: (a * b, [lambda g: g * b]), *SAMPLE, np.ones((1, 3)))[1][1] is None
 
 
+def test_a_joint_function_is_told_from_single_pullbacks():
+    joint = cases_of(lambda xp, a, b: (a * b, lambda g: (g * b, g * a)), product, SAMPLE, 0)
+    assert [case.is_joint for case in (joint[0], cases_of(product, product, SAMPLE, 0)[0])] == [True, False]
+    assert all(np.array_equal(part, joint[1].yours) for part in joint[1].pulled_twice(joint[1].g))
+
+
+def test_numbers_are_of_arrays_with_equal_entries_too():
+    (case, *_) = cases_of(product, product, ((np.array([2.5, 2.5]), np.array(1.0)), {}), 0)
+    assert case.numbers == {"a": 2.5, "y": 2.5}
+
+
 @pytest.mark.parametrize(("given", "argument", "left"), [
     ((2, 3), (3,), (3,)), ((2, 3), (2, 1), (2, 1)), ((4, 2, 3), (1, 3), (1, 3)), ((3, 1), (3,), (3, 1)),
     ((2,), (2, 3), (2,)), ((2, 3), (2, 2), (2, 3)),

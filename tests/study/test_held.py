@@ -4,7 +4,7 @@ import numpy as np
 
 from tinygrad_gpt.engine import OPS
 from tinygrad_gpt.study.cases import XP
-from tinygrad_gpt.study.held import instrumented, named_values
+from tinygrad_gpt.study.held import instrumented, named_numbers, named_values
 
 X = np.array([0.5, -1.0])
 
@@ -18,6 +18,13 @@ def test_the_values_of_names_and_expressions_are_told():
     texts = [text for text, _ in held.values.values()]
     assert "CUBIC * x * x * x" in texts
     assert "h" in texts
+
+
+def test_numbers_that_have_names_are_told():
+    targets = np.array([1, 0, -100])
+    numbers = named_numbers(OPS["cross_entropy"].function, XP, (np.ones((3, 2)), targets), {})
+    assert numbers == {"total": 2.0}
+    assert named_numbers(eval("lambda xp, x: (x, None)"), XP, (X,), {}) == {}
 
 
 def test_a_frozen_expression_keeps_its_value():

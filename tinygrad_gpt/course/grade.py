@@ -117,7 +117,13 @@ def judged(each: Exercise, rule: Rule, forward: Rule, broadcasts: bool | None = 
     causes = diagnose(rule, forward, samples_of(each.op), SEEDS[0], broadcasts)
     if causes and all(cause.kind == "raises" for cause in causes):
         return _raised(each, rule, forward, causes)
-    return [str(cause) for cause in causes] or [str(finding) for finding in found[:FINDINGS]]
+    said = [str(cause) for cause in causes] or [str(finding) for finding in _different(found)[:FINDINGS]]
+    return list(dict.fromkeys(said))
+
+
+def _different(found: Sequence[Finding]) -> list[Finding]:
+    """The findings of different texts: two checks may see one fault."""
+    return list({finding.text: finding for finding in reversed(found)}.values())[::-1]
 
 
 def _raised(each: Exercise, rule: Rule, forward: Rule, causes: Sequence[Diagnosis]) -> list[str]:
@@ -131,6 +137,8 @@ def _where_shapes_fit(each: Exercise, rule: Rule, forward: Rule) -> list[str]:
     if each.name not in SQUARE:
         return []
     causes = diagnose(rule, forward, SQUARE[each.name], SEEDS[0], each.op.broadcasts)
+    if len(causes) == 1 and causes[0].kind == DIFFERENCE:
+        return [f"gradient of '{causes[0].argument}': the only one that is wrong where all matrices are square"]
     return [str(cause) for cause in causes if cause.kind not in ("raises", DIFFERENCE)]
 
 

@@ -4,7 +4,7 @@ A rule is the plain function of an op, ``f(xp, *arrays, **settings) -> (y, pullb
 rule too, of which only y is used; so a right gradient needs no pullback that is right.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_gpt.backend import get_backend
 from tinygrad_gpt.study.calls import NOT_DIFFERENTIATED, is_float
-from tinygrad_gpt.study.held import named_values
+from tinygrad_gpt.study.held import named_numbers, named_values
 
 __all__ = ["XP", "Case", "Rule", "RuleError", "answer", "cases_of", "numeric_gradient"]
 
@@ -90,6 +90,7 @@ class Case:
         i: number of the argument.
         g: the gradient of the result.
         broadcasts: whether the engine sums gradients down to the argument's shape.
+        siblings: the cases of this argument on all samples of the draw; empty if they are not known.
     """
 
     rule: Rule
@@ -100,6 +101,7 @@ class Case:
     i: int
     g: np.ndarray
     broadcasts: bool = False
+    siblings: Sequence["Case"] = ()
 
     @property
     def x(self) -> np.ndarray:
@@ -123,6 +125,25 @@ class Case:
         return np.array(summed(np.asarray(part), self.x.shape) if self.broadcasts else part)
 
     @cached_property
+    def is_joint(self) -> bool:
+        """Whether one function of the rule returns the gradients of all arguments, or the rule fails before them."""
+        try:
+            return callable(self.rule(XP, *self.arguments, **self.settings)[1])
+        except Exception:  # whatever the rule raises
+            return True
+
+    def pulled_twice(self, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The rule's gradient for a g, and what the same pullback returns when it is called again.
+
+        Raises:
+            Exception: whatever the rule raises.
+        """
+        pullbacks = self.rule(XP, *self.arguments, **self.settings)[1]
+        first, second = (np.array(pullbacks(g)[self.i] if callable(pullbacks) else pullbacks[self.i](g))
+                         for _ in range(2))
+        return first, second
+
+    @cached_property
     def yours(self) -> np.ndarray:
         """The rule's gradient."""
         return self.pulled(self.g)
@@ -143,6 +164,14 @@ class Case:
         found = {name: a for name, a in zip(self.names, self.arguments, strict=False) if is_float(a)}
         found |= {"y": self.y} | named_values(self.forward, XP, self.arguments, self.settings)
         return {name: a for name, a in found.items() if name != "g"}
+
+    @cached_property
+    def numbers(self) -> dict[str, float]:
+        """Numbers of the forward pass by name, such as a scale, or an array of equal entries; but for 0 and ±1."""
+        equal = {name: float(a.flat[0]) for name, a in self.locals.items()
+                 if a.size and a.dtype.kind == "f" and not np.ptp(a)}
+        found = equal | named_numbers(self.forward, XP, self.arguments, self.settings)
+        return {name: n for name, n in found.items() if abs(n) not in (0.0, 1.0)}
 
     def close(self, a: Any, b: Any) -> bool:
         """Whether two gradients agree, up to the error of the differences."""

@@ -3,23 +3,22 @@
 `CLAIMS` has them in the order in which they are tried: what says most comes first.
 """
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from tinygrad_gpt.study.calls import is_float
 from tinygrad_gpt.study.cases import Case, cases_of, numeric_gradient
+from tinygrad_gpt.study.numbers import coefficient, named_factor, ratio_of
 from tinygrad_gpt.study.parts import parts, shortcuts
+from tinygrad_gpt.study.shapes import axes_of, named_axes, orders, other_shape, shape
 from tinygrad_gpt.study.terms import (
     as_forgotten_sum,
     as_matrix_product,
     as_pair,
     as_ratio,
     as_term,
-    coefficient,
-    constant_atom,
-    ratio_of,
 )
 
 __all__ = ["CLAIMS", "raises"]
@@ -51,49 +50,15 @@ def in_place(case: Case) -> str | None:
     """The rule writes into what it was given, or needs again."""
     arguments = tuple(a.copy() if isinstance(a, np.ndarray) else a for a in case.arguments)
     own = Case(case.rule, case.forward, case.names, arguments, case.settings, case.i, case.g.copy(), case.broadcasts)
-    own.pulled(own.g)
+    first, second = own.pulled_twice(own.g)
     changed = [name for name, a, b in zip(case.names, arguments, case.arguments, strict=False)
                if isinstance(a, np.ndarray) and not np.array_equal(a, b)]
     changed += [] if np.array_equal(own.g, case.g) else ["g"]
-    return f"writes in place into {', '.join(changed)}: compute a new array" if changed else None
-
-
-def shape(case: Case) -> str | None:
-    """It has another shape than the argument."""
-    yours, right = case.yours, case.right
-    if yours.shape == right.shape:
-        return None
-    said = f"its shape is {yours.shape}, not that of the argument, {right.shape}"
-    for axes in _axes(yours.ndim):
-        if case.close(yours.sum(axis=axes), right) or case.close(yours.sum(axis=axes, keepdims=True), right):
-            return f"{said}: the sum over {_named(axes)} is forgotten"
-    if yours.ndim == right.ndim and any(case.close(np.transpose(yours, p), right) for p in _orders(yours.ndim)):
-        return f"{said}: it is transposed"
-    if yours.size == right.size and case.close(yours.reshape(right.shape), right):
-        return f"{said}: the numbers are right, reshape them"
-    if yours.ndim > right.ndim and yours.shape[yours.ndim - right.ndim:] == right.shape:
-        return f"{said}: the sum over {_named(tuple(range(yours.ndim - right.ndim)))} is forgotten"
+    if changed:
+        return f"writes in place into {', '.join(changed)}: compute a new array"
+    if not np.array_equal(first, second, equal_nan=True):
+        return "writes in place into an array that it needs again: called twice, it is another one; compute a new array"
     return None
-
-
-def other_shape(case: Case) -> str | None:
-    """It has another shape, whose cause was not found."""
-    if case.yours.shape == case.right.shape:
-        return None
-    which = ", but that of the result" if case.yours.shape == case.g.shape else ""
-    return f"its shape is {case.yours.shape}, not that of the argument, {case.right.shape}{which}"
-
-
-def _axes(ndim):
-    return itertools.chain.from_iterable(itertools.combinations(range(ndim), k) for k in range(1, ndim + 1))
-
-
-def _orders(ndim):
-    return list(itertools.permutations(range(ndim)))[1:]
-
-
-def _named(axes: Sequence[int]) -> str:
-    return ("axis " if len(axes) == 1 else "axes ") + ", ".join(map(str, axes))
 
 
 def not_finite(case: Case) -> str | None:
@@ -139,7 +104,12 @@ def factor(case: Case) -> str | None:
         return None
     if abs(ratio + 1) < 1e-6:
         return "the sign is wrong, all numbers are right"
-    return constant_atom(case, ratio) or f"{coefficient(case, ratio)} times the right one, everywhere"
+
+    def elsewhere(other):
+        return ratio_of(other.yours, other.right)
+
+    return named_factor(case, ratio, elsewhere) or (
+        f"{coefficient(case, ratio, elsewhere)} times the right one, everywhere")
 
 
 def another_argument(case: Case) -> str | None:
@@ -172,16 +142,34 @@ def inner_derivative(case: Case) -> str | None:
 
 def part_of_it(case: Case) -> str | None:
     """One part of the gradient is wrong by a factor, the rest is right."""
-    for expression, past in parts(case):
-        for where, ours, right in ((f"what flows through `{expression}`", case.yours - past, case.right - past),
-                                   (f"what flows past `{expression}`", case.yours - case.right + past, past)):
-            ratio = ratio_of(ours, right)
-            if ratio is not None:
-                if abs(ratio + 1) < 1e-6:
-                    return f"{where} has the wrong sign"
-                return f"{where} is {coefficient(case, ratio)} times too large"
-            if text := as_ratio(case, ours, right):
-                return f"in {where}, {text}"
+    ways = [(expression, past_it, *_part(case, past, past_it))
+            for expression, past in parts(case) for past_it in (False, True)]
+    ratios = {(expression, past_it): ratio for expression, past_it, ours, right in ways
+              if (ratio := ratio_of(ours, right)) is not None}
+    if ratios:  # a factor is one of a whole expression; in parts of it, it is another one, and may be negative
+        expression, past_it = min(ratios, key=lambda way: (ratios[way] < 0, -len(way[0])))
+        ratio, where = ratios[expression, past_it], _flow(expression, past_it)
+        if abs(ratio + 1) < 1e-6:
+            return f"{where} has the wrong sign"
+        elsewhere = partial(_ratio_of_part, expression=expression, past_it=past_it)
+        return f"{where} is multiplied by {coefficient(case, ratio, elsewhere)}"
+    texts = ((_flow(expression, past_it), as_ratio(case, ours, right)) for expression, past_it, ours, right in ways)
+    return next((f"in {where}, {text}" for where, text in texts if text), None)
+
+
+def _flow(expression: str, past_it: bool) -> str:
+    return f"what flows {'past' if past_it else 'through'} `{expression}`"
+
+
+def _part(case: Case, past: np.ndarray, past_it: bool) -> tuple[np.ndarray, np.ndarray]:
+    """What flows past an expression, or through it: that of yours, if the rest is right, and the right one."""
+    return (case.yours - case.right + past, past) if past_it else (case.yours - past, case.right - past)
+
+
+def _ratio_of_part(case: Case, expression: str, past_it: bool) -> float | None:
+    for text, past in parts(case):
+        if text == expression:
+            return ratio_of(*_part(case, past, past_it))
     return None
 
 
@@ -192,8 +180,20 @@ def as_if(case: Case) -> str | None:
             continue
         arguments = (*case.arguments[:j], np.ones_like(a), *case.arguments[j + 1:])
         if case.close(case.yours, numeric_gradient(case.forward, arguments, case.settings, case.i, case.g)):
+            if _is_scaled_by(case, arguments, a):
+                return f"the factor {case.names[j]} is missing"
             return f"'{case.names[j]}' is forgotten: it is the gradient where that is 1"
     return None
+
+
+def _is_scaled_by(case: Case, arguments: tuple, a: np.ndarray) -> bool:
+    """Whether the gradient with an array of ones in place of this one becomes right with this factor beside g."""
+    try:
+        g = case.g * a
+    except ValueError:
+        return False
+    return g.shape == case.g.shape and case.close(
+        numeric_gradient(case.forward, arguments, case.settings, case.i, g), case.right)
 
 
 def array_factor(case: Case) -> str | None:
@@ -218,7 +218,7 @@ def matrix_product(case: Case) -> str | None:
 
 def order(case: Case) -> str | None:
     """The right numbers in another order."""
-    for axes in _orders(case.yours.ndim):
+    for axes in orders(case.yours.ndim):
         if case.close(np.transpose(case.yours, axes), case.right):
             return "the right numbers, transposed"
     for axis in range(case.yours.ndim):
@@ -264,6 +264,17 @@ def _by_index(case, wrong):
     return None
 
 
+def ignored_rows(case: Case) -> str | None:
+    """It is not zero in rows that do not count, and wrong elsewhere, too."""
+    ignored = case.settings.get("ignore_index", -100)
+    for name, ids in zip(case.names, case.arguments, strict=False):
+        if getattr(getattr(ids, "dtype", None), "kind", "") == "i" and ids.shape == case.right.shape[:-1]:
+            rows = ids == ignored
+            if case.yours[rows].any() and not case.right[rows].any():
+                return f"not 0 in rows where {name} is {ignored}, which do not count; it is wrong elsewhere, too"
+    return None
+
+
 def inverted_mask(case: Case) -> str | None:
     """It is zero where it should not be, and the other way round."""
     if case.yours.shape == case.g.shape and not (case.yours * case.right).any() and case.close(
@@ -277,17 +288,18 @@ def by_sign(case: Case) -> str | None:
     wrong = np.abs(case.yours - case.right) > SMALL * max(1.0, np.abs(case.right).max())
     for what, where in (("< 0", case.x < 0), ("> 0", case.x > 0)):
         if wrong.any() and where.any() and not where.all() and not (wrong & ~where).any():
-            return f"wrong only where {case.name} {what}"
+            text = as_term(case, case.yours)
+            return f"wrong only where {case.name} {what}" + (f": it is {text}" if text else "")
     return None
 
 
 def constant_offset(case: Case) -> str | None:
     """Off by one number along an axis."""
     difference = case.yours - case.right
-    for axes in sorted(_axes(difference.ndim), key=len, reverse=True):
+    for axes in sorted(axes_of(difference.ndim), key=len, reverse=True):
         constant = np.ptp(difference, axis=axes).max(initial=0) <= 1e-6 * np.abs(difference).max(initial=0)
         if constant and all(difference.shape[a] > 1 for a in axes):
-            return f"off by one number along {_named(axes)}: a sum or mean over it is missing, or too much"
+            return f"off by one number along {named_axes(axes)}: a sum or mean over it is missing, or too much"
     return None
 
 
@@ -305,8 +317,6 @@ def a_sum_too_much(case: Case) -> str | None:
 
 def whole(case: Case) -> str | None:
     """What the gradient is, where that is one term."""
-    if case.yours.shape != case.right.shape:
-        return None
     text = as_term(case, case.yours) or as_matrix_product(case, case.yours)
     return f"it is {text}, which is not the derivative" if text else None
 
@@ -318,6 +328,6 @@ def two_terms(case: Case) -> str | None:
 
 
 CLAIMS: dict[str, Callable[[Case], str | None]] = {claim.__name__: claim for claim in (
-    raises, in_place, shape, not_finite, zero, unused_g, not_linear, factor, another_argument, order, inverted_mask,
-    array_factor, masked, by_sign, matrix_product, a_sum_too_much, constant_value, as_if, inner_derivative, one_term,
-    part_of_it, forgotten_sum, constant_offset, two_terms, whole, other_shape)}
+    raises, in_place, shape, other_shape, not_finite, zero, unused_g, not_linear, factor, another_argument, order,
+    inverted_mask, array_factor, masked, by_sign, matrix_product, a_sum_too_much, constant_value, as_if,
+    inner_derivative, one_term, part_of_it, forgotten_sum, constant_offset, two_terms, whole, ignored_rows)}

@@ -3,15 +3,16 @@
 A sentence is said only if it holds on two draws of the arguments, so that no coincidence is taken for a cause.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tinygrad_gpt.study.cases import Case, Rule, cases_of
 from tinygrad_gpt.study.claims import CLAIMS, raises
 from tinygrad_gpt.study.gradcheck import Draw, split_sample
+from tinygrad_gpt.study.shapes import other_shape
 
 __all__ = ["Diagnosis", "diagnose", "holds"]
 
@@ -30,15 +31,17 @@ class Diagnosis:
         kind: name of the claim, such as "factor"; "difference" where no cause was found.
         sample, argument: where it was found.
         text: the sentence.
+        joint: whether it was raised by one function of all gradients, and says nothing of this argument.
     """
 
     kind: str
     sample: int
     argument: str
     text: str
+    joint: bool = False
 
     def __str__(self):
-        return f"gradient of '{self.argument}': {self.text}"
+        return self.text if self.joint else f"gradient of '{self.argument}': {self.text}"
 
 
 def diagnose(rule: Rule, forward: Rule, samples: Callable, seed: int = 0, broadcasts: bool = False) -> list[Diagnosis]:
@@ -54,7 +57,7 @@ def diagnose(rule: Rule, forward: Rule, samples: Callable, seed: int = 0, broadc
     Returns:
         One for each argument whose gradient is wrong: what says most of the smallest samples on which it is.
     """
-    draws = [list(_cases(rule, forward, samples, seed + k, broadcasts)) for k in (0, 1)]
+    draws = [_cases(rule, forward, samples, seed + k, broadcasts) for k in (0, 1)]
     found: dict[str, Diagnosis] = {}
     tried: Counter[str] = Counter()
     for (number, case), (_, again) in sorted(zip(*draws, strict=True), key=lambda pair: _entries(pair[0][1])):
@@ -64,7 +67,8 @@ def diagnose(rule: Rule, forward: Rule, samples: Callable, seed: int = 0, broadc
         tried[case.name] += 1
         kind, text = _cause(case, again)
         if known is None or RANKS[kind] < RANKS[known.kind]:
-            found[case.name] = Diagnosis(kind, number, case.name, text)
+            joint = text.startswith("raises ") and case.is_joint
+            found[case.name] = Diagnosis(kind, number, case.name, text, joint)
     return list(found.values())
 
 
@@ -76,11 +80,15 @@ def holds(diagnosis: Diagnosis, rule: Rule, forward: Rule, samples: Callable, se
     return False
 
 
-def _cases(rule, forward, samples, seed, broadcasts) -> Iterator[tuple[int, Case]]:
+def _cases(rule, forward, samples, seed, broadcasts) -> list[tuple[int, Case]]:
+    """Number of the sample and case of all arguments on all small samples; those of one argument know each other."""
+    found, siblings = [], defaultdict[str, list[Case]](list)
     for number, sample in enumerate(samples(Draw(seed))):
         for case in cases_of(rule, forward, split_sample(sample), seed, broadcasts):
             if _entries(case) <= LARGEST:
-                yield number, case
+                found.append((number, replace(case, siblings=siblings[case.name])))
+                siblings[case.name].append(found[-1][1])
+    return found
 
 
 def _entries(case: Case) -> int:
@@ -94,6 +102,8 @@ def _cause(case: Case, again: Case) -> tuple[str, str]:
     for kind, claim in CLAIMS.items():
         if (text := _said(claim, case)) and text == _said(claim, again):
             return kind, text
+        if kind == other_shape.__name__ and (text := _said(claim, case) or _said(claim, again)):
+            return kind, text  # arrays of other shapes are not compared
     if text := raises(case) or raises(again):
         return "raises", f"{text} (not for all values)"
     gap = np.abs(case.yours - case.right)

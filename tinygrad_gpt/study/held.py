@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Held", "instrumented", "named_values"]
+__all__ = ["Held", "instrumented", "named_numbers", "named_values"]
 
 
 class _Holding(ast.NodeTransformer):
@@ -84,11 +84,21 @@ def instrumented(forward: Callable) -> tuple[Callable, Held]:
 
 def named_values(forward: Callable, xp, arguments: tuple, settings: dict) -> dict[str, np.ndarray]:
     """The arrays of floats or bools that a forward pass gives names to; empty if it has no source."""
+    return {text: value for text, value in _named(forward, xp, arguments, settings)
+            if isinstance(value, np.ndarray) and value.dtype.kind in "fb"}
+
+
+def named_numbers(forward: Callable, xp, arguments: tuple, settings: dict) -> dict[str, float]:
+    """The floats that a forward pass gives names to; empty if it has no source."""
+    return {text: float(value) for text, value in _named(forward, xp, arguments, settings)
+            if isinstance(value, (float, np.floating))}
+
+
+def _named(forward, xp, arguments, settings) -> list[tuple[str, Any]]:
     try:
         function, held = instrumented(forward)
     except (OSError, TypeError):
-        return {}
+        return []
     held.frozen, held.values = frozenset(), {}
     function(xp, *arguments, **settings)
-    return {text: value for text, value in held.values.values()
-            if text.isidentifier() and isinstance(value, np.ndarray) and value.dtype.kind in "fb"}
+    return [(text, value) for text, value in held.values.values() if text.isidentifier()]

@@ -101,6 +101,12 @@ def _same(ours: Sequence, expected: Sequence, limit: float, op: Op, what: str) -
         _require(error(a, b) <= limit, f"{name} is another {what}: relative difference {error(a, b):.1e}")
 
 
+def _stays_single(name: str, grad) -> None:
+    if grad is not None:
+        _require(grad.dtype == np.float32, f"the gradient of a float32 '{name}' is {grad.dtype}: new arrays and "
+                                           "numbers of NumPy are float64; end with `.astype(g.dtype)`")
+
+
 # -- the checks
 
 
@@ -112,10 +118,11 @@ def every_argument(op: Op, sample: Sample, seed: int) -> None:
     for name, leaf, grad in _gradients(call):
         _require(grad is not None, f"'{name}' has no gradient; its pullback is None or missing")
         _require(grad.shape == leaf.shape, f"the gradient of '{name}' is {grad.shape}, the argument {leaf.shape}")
-        _require(grad.dtype == leaf.dtype, f"the gradient of '{name}' is {grad.dtype}, the argument {leaf.dtype}")
+        _require(grad.dtype == leaf.dtype, f"the gradient of '{name}' is {grad.dtype}, the argument {leaf.dtype}; "
+                                             "compute without dtypes of your own, or end with `.astype(g.dtype)`")
     single = Call(op, [cast(a, np.float32) for a in sample.arguments], sample.settings)  # astype: to another dtype
     for name, _, grad in _gradients(single):
-        _require(grad is None or grad.dtype == np.float32, f"the gradient of a float32 '{name}' is {grad.dtype}")
+        _stays_single(name, grad)
 
 
 def derivatives(op: Op, sample: Sample, seed: int) -> None:
@@ -184,7 +191,7 @@ def float32_stays(op: Op, sample: Sample, seed: int) -> None:
     call = Call(op, [cast(a, np.float32) for a in sample.arguments], settings)
     _require(call.result.dtype == np.float32, f"the result of float32 arguments is {call.result.dtype}")
     for name, _, grad in _gradients(call):
-        _require(grad is None or grad.dtype == np.float32, f"the gradient of a float32 '{name}' is {grad.dtype}")
+        _stays_single(name, grad)
 
 
 def nothing_is_written(op: Op, sample: Sample, seed: int) -> None:
@@ -199,7 +206,7 @@ def nothing_is_written(op: Op, sample: Sample, seed: int) -> None:
     call.result.backward(call.cotangent)
     for before, (name, leaf, _) in zip(first, [g for g in _gradients(call) if g[2] is not None], strict=True):
         _require(np.array_equal(before, leaf.grad.numpy()), f"the second backward pass gives another gradient of "
-                 f"'{name}': a pullback writes into an array that it needs again")
+                 f"'{name}': a pullback writes into an array that it needs again; compute a new array")
     _require(np.array_equal(y, call.result.numpy()), "the backward pass writes into the result")
     for i, (a, b) in enumerate(zip(arrays, sample.arguments, strict=True)):
         _require(not isinstance(a, np.ndarray) or np.array_equal(a, b), f"'{op.argument(i)}' is written into")
@@ -299,5 +306,6 @@ def special_points(op: Op, sample: Sample, seed: int) -> None:
                          f"at {arguments} the gradient is {ours.tolist()}, expected {right}, where no derivative is")
 
 
-CHECKS = {f.__name__: f for f in (every_argument, derivatives, joint_derivative, jacobian, float32_stays, layouts,
-                                  nothing_is_written, nothing_is_shared, stable, special_points)}
+# What writes into an array that is needed again has other faults for that, so this is said first.
+CHECKS = {f.__name__: f for f in (nothing_is_written, every_argument, derivatives, joint_derivative, jacobian,
+                                  float32_stays, layouts, nothing_is_shared, stable, special_points)}

@@ -10,11 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tinygrad_gpt.study.cases import Case, summed
+from tinygrad_gpt.study.numbers import LIMIT, coefficient, ratio_of
 
-__all__ = ["as_forgotten_sum", "as_matrix_product", "as_pair", "as_ratio", "as_term", "coefficient",
-           "constant_atom", "ratio_of"]
+__all__ = ["as_forgotten_sum", "as_matrix_product", "as_pair", "as_ratio", "as_term"]
 
-LIMIT = 1e-6  # relative: a fit that is not exact is no fit
 MOST_ATOMS = 8
 LARGEST = 40  # entries of a gradient for which terms are sought
 
@@ -24,38 +23,6 @@ class Term(NamedTuple):
 
     text: str
     values: np.ndarray
-
-
-def constant_atom(case: Case, ratio: float) -> str | None:
-    """The array of one value, such as 1/σ of a single row, that is a factor too much or missing; None for none."""
-    for name, array in case.locals.items():
-        if array.size and array.dtype.kind == "f" and np.ptp(array) == 0 and abs(array.flat[0]) not in (0.0, 1.0):
-            for what, value in (("missing", 1 / array.flat[0]), ("too much", array.flat[0])):
-                if abs(ratio - value) < LIMIT * abs(value):
-                    return f"the factor {name} is {what}"
-    return None
-
-
-def coefficient(case: Case, c: float) -> str:
-    """A number in the words of the op: "4 (the size of axis 1 of 'x')", "1/√2", "p"; digits if it is none of them."""
-    names: dict[str, float] = {}
-    for n in sorted({n for a in (*case.arguments, case.g) for n in np.shape(a) if n > 1}):
-        whose = _whose(case, n)
-        names |= {f"{n} ({whose})": n, f"1/{n} ({whose} is {n})": 1 / n, f"√{n} ({whose} is {n})": math.sqrt(n),
-                  f"1/√{n} ({whose} is {n})": 1 / math.sqrt(n)}
-    for name, value in case.settings.items():
-        if isinstance(value, float) and 0 < value < 1:
-            names |= {name: value, f"1 − {name}": 1 - value, f"1/(1 − {name})": 1 / (1 - value), f"1/{name}": 1 / value}
-    names |= {name: value for name, value in case.forward.__globals__.items() if isinstance(value, float)}
-    names |= {"2": 2.0, "1/2": 0.5, "3": 3.0, "1/3": 1 / 3, "4": 4.0, "1/4": 0.25}
-    close = [name for name, value in names.items() if abs(abs(c) - value) < 1e-6 * value]
-    return ("−" if c < 0 else "") + (close[0] if close else f"{abs(c):.4g}")
-
-
-def _whose(case, n):
-    where = [f"axis {k} of '{name}'" for name, a in zip(case.names, case.arguments, strict=False)
-             for k, size in enumerate(np.shape(a)) if size == n]
-    return f"the size of {where[0]}" if where else "the size of an axis of the result"
 
 
 def _atoms(case: Case) -> dict[str, np.ndarray]:
@@ -144,14 +111,14 @@ def _fit(values: np.ndarray, wanted: np.ndarray) -> float | None:
 
 
 def _with(case, c, text):
+    if abs(abs(c) - 1) < LIMIT:
+        return f"{'−' if c < 0 else ''}{text}"
     if (axis := re.search(r"Σ\(.*axis (\d+)\)", text)) and int(axis[1]) < case.g.ndim:
         n = case.g.shape[int(axis[1])]
         if any(abs(abs(c) * n - k) < 1e-6 for k in (1, 2)):  # a mean, then
             c, text = c * n, text.replace("Σ(", "mean(")
             return f"{'−' if c < 0 else ''}{'2 · ' if abs(c) > 1.5 else ''}{text}"
-    if abs(c - 1) < 1e-6:
-        return text
-    return f"−{text}" if abs(c + 1) < 1e-6 else f"{coefficient(case, c)} · {text}"
+    return f"{coefficient(case, c)} · {text}"
 
 
 def as_term(case: Case, wanted: np.ndarray) -> str | None:
@@ -183,21 +150,24 @@ def as_pair(case: Case, wanted: np.ndarray) -> str | None:
 
 
 def as_forgotten_sum(case: Case, wanted: np.ndarray) -> str | None:
-    """The sum or mean without which a term stands in what is wanted, as yours minus right; None if there is none."""
+    """The sum or mean that is missing in yours, or is there too much, from yours minus right; None if there is none."""
     for text, with_sum, without, n in _reduced(case, wanted.shape) if wanted.size <= LARGEST else ():
         for what, reduced in (("sum", with_sum), ("mean", with_sum / n)):
-            if _fit(without - reduced, wanted) is not None:
-                return f"the {what} over {text[text.rindex('axis'):-1]} in {text} is forgotten"
+            c = _fit(without - reduced, wanted)
+            if c is None or abs(abs(c) - 1) > LIMIT:
+                continue
+            axis = text[text.rindex("axis"):-1]
+            if _is_simple(case, case.right - c * reduced) or not _is_simple(case, case.right + c * without):
+                return f"the {what} over {axis} in {text} is forgotten"
+            done = "summed" if what == "sum" else "averaged"
+            inside = text[text.index("Σ(") + 2:text.rindex(", axis")]
+            return f"{text.replace(text[text.index('Σ('):], inside)} is {done} over {axis}, which it should keep"
     return None
 
 
-def ratio_of(yours: np.ndarray, right: np.ndarray) -> float | None:
-    """The number c for which yours = c · right; None if there is none."""
-    there = np.abs(right) > 1e-7 * max(1e-3, np.abs(right).max(initial=0))
-    if not there.any() or np.abs(yours[~there]).max(initial=0) > 1e-7:
-        return None
-    c = float((yours * right).sum() / (right * right).sum())
-    return c if np.abs(yours - c * right).max() <= LIMIT * np.abs(yours).max() else None
+def _is_simple(case: Case, rest: np.ndarray) -> bool:
+    """Whether nothing is left of a gradient without one of its terms, or one other term."""
+    return case.close(rest, np.zeros_like(rest)) or as_term(case, rest) is not None
 
 
 def as_ratio(case: Case, yours: np.ndarray, right: np.ndarray) -> str | None:
@@ -212,6 +182,8 @@ def as_ratio(case: Case, yours: np.ndarray, right: np.ndarray) -> str | None:
     for (name, array), power in itertools.product(varying.items(), (1, 2)):
         for text, a, b in (("missing", yours * array ** power, right), ("too much", yours, right * array ** power)):
             if (c := ratio_of(a, b)) is not None and abs(abs(c) - 1) < LIMIT:
+                if text == "too much" and _has_a_zero_rival(yours, right, varying, power):
+                    continue
                 degree = "" if power == 1 else f" to the power {power}"
                 return f"the factor {name}{degree} is {text}" + (", and the sign is wrong" if c < 0 else "")
     nowhere_zero = {name: a for name, a in varying.items() if a.all()}
@@ -220,6 +192,12 @@ def as_ratio(case: Case, yours: np.ndarray, right: np.ndarray) -> str | None:
             if (c := ratio_of(yours * b ** power, right * a ** power)) is not None and abs(abs(c) - 1) < LIMIT:
                 return f"{one} stands where {other} should"
     return None
+
+
+def _has_a_zero_rival(yours: np.ndarray, right: np.ndarray, atoms: dict[str, np.ndarray], power: int) -> bool:
+    """Whether the factor too much may as well be an array with zeros, without which the gradient may be wrong there."""
+    ratios = (ratio_of(yours, right * a ** power) for a in atoms.values() if not a.all())
+    return any(c is not None and abs(abs(c) - 1) < LIMIT for c in ratios)
 
 
 def as_matrix_product(case: Case, wanted: np.ndarray) -> str | None:
