@@ -89,8 +89,8 @@ print("values on the tape:", len(tape))
 # %% [markdown]
 # ## The real tape
 #
-# `view_tape` shows what the engine has recorded. A leaf is a tensor that you made. Each op names the numbers of its
-# inputs, and where its gradient is defined.
+# `view_tape` shows what the engine has recorded. A leaf is a tensor that you made. `print(view_tape(y))` also names the
+# inputs of each op, and the file and line where its gradient is defined.
 
 # %%
 t = Tensor(np.array([2.0]), requires_grad=True)

@@ -64,7 +64,7 @@ print(f"slope at 0: {slope(np.zeros(1))[0]}   largest: {slope(x).max():.4f}   sm
 # %% [markdown]
 # ## Mistakes that keep the shape
 #
-# On a plot of the curve and its slope all three of these look right.
+# None of these raises an error, and on a plot of the curve and its slope the second is easily taken for right.
 
 # %%
 h = 0.5 * (1 + np.tanh(C * (x + CUBIC * x**3)))

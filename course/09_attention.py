@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 9. Attention
 #
-# Each token asks a question (its query), every earlier token offers a label (its key) and something to say (its
-# value). The answer is an average of the values, weighted by how well query and key fit.
+# Each token asks a question (its query). The token itself and every earlier one offer a label (its key) and something
+# to say (its value). The answer is an average of the values, weighted by how well query and key fit.
 
 # %%
 import math

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 17. The sizes, layer norm and the feed-forward layer
 #
-# The book's sections 4.1 to 4.3. GPT-2 is one block, twelve times. This lesson has the parts of a block that are not
-# attention, and counts their parameters.
+# The book's sections 4.1 to 4.3. GPT-2 is twelve blocks of one design. This lesson has the parts of a block that are
+# not attention, and counts their parameters.
 
 # %%
 import numpy as np

@@ -46,8 +46,8 @@ for token, value in zip(tokens, each, strict=True):
 # %% [markdown]
 # ## From probabilities to the loss
 #
-# The probability of the whole text is the product of these numbers, and that is too small to compute with. So take
-# logarithms and average: products become sums. The minus sign makes it something to make smaller.
+# The probability of the whole text is the product of these numbers, and that of a long text is too small to compute
+# with. So take logarithms and average: products become sums. The minus sign makes it something to make smaller.
 
 # %%
 print(f"product of the probabilities {np.exp(-each).prod():.1e}")

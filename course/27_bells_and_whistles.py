@@ -2,7 +2,7 @@
 # # 27. Warm-up, cosine decay and clipping, in a training
 #
 # The book's appendix D adds three things to the loop of lesson 21. Lesson 10 has their formulas; this one measures
-# what each of them does.
+# what they do: warm-up and decay together, and clipping.
 
 # %%
 import numpy as np
@@ -99,4 +99,4 @@ print("steps of warm-up:", int(0.2 * 9 * 15), "  length:", np.sqrt(1 + 4 + 4 + 1
 # %% [markdown]
 # ## Try it
 #
-# Lower the peak to 0.003. Which of the three still helps?
+# Lower the peak to 0.003. Which of them still helps?

@@ -83,7 +83,8 @@ print("tokens computed: with the cache", few, " without", many)
 #   tokens computed: with the cache 23  without 210
 
 # %% [markdown]
-# Without the cache the work grows with the square of the length, with it in proportion.
+# Without the cache the number of tokens computed grows with the square of the length, with it in proportion. (The work
+# of attention grows faster by one power of the length in both.)
 #
 # ## What it costs
 #

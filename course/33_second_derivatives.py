@@ -106,8 +106,8 @@ print("differences of gradients agree to 1e-6:", np.abs(exact - numeric).max() <
 #
 # Multiply a vector again and again by the Hessian, and it turns towards the direction of the strongest curvature λ.
 # Along it the slope grows by λ for each unit of way. So a step of size η against the slope leaves `1 − η λ` of it:
-# with `η < 2 / λ` it shrinks, beyond that it grows and changes its sign each time. Training at such a step falls
-# apart.
+# with `η < 2 / λ` it shrinks (from `1 / λ` on it changes its sign each time), beyond that it grows. Training at such a
+# step falls apart.
 
 # %%
 direction = vector

@@ -110,7 +110,7 @@ def log_p(ids):
 advantage = advantages(np.array([[1.0, 0.0, 0.0, 0.0]])).ravel()  # four answers, the first is right
 report = gradcheck(lambda x: policy_loss(x, advantage), np.array([-1.0, -2.0, -0.5, -3.0]))
 print("advantages", advantage, "  wrong entries", len(report.wrong), "of", len(report.entries))
-print("gradient", [round(e.analytic, 4) for e in report.entries])
+print("gradient", [round(e.analytic, 4) for e in sorted(report.entries, key=lambda e: e.index)])
 
 # prints:
 #   advantages [ 0.75 -0.25 -0.25 -0.25]   wrong entries 0 of 4

@@ -18,6 +18,7 @@ _BY_MODULE = {
     "checkpoints.objects": "load save",
     "engine": "OPS Tensor checking no_grad op using_ops",
     "engine.pytorch.accelerators": "backends cuda",
+    "engine.pytorch.autograd": "autograd",
     "engine.pytorch.creation": "arange as_tensor empty empty_like eye from_numpy full full_like is_tensor linspace "
                                "ones ones_like tensor zeros zeros_like",
     "engine.pytorch.device": "device",

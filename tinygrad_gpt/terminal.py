@@ -1,10 +1,10 @@
-"""Text on a terminal and in a notebook: how wide it is, cells in columns, tables as HTML."""
+"""Text on a terminal and in a notebook: how wide it is, counts, cells in columns, tables as HTML."""
 
 import unicodedata
 from collections.abc import Sequence
 from html import escape
 
-__all__ = ["Printed", "aligned", "width"]
+__all__ = ["Printed", "aligned", "counted", "width"]
 
 
 class Printed:
@@ -12,6 +12,11 @@ class Printed:
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(str(self))}</pre>"
+
+
+def counted(number: int, thing: str) -> str:
+    """Such as "1 answer" or "2,000 answers"."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
 def aligned(rows: Sequence[Sequence[str]], align: str) -> list[str]:

@@ -85,6 +85,29 @@ def command_of(body):
     return click.Command("stub", callback=body)
 
 
+class Dropped:
+    """Its destructor, in which Python drops exceptions, receives a signal."""
+
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_signal_whose_exception_python_drops_stops_the_program(waits, capsys):
+    done = []
+
+    def work():
+        Dropped()  # freed at once
+        if waits:
+            with stops_wait("saved") as stop_here:
+                stop_here()
+                done.append("a step")
+
+    assert run(command_of(work), []) == 143
+    assert capsys.readouterr().err.startswith("error: terminated (SIGTERM)")
+    assert done == []
+
+
 STOPPED = [(signal.SIGINT, 130, "interrupted (SIGINT)"), (signal.SIGTERM, 143, "terminated (SIGTERM)")]
 STOPPED += [(signal.SIGHUP, 129, "hung up (SIGHUP)")] if hasattr(signal, "SIGHUP") else []
 

@@ -29,6 +29,11 @@ CALLS = {
     "attention, causal": lambda F, t: F.scaled_dot_product_attention(t(X), t(X), t(X), is_causal=True),
     "attention with a mask": lambda F, t: F.scaled_dot_product_attention(t(X), t(X), t(X), t(np.eye(3, dtype=bool))),
     "attention with a bias": lambda F, t: F.scaled_dot_product_attention(t(X), t(X), t(X), t(X[0, :, :3]), scale=0.5),
+    "attention of a query that sees nothing": lambda F, t: F.scaled_dot_product_attention(
+        t(X), t(X), t(X), t(np.array([[True] * 3, [False] * 3, [False, True, False]]))),
+    "attention with a bias of −∞": lambda F, t: F.scaled_dot_product_attention(
+        t(X), t(X), t(X), t(np.float32([[0, 1, 2], [-np.inf] * 3, [1, -np.inf, 0]]))),
+    "sigmoid far from zero": lambda F, t: F.sigmoid(t(np.float32([-800, -88, -20, -10, 0, 20, 800]))),
     "dropout": lambda F, t: F.dropout(t(X), 0.25),
     "dropout of all": lambda F, t: F.dropout(t(X), 1.0),
     "dropout while testing": lambda F, t: F.dropout(t(X), training=False),

@@ -47,6 +47,30 @@ def test_one_argument(name, values):
             compared(OPS[name], UNARY[name], values)
 
 
+FAR = [-1e4, -100.0, -40.0, -20.0, -10.0, -6.0, 0.0, 6.0, 20.0, 1e4]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("name", "reference"), [("sigmoid", torch.sigmoid), ("gelu_exact", F.gelu)])
+def test_digits_stay_far_from_zero(name, reference, dtype):
+    """To the left of zero a sigmoid is small, and has all its digits; x Φ(x) is zero where Φ is."""
+    theirs = torch.tensor(FAR, dtype=torch.float64, requires_grad=True)
+    expected = reference(theirs)
+    expected.backward(torch.ones_like(expected))
+    for form in forms_of(OPS[name]):
+        with using_ops(form):
+            ours = Tensor(np.array(FAR, dtype), requires_grad=True)
+            y = OPS[name](ours)
+            y.backward(np.ones(y.shape, dtype))
+        smallest = 1e-6 if name == "gelu_exact" else 1e-37
+        close = {"rtol": 1e-6, "atol": smallest} if dtype == "float32" else {"rtol": 1e-12}
+        np.testing.assert_allclose(y.numpy(), expected.numpy(force=True), **close)
+        if name == "sigmoid":  # left of zero; right of it 1 − y is 0, as in PyTorch
+            np.testing.assert_allclose(ours.grad.numpy()[:7], theirs.grad.numpy()[:7], **close)
+        if name == "gelu_exact":
+            np.testing.assert_allclose(ours.grad.numpy(), theirs.grad.numpy(), **close)
+
+
 @pytest.mark.parametrize(("a", "b"), [(0.0, -1.0), (0.0, 0.0), (0.0, 2.0), (INF, 0.0), (INF, -1.0), (INF, 2.0),
                                       (1.0, NAN), (NAN, 1.0), (-INF, 3.0), (1.0, 1.0),
                                       (INF, INF), (-INF, INF), (NAN, 0.0)])

@@ -36,7 +36,7 @@ SEVERAL = [name for name in NAMES if len(forms_of(OPS[name])) > 1]
 # Ops whose body is a formula over the complex numbers, too. The others compare, take moduli or maxima, count, or
 # use the error function for reals.
 COMPLEX_SAFE = ["add", "astype", "broadcast_to", "concat", "div", "dropout", "embedding", "exp", "layer_norm", "linear",
-                "log", "matmul", "mean", "mul", "neg", "permute", "pow", "reshape", "sigmoid", "slice", "sqrt", "stack",
+                "log", "matmul", "mean", "mul", "neg", "permute", "pow", "reshape", "slice", "sqrt", "stack",
                 "sub", "sum", "tanh", "where", "gelu", "bias_gelu", "scatter"]
 
 

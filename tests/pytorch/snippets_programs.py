@@ -2,7 +2,16 @@
 
 SAVED = "import os, tempfile; path = os.path.join(tempfile.mkdtemp(), 'model.pth')\n"
 
+CUBE = "f = lambda x: (x ** 3).sum(); x = torch.tensor([1., 2.], requires_grad=True)\n"
+
 SAME = [
+    CUBE + "torch.autograd.grad(f(x), x)",
+    CUBE + "g, = torch.autograd.grad(f(x), [x], create_graph=True); torch.autograd.grad(g.sum(), x)",
+    CUBE + "torch.autograd.functional.jacobian(lambda x: x ** 2, x)",
+    CUBE + "torch.autograd.functional.hessian(f, x)",
+    CUBE + "torch.autograd.functional.hvp(f, x, torch.tensor([1., 0.]))",
+    CUBE + "torch.autograd.functional.jvp(lambda x: x ** 2, x, torch.tensor([1., 0.]))",
+    CUBE + "with torch.autograd.no_grad():\n  y = f(x)\ny",
     "torch.multinomial(torch.tensor([0.1, 0.7, 0.2]), num_samples=1)",
     "torch.multinomial(torch.softmax(torch.randn(3, 9), dim=-1), 4)",
     "torch.multinomial(torch.rand(2, 5), num_samples=6, replacement=True)",
@@ -31,6 +40,10 @@ SAME = [
 ]
 
 DIFFERENT = [
+    (CUBE + "torch.autograd.gradcheck(f, x.double()) is True", "`autograd.gradcheck`"),
+    (CUBE + "torch.autograd.Function.__name__", "`autograd.Function`"),
+    (CUBE + "f(x).backward(inputs=[x]); x.grad", "`y.backward(inputs=[…])`"),
+    (CUBE + "torch.autograd.functional.vjp(f, x)", "`autograd.backward`, `autograd.functional.vjp`, `func`"),
     ("torch.utils.data.Dataset.__name__", "`torch.utils.data`"),
     (SAVED + "torch.save({'x': torch.ones(2)}, path); open(path, 'rb').read(2)", "`torch.save(x, path)`"),
     ("F.cross_entropy(torch.ones(1, 2), torch.tensor([-100])).item() == 0.0",

@@ -96,6 +96,12 @@ def test_a_run_that_is_not_finished_is_named_as_such(tmp_path):
     assert load_model(tmp_path).provenance == {"recipe": "test"}
 
 
+def test_a_state_of_a_run_is_named_as_such(tmp_path):
+    native.save(tmp_path / "state-a.h5", {"step": np.zeros(1)}, {"kind": "training state", "step": 3})
+    with pytest.raises(CheckpointError, match=r"\(.*state-a\.h5\): it is a state from which a run is resumed, no"):
+        load_model(tmp_path / "state-a.h5")
+
+
 def test_a_language_model_is_no_classifier():
     with pytest.raises(UsageError, match="language model, not a classifier"):
         _ = tiny.language_model().classifier

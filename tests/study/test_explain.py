@@ -9,6 +9,7 @@ from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.recipes.text_step import text_step
 from tinygrad_gpt.runs.saved_model import load_model
 from tinygrad_gpt.study.explain import explain, find_entry, numeric_derivative
+from tinygrad_gpt.study.gradcheck import relative_difference
 from tinygrad_gpt.study.trace import record
 
 TEXT = "Once upon a time there was a little girl"
@@ -42,7 +43,7 @@ def test_all_parameters_of_the_shipped_model_agree_with_differences(step, trace)
         index = largest(trace, name)
         analytic = float(trace.leaf(name).grad[index])
         numeric = numeric_derivative(step.compute, dict(step.parameters)[name], index)
-        assert abs(analytic - numeric) <= 1e-7 * max(1e-2, abs(analytic)), name
+        assert relative_difference(analytic, numeric) <= 1e-8, name
 
 
 @pytest.mark.parametrize("name", ["wte.weight", "wpe.weight", "h.0.attn.c_attn.weight", "h.1.mlp.c_fc.bias",
@@ -68,6 +69,14 @@ def test_a_small_graph_by_hand():
     assert [(flow.source, flow.step, flow.argument) for flow in found.flows] == [
         (0, 1, "a"), (0, 1, "b"), (0, 2, "a"), (1, 3, "a"), (2, 3, "b"), (3, 4, "x")]
     assert found.ops[0].terms[0].tangent == pytest.approx(4)  # d(w²)/dw
+
+
+def test_the_difference_is_relative_to_the_derivative():
+    w = Tensor(np.array([2.0]), requires_grad=True)
+    trace = record(lambda: (w * w).sum() * 1e-9, [("w", w)])
+    found = explain(trace, "w", (0,), numeric=3e-9)
+    assert found.error == pytest.approx(0.25)
+    assert "(relative difference 2.5e-01)" in str(found)
 
 
 def test_the_text_names_tokens_formulas_shares_and_lines(step, trace):

@@ -121,8 +121,8 @@ def test_a_sample_may_end_in_settings():
 def test_the_summary_counts_and_names_the_worst():
     checks = [Check("exp", "fast", 0, "x", (2,), 1.0, 1.0, 1e-12), Check("mul", "plain", 0, "a", (), 2.0, 2.0, 3e-9),
               Check("mul", "plain", 1, "a", (), 2.0, 2.0, 1e-9)]
-    assert summary(checks) == ("2 ops in 2 forms, 2 arguments, 3 checks, worst relative error 3.0e-09 (op mul, "
-                               f"plain, argument a), limit {LIMIT:.0e}: all passed")
+    assert summary(checks) == ("2 ops in 2 forms, 2 arguments, 3 checks, worst relative error 3.0e-09 of "
+                               f"max(1, Σ|terms|) (op mul, plain, argument a), limit {LIMIT:.0e}: all passed")
     assert summary(checks[:1]).startswith("1 op in 1 form, 1 argument, 1 check, ")
     assert summary([]).startswith("0 arguments checked")
 

@@ -73,6 +73,7 @@ def run(command: click.Command, args: Sequence[str], *, program: str = "tinygrad
             ranks.meet()
             with warnings_wait():
                 code = _invoke(command, args, program, settings)
+                stops.raise_dropped()
                 if sys.stdout is not None:
                     sys.stdout.flush()  # here, so that a full disk or a closed pipe is reported like any failure
             stops.over = True

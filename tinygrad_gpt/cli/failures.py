@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import io
 import os
 import re
@@ -40,6 +41,7 @@ class HungUp(Terminated):
     """SIGHUP arrived: the terminal is gone."""
 
 
+STOPS = KeyboardInterrupt, Terminated
 EXCEPTIONS = {"SIGINT": KeyboardInterrupt, "SIGTERM": Terminated, "SIGHUP": HungUp}
 
 
@@ -49,11 +51,13 @@ class Stops:
     Attributes:
         over: whether the command has ended, so that signals do nothing more.
         raised: the newest exception of a signal, and when it was raised.
+        dropped: one that Python has dropped.
     """
 
     def __init__(self) -> None:
         self.over = False
         self.raised: tuple[BaseException, float] | None = None
+        self.dropped: BaseException | None = None
 
     def stop(self, number: int, message: str = "") -> None:
         """Raise the exception of a signal, unless one that was just raised is on its way."""
@@ -62,6 +66,18 @@ class Stops:
             return
         self.raised = EXCEPTIONS[signal.Signals(number).name](message), now
         raise self.raised[0]
+
+    def note_dropped(self, dropped: Any, shown: Callable[[Any], Any]) -> None:
+        """Keep the exception of a signal that Python drops, as in a destructor; others go to the hook ``shown``."""
+        if isinstance(dropped.exc_value, STOPS):
+            self.dropped = dropped.exc_value
+        else:
+            shown(dropped)
+
+    def raise_dropped(self) -> None:
+        """Raise the exception that was kept, if there is one."""
+        if self.dropped and not self.over:
+            raise self.dropped
 
     def cause(self, error: BaseException) -> BaseException:
         """The signal that led to an error, or the error: what a signal breaks off may fail in other ways."""
@@ -76,12 +92,13 @@ def stops_raise() -> Iterator[Stops]:
     """Let stop signals raise exceptions, so that files are closed and locks are released."""
     global _stops
     outer, _stops = _stops, Stops()
-    stops = _stops
+    stops, shown = _stops, sys.unraisablehook
+    sys.unraisablehook = functools.partial(stops.note_dropped, shown=shown)
     try:
         with _handled(lambda number, frame: stops.stop(number)):
             yield stops
     finally:
-        _stops = outer
+        _stops, sys.unraisablehook = outer, shown
 
 
 @contextlib.contextmanager
@@ -125,6 +142,7 @@ def stops_wait(message: str, agree: Callable[[int], int] = int) -> Iterator[Call
         def stop_here(last: bool = False) -> None:
             nonlocal over
             over = over or last
+            stops.raise_dropped()
             if number := agree(received[0] if received else 0):
                 stops.stop(number, message)
             elif not waiting:

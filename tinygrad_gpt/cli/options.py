@@ -16,7 +16,7 @@ import click
 
 from tinygrad_gpt.cli.paths import refuse_overwriting
 from tinygrad_gpt.cli.ranks import THREAD_VARIABLES, rank_settings, refuse_ranks
-from tinygrad_gpt.errors import ResourceError, UsageError
+from tinygrad_gpt.errors import ResourceError, TinygradError, UsageError
 
 __all__ = [
     "Duration", "NonNegativeFloat", "NonNegativeInt", "PositiveFloat", "PositiveInt", "Settings", "UnitInterval",
@@ -247,7 +247,7 @@ def common_options(function: Callable) -> Callable:
         with context.ensure_object(Settings).applied():
             try:
                 return function(*args, **kwargs)
-            except UsageError as error:
+            except TinygradError as error:
                 error.args = in_options(str(error), context.command),
                 raise
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tinygrad_gpt.figures.several_labels import LabelsReport
     from tinygrad_gpt.text import Tokenizer
 
-__all__ = ["columns", "counted", "note", "note_half_precision", "note_special", "report_text", "shortened"]
+__all__ = ["columns", "note", "note_half_precision", "note_special", "report_text", "shortened"]
 
 LARGEST_MATRIX = 12  # classes whose confusion matrix still fits a terminal
 
@@ -39,11 +39,6 @@ def note_half_precision(precision: str) -> None:
     if precision in ("bfloat16", "float16") and default_backend().on_host:
         note(f"--precision {precision}: NumPy computes it as a GPU would, but slower than float32; it is fast with "
              "--backend cupy")
-
-
-def counted(number: int, thing: str) -> str:
-    """Such as "1 answer" or "2,000 answers"."""
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -7,7 +7,7 @@ from tinygrad_gpt.errors import DataError, UsageError
 
 __all__ = ["find_text", "find_text_and_label", "find_text_and_labels"]
 
-TEXT = ("text", "message", "sentence", "review", "sms", "content", "body", "document", "comment", "tweet")
+TEXT = ("text", "message", "sentence", "review", "sms", "content", "body", "document", "comment", "tweet", "prompt")
 LABEL = ("label", "category", "class", "rating", "target", "sentiment", "intent", "topic")
 
 

@@ -124,8 +124,9 @@ def apply_lora(model: Module, rank: int, alpha: float, targets: Sequence[str] = 
     layers = list(_linear_layers(model))
     for target in targets:
         if not any(any(_parts(name, [target])) for name, *_ in layers):
-            raise UsageError(f"LoRA: no linear layer is called {target!r}; "
-                             f"choose from {', '.join(BLOCK_LAYERS)}, score")
+            names = [name for name in (*BLOCK_LAYERS, "score") if any(any(_parts(each, [name])) for each, *_ in layers)]
+            raise UsageError(f"LoRA: no linear layer of this model is called {target!r}; choose from "
+                             f"{', '.join(names)}")
     model.freeze()
     for name, parent, attribute, layer in layers:
         parts = _parts(name, targets)

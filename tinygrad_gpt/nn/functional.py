@@ -109,7 +109,8 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn
 
     Args:
         query, key, value: (..., n, D), (..., m, D), (..., m, E).
-        attn_mask: (..., n, m) bool, True where a query sees a key, or numbers that are added to the products.
+        attn_mask: (..., n, m) bool, True where a query sees a key, or numbers that are added to the products. A query
+            that sees no key gets zeros.
         dropout_p: probability with which a weight is zeroed.
         is_causal: a query sees the keys up to its own position; not beside ``attn_mask``.
         scale: of the products; None: 1 / √D.
@@ -119,14 +120,16 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn
     if is_causal and attn_mask is not None:
         raise UsageError("scaled_dot_product_attention: both attn_mask and is_causal are given; give one of them")
     scores = query @ key.mT * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
-    mask = raw(attn_mask)
+    xp, seen = backend_of(query.data).xp, raw(attn_mask)  # (..., n, m)
     if is_causal:
-        mask = backend_of(query.data).xp.tri(*scores.shape[-2:], dtype=bool)
-    if mask is not None and mask.dtype == bool:
-        scores = ops.where(mask, scores, -math.inf)
-    elif mask is not None:
-        scores = scores + attn_mask
-    return dropout(ops.softmax(scores), dropout_p) @ value
+        seen = xp.tri(*scores.shape[-2:], dtype=bool)
+    elif seen is not None and seen.dtype != bool:
+        scores, seen = scores + attn_mask, seen != -math.inf
+    if seen is None:
+        weights = ops.softmax(scores)
+    else:  # with a finite number in place of −∞ a query that sees no key gets zeros, not NaN
+        weights = ops.where(seen, ops.softmax(ops.where(seen, scores, float(xp.finfo(scores.dtype).min))), 0.0)
+    return dropout(weights, dropout_p) @ value
 
 
 def one_hot(ids, num_classes: int = -1) -> Tensor:

@@ -13,15 +13,16 @@ CUBIC = 0.044715
 
 @op(samples=lambda r: [(r.normal(2, 3),)], errors=lambda r: [(("text",), "give numbers")])
 def sigmoid(xp, x):
-    """Logistic function, computed through tanh, which cannot overflow.
+    """Logistic function, from e to the power of −|x|: that cannot overflow, and a small y keeps its digits.
 
-    Forward:  y = 1 / (1 + e⁻ˣ) = (1 + tanh(x / 2)) / 2
+    Forward:  y = 1 / (1 + e⁻ˣ) = eˣ / (1 + eˣ)
     Gradient: x̄ = ȳ ⊙ y ⊙ (1 − y)
     Shapes:   x (...) -> y (...)
     Saves:    y
     Source:   calculus
     """
-    y = 0.5 * (xp.tanh(0.5 * x) + 1)
+    e = xp.exp(-xp.abs(x))
+    y = xp.where(x >= 0, 1.0, e) / (1 + e)
 
     def grad_x(g):
         return g * y * (1 - y)  # y = 1 / (1 + e⁻ˣ)

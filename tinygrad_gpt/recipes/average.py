@@ -47,7 +47,8 @@ def average(models: Sequence[SavedModel], names: Sequence[str]) -> SavedModel:
 def _what_must_agree(saved: SavedModel) -> dict[str, Any]:
     """What two models must have in common, by the name that a message gives it."""
     metadata = packed(saved)[1]
-    return {"sizes": (metadata["kind"], metadata["config"]), "vocabulary": saved.tokenizer, "classes": saved.labels,
+    sizes = {name: size for name, size in metadata["config"].items() if name != "dropout"}
+    return {"sizes": (metadata["kind"], sizes), "vocabulary": saved.tokenizer, "classes": saved.labels,
             "reading": metadata.get("reading")}
 
 

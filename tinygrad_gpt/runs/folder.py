@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import reprlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from os.path import abspath
@@ -67,13 +68,14 @@ def settings_of(kind: Callable[..., Config], notes: Mapping[str, Any], folder: s
     """The settings that a run was started with.
 
     Raises:
-        CheckpointError: "cannot resume (run): its settings are of another command or version (…); …".
+        CheckpointError: "cannot resume (run): its settings are those of finetune classifier, version 0.1.0; …".
     """
     try:
         return kind(**notes["config"])
     except (TypeError, KeyError) as error:
-        raise CheckpointError(f"cannot resume ({folder}): its settings are of another command or version ({error}); "
-                              "use that one, or start a new run in another folder") from error
+        of = f"{notes.get('recipe', 'another command')}, version {notes.get('version', 'unknown')}"
+        raise CheckpointError(f"cannot resume ({folder}): its settings are those of {of}; use that, or start a new run "
+                              "in another folder") from error
 
 
 def absolute(path: str) -> str:
@@ -93,8 +95,13 @@ def check_given(folder: str | Path, config: Any, given: Mapping[str, Any]) -> No
     """
     for name, value in given.items():
         if value != getattr(config, name):
-            raise UsageError(f"cannot resume ({folder}): {name} is {value}, but the run has {getattr(config, name)}; "
-                             "leave it out, or start a new run in another folder")
+            raise UsageError(f"cannot resume ({folder}): {name} is {_shown(value)}, but the run has "
+                             f"{_shown(getattr(config, name))}; leave it out, or start a new run in another folder")
+
+
+def _shown(value: Any) -> str:
+    """A setting in a message; several values with commas between."""
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def write_samples(folder: Path, log: Sequence[Progress]) -> None:
@@ -187,6 +194,8 @@ class States:
                                                 "start a new run in another folder"))
                 continue
             self.newest, self.step = path, step
+            for refusal in refusals:
+                warnings.warn(f"{refusal}; resumed from the other state, of step {step:,}", stacklevel=2)
             return state.tensors
         raise refusals[0] if refusals else CheckpointError(
             f"cannot resume ({self.folder}): {' and '.join(STATE_FILES)} are missing; start a new run elsewhere")
@@ -221,6 +230,9 @@ class Log:
         if steps:
             lines = self.path.read_bytes().splitlines() if self.path.exists() else []
             self.entries = [entry for line in lines if (entry := _entry(line)) and entry.step <= steps]
+            if missing := steps - len(self.entries):
+                warnings.warn(f"{self.path}: {missing:,} of the {steps:,} steps that were done are missing; they will "
+                              "not be in the curves", stacklevel=2)
         self._write()
 
     def append(self, entry: Progress) -> None:

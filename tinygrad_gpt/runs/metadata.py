@@ -63,6 +63,8 @@ def read_metadata(metadata: Mapping[str, Any], shapes: Shapes) -> Metadata:
         CheckpointError: a reason without the file's name: "config.n_layer is 'x', expected a whole number"; "3 of the
             tensors do not fit: missing …".
     """
+    if metadata.get("kind") == "training state":
+        raise CheckpointError("it is a state from which a run is resumed, not a model")
     sizes = BertConfig if metadata.get("kind") in ENCODERS else GPT2Config
     config: GPT2Config | BertConfig = _record(sizes, metadata.get("config"), "config")
     if not 0 <= config.dropout < 1 or not 0 < config.layer_norm_epsilon < 1:

@@ -246,8 +246,9 @@ def _failure(error: Exception) -> JSONResponse:
         case Refused():
             status, line, headers = error.status, str(error), error.headers
         case HTTPException():
-            what = {404: "no such page", 405: "wrong method"}.get(error.status_code, "bad request")
-            line = f"{what} (address): the server has nothing there; see /openapi.json"
+            what = {404: "no such page (address): the server has nothing there",
+                    405: "wrong method (address): another is expected there"}
+            line = f"{what.get(error.status_code, 'bad request (address): it cannot be answered')}; see /openapi.json"
             status, headers = error.status_code, dict(error.headers or {})
         case BusyError() | ClosedError():
             status, line, headers = 503, str(error), RETRY

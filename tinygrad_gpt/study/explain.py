@@ -17,6 +17,7 @@ from tinygrad_gpt.engine.mode import no_grad
 from tinygrad_gpt.engine.tensor import Tensor
 from tinygrad_gpt.errors import UsageError
 from tinygrad_gpt.study.derivatives import derivative
+from tinygrad_gpt.study.gradcheck import relative_difference
 from tinygrad_gpt.study.ledger import arguments_moved, tangents
 from tinygrad_gpt.study.trace import Step, Trace
 from tinygrad_gpt.terminal import Printed, aligned
@@ -114,8 +115,8 @@ class Explanation(Printed):
 
     @property
     def error(self) -> float:
-        """Relative difference of the analytic and the numeric derivative."""
-        return abs(self.analytic - self.numeric) / max(1.0, abs(self.numeric))
+        """Difference of the analytic and the numeric derivative over the larger of the two."""
+        return relative_difference(self.analytic, self.numeric)
 
     def share(self, amount: float) -> float:
         """A flow as a share of the derivative; 0 where the derivative is 0."""

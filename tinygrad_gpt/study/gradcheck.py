@@ -14,7 +14,7 @@ from tinygrad_gpt.errors import TapeError
 from tinygrad_gpt.terminal import aligned
 
 __all__ = ["LIMIT", "NOT_DIFFERENTIATED", "Check", "Draw", "check_forms", "check_op", "check_sample", "check_table",
-           "split_sample", "summary"]
+           "relative_difference", "split_sample", "summary"]
 
 # Arguments that may be floats and are never differentiated, by design.
 NOT_DIFFERENTIATED = {("cross_entropy", 2): "class_weight is a setting of the loss"}
@@ -61,7 +61,8 @@ class Check:
         op, form: the op, and which of its forms ran, as in `using_ops`.
         sample, argument, shape: the sample's number, the argument's name and its shape.
         analytic, numeric: the derivative by the pullback, and by a central difference.
-        error: their relative difference; infinite if one of the two is not a finite number.
+        error: their difference over Σ|terms|, the sum of the moduli of the products that the derivative adds up, or
+            over 1 if that is larger; infinite if one of the two is not a finite number.
     """
 
     op: str
@@ -76,6 +77,18 @@ class Check:
     def passed(self, limit: float = LIMIT) -> bool:
         """Whether the relative error is within the limit."""
         return self.error <= limit
+
+
+def relative_difference(a: float, b: float) -> float:
+    """The difference of two numbers over the larger of their moduli; infinite if one of them is not finite.
+
+    Example:
+        >>> relative_difference(1e-8, 2e-8), relative_difference(0.0, 0.0)
+        (0.5, 0.0)
+    """
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return math.inf
+    return abs(a - b) / max(abs(a), abs(b)) if a != b else 0.0
 
 
 def split_sample(sample: tuple) -> tuple[tuple, dict]:
@@ -151,7 +164,7 @@ def _compare(op, sample, i, analytic_terms, numeric_terms):
 
 def check_table(checks: Sequence[Check]) -> str:
     """The checks as text, one line each; a line that fails says so at its end."""
-    rows = [("op", "form", "sample", "argument", "shape", "analytic", "numeric", "rel. error", "")]
+    rows = [("op", "form", "sample", "argument", "shape", "analytic", "numeric", "error / max(1, Σ|terms|)", "")]
     rows += [(c.op, c.form, str(c.sample), c.argument, str(c.shape), f"{c.analytic:.12f}", f"{c.numeric:.12f}",
               f"{c.error:.1e}", "" if c.passed() else "FAILED") for c in checks]
     return "\n".join(aligned(rows, "<<><<>>><"))
@@ -166,9 +179,8 @@ def summary(checks: Sequence[Check]) -> str:
     arguments = {(c.op, c.argument) for c in checks}
     verdict = f"{len(failed)} FAILED ({', '.join(sorted({c.op for c in failed}))})" if failed else "all passed"
     return (f"{_count(len(ops), 'op')} in {_count(len(forms), 'form')}, {_count(len(arguments), 'argument')}, "
-            f"{_count(len(checks), 'check')}, worst relative error {worst.error:.1e} (op {worst.op}, {worst.form}, "
-            f"argument {worst.argument}), "
-            f"limit {LIMIT:.0e}: {verdict}")
+            f"{_count(len(checks), 'check')}, worst relative error {worst.error:.1e} of max(1, Σ|terms|) (op "
+            f"{worst.op}, {worst.form}, argument {worst.argument}), limit {LIMIT:.0e}: {verdict}")
 
 
 def _count(n, word):

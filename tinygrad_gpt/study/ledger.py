@@ -55,7 +55,7 @@ class Balance:
 
     @property
     def error(self) -> float:
-        """Their relative difference; infinite if one is not a finite number."""
+        """Their difference over the scale; infinite if one is not a finite number."""
         error = self.gap / self.scale if self.gap else 0.0
         return error if math.isfinite(error) else math.inf
 
@@ -230,7 +230,7 @@ def _wrong_result(step: Step, limit) -> Finding | None:
 
 def ledger_table(rows: Sequence[Balance]) -> str:
     """The rows as text."""
-    table = [("step", "op", "module", "out of the result", "into the arguments", "rel. error")]
+    table = [("step", "op", "module", "out of the result", "into the arguments", "error / Σ|terms|")]
     table += [(str(row.step.number), row.step.label, row.step.module, f"{row.out:+.9g}",
                "  ".join(f"{row.step.argument(i)} {value:+.6g}" for i, value in row.into.items()),
                f"{row.error:.1e}") for row in rows]

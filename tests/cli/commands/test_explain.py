@@ -27,7 +27,9 @@ def test_json_has_shares_and_agrees_with_differences(capsys):
     code, out, _ = explain(capsys, ENTRY, "--text", "Once upon a time", "--json")
     found = json.loads(out)
     assert code == 0
-    assert abs(found["analytic"] - found["numeric"]) <= 1e-9
+    assert found["numeric"] == pytest.approx(found["analytic"], rel=1e-7)
+    assert found["error"] == abs(found["analytic"] - found["numeric"]) / max(
+        abs(found["analytic"]), abs(found["numeric"]))
     assert found["flows"][-1]["amount"] == pytest.approx(found["analytic"], rel=1e-6)
     if found["torch"] is not None:
         assert found["torch"] == pytest.approx(found["analytic"], rel=1e-9)

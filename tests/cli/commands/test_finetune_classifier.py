@@ -47,9 +47,8 @@ def test_a_run_with_teachers_goes_on_with_the_same_ones_only(args, tmp_path, cap
     assert "; 25 texts without labels, from the teachers" in capsys.readouterr().out
     assert main(["finetune", "classifier", "--resume", "--out", second, "--teacher", first]) == 2
     error = capsys.readouterr().err  # which shortens the paths
-    assert "teachers is ('" in error
-    assert "but the run has ('" in error
-    assert "'bag-of-words')" in error
+    assert "teachers is /" in error
+    assert ", bag-of-words; leave it out" in error
     assert main(["finetune", "classifier", "--resume", "--out", second]) == 0
     assert main([*args[:-1], str(tmp_path / "third"), "--recombined", "25"]) == 2
     assert "recombined texts have no labels of their own; give a teacher" in capsys.readouterr().err
@@ -233,6 +232,6 @@ def test_a_column_for_each_label_is_given_more_than_once(models, tmp_path, capsy
     assert main([*args, "--resume"]) == 0
     capsys.readouterr()
     assert main(["finetune", "classifier", "--resume", "--label-column", "sun", "--out", str(run)]) == 2
-    assert "--label-column is sun, but the run has ('sun', 'other')" in capsys.readouterr().err
+    assert "--label-column is sun, but the run has sun, other" in capsys.readouterr().err
     assert main(["evaluate", "--model", str(run), "--data", str(data)]) == 0
     assert "of the labels" in capsys.readouterr().out

@@ -75,6 +75,12 @@ def test_every_option_arrives(option, short, language, capsys):
     assert ids != list(expected(language, ["bug"])[0].ids)
 
 
+def test_ids_have_no_text_to_stop_at(short, capsys):
+    assert main([*short, "--ids", "5 17", "--stop", "7"]) == 2
+    assert capsys.readouterr().err == (
+        "error: --stop, --ids (arguments): a text to stop at has no meaning in ids; leave one out\n")
+
+
 def test_temperature_zero_is_greedy(short, capsys):
     outputs = []
     for seed in "01":

@@ -43,7 +43,8 @@ def test_the_table_has_a_line_per_check_and_a_verdict(capsys):
     assert main(["gradcheck", "layer_norm", "exp"]) == 0
     captured = capsys.readouterr()
     head, *rows, empty, verdict = captured.out.splitlines()
-    assert head.split() == ["op", "form", "sample", "argument", "shape", "analytic", "numeric", "rel.", "error"]
+    assert head.split()[:7] == ["op", "form", "sample", "argument", "shape", "analytic", "numeric"]
+    assert head.endswith("  error / max(1, Σ|terms|)")
     assert [row.split()[:4] for row in rows] == [
         [c.op, c.form, str(c.sample), c.argument] for name in ("layer_norm", "exp") for c in check_forms(name)]
     assert empty == ""
@@ -120,6 +121,8 @@ def test_a_real_step_is_checked(capsys):
     assert lines[0].startswith("float32: 85 ops, worst relative error ")
     assert lines[-1].startswith("float64: 85 ops, worst relative error ")
     assert all(line.endswith(": none wrong") for line in (lines[0], lines[-1]))
+    assert all(" of Σ|terms| (step " in line for line in (lines[0], lines[-1]))
+    assert lines[1].endswith("  error / Σ|terms|")
 
 
 def test_a_wrong_rule_of_a_real_step_is_named(capsys, monkeypatch):
@@ -142,6 +145,53 @@ def test_a_function_in_a_file(capsys, tmp_path):
     (tmp_path / "mine.py").write_text("def square(x):\n    return (x * x).sum()\n")
     assert main(["gradcheck", f"{tmp_path}/mine.py:square", "--shape", "4"]) == 0
     assert capsys.readouterr().out.endswith("4 entries: all right\n")
+
+
+OWN = """
+import numpy as np
+from tinygrad_gpt import Tensor, ops
+
+GENERATOR = np.random.default_rng(0)
+
+def factor2(x):
+    return (x * x.detach()).sum() * 1e-8
+
+def big(x):
+    return ((x + 1e6) ** 2).sum()
+
+def hidden(x):
+    return x.sum() * 1e-12 + 1e6
+
+def masked(x):
+    return (x * Tensor(GENERATOR.random(x.shape) > 0.5)).sum()
+"""
+
+
+@pytest.mark.parametrize(("name", "code", "verdict"), [
+    ("factor2", 1, "6 entries: 6 wrong\n"),
+    ("big", 0, "6 entries (1 not shown): all right\n"),
+    ("hidden", 0, "6 entries: 0 wrong, 0 right, 6 not checked: too small beside the rounding of the differences\n"),
+])
+def test_small_gradients_and_large_values(name, code, verdict, capsys, tmp_path):
+    (tmp_path / "mine.py").write_text(OWN)
+    assert main(["gradcheck", f"{tmp_path}/mine.py:{name}"]) == code
+    out = capsys.readouterr().out
+    assert out.endswith(verdict)
+    assert "rel. error: |analytic − numeric| over the larger of |analytic| and |numeric|\n" in out
+    passed = {"factor2": False, "big": True, "hidden": None}[name]
+    assert main(["gradcheck", f"{tmp_path}/mine.py:{name}", "--json"]) == code
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["passed"] for row in rows] == [passed] * 6
+    assert set(rows[0]) == {"argument", "index", "analytic", "numeric", "noise", "error", "passed"}
+
+
+def test_a_random_function_is_refused_in_one_line(capsys, tmp_path):
+    (tmp_path / "mine.py").write_text(OWN)
+    assert main(["gradcheck", f"{tmp_path}/mine.py:masked"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: gradcheck: the function is random: two calls with the same arguments differ")
+    assert captured.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(("arguments", "said"), [

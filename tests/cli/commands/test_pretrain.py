@@ -52,8 +52,9 @@ def test_help_has_sections(capsys):
 
 
 def test_a_run_says_what_it_did_and_how_to_use_it(args, tmp_path, capsys):
-    text = args[2]
-    assert main([*args, "--validation", text, "--data", text, "--sample", "a bug"], program="python cli.py") == 0
+    text, other = args[2], tmp_path / "other.txt"
+    other.write_text("ski in the ice\n" * 30)
+    assert main([*args, "--validation", str(other), "--data", text, "--sample", "a bug"], program="python cli.py") == 0
     out, err = capsys.readouterr()
     seen, figures, written, use, also = out.splitlines()
     provenance = load_model(tmp_path / "run").provenance
@@ -101,7 +102,7 @@ def test_resuming_and_refusing(args, tmp_path, capsys):
     assert (folder / "model.h5").read_bytes() == before
     capsys.readouterr()
     for option, value, why in (("--lr", "0.5", "lr is 0.5, but the run has 0.002"), ("--steps", "5", "steps is 5, but"),
-                               ("--data", "other.txt", "data is ("), ("--base", "gpt2", "base is gpt2, but")):
+                               ("--data", "other.txt", "data is /"), ("--base", "gpt2", "base is gpt2, but")):
         assert main(["pretrain", "--resume", "--out", str(folder), option, value]) == 2
         assert why in capsys.readouterr().err
 

@@ -354,7 +354,7 @@ def test_the_first_step_of_a_warm_up_trains(config, tmp_path):
     ({"read": "first", "lm_weight": 0.0}, "leave it out, or the mask"),
     ({"context": "97"}, "context is 97, but the model reads 6 tokens; give at most 96"),
     ({"hide": 1.0}, "head_dropout is 0.0 and hide 1.0; give shares from 0 to below 1"),
-    ({"train": "lora", "targets": "q,mlp"}, "no linear layer is called 'mlp'"),
+    ({"train": "lora", "targets": "q,mlp"}, "no linear layer of this model is called 'mlp'"),
     ({"split": "book"}, "3 classes .*: the book's split is for two"),
 ])
 def test_settings_that_cannot_be_are_refused(change, message, config, tmp_path):

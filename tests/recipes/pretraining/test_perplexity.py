@@ -27,7 +27,8 @@ def test_the_tokens_that_are_measured(saved, tmp_path):
     tokens = [i for text in texts for i in [eot, *saved.tokenizer.encode(text)]] + [eot]
     assert (result.files, result.documents) == (2, 3)
     assert result.figures == measure_perplexity(saved.model, np.array(tokens), n_bytes=7 + 10 + 4 + 3, stride=3)
-    assert result.counts == (f"2 files, 3 documents, 21 bytes, {len(tokens)} tokens (4 of them ends of text); "
+    assert result.counts == ("2 files, 3 documents, 24 bytes with one for the end of each, "
+                             f"{len(tokens)} tokens (4 of them ends of text); "
                              f"{len(tokens) - 1} predicted, all but the first")
 
 

@@ -316,6 +316,29 @@ def test_what_stands_in_the_way_is_named(run, config, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_beyond_the_memory_is_refused_before_it_is_made(config, tmp_path, monkeypatch):
+    def made(*args):
+        raise AssertionError("the model was made")
+
+    monkeypatch.setattr(recipe, "new_model", made)
+    monkeypatch.setattr(recipe, "grown", made)
+    with pytest.raises(ResourceError, match="it takes about"):
+        pretrain(replace(config, n_layer=1000, n_embd=8192, n_head=4), tmp_path / "new")
+    base = tiny.language_model()
+    save_model(tmp_path / "base.h5", base)
+    with pytest.raises(ResourceError, match="it takes about"):
+        pretrain(replace(config, base=str(tmp_path / "base.h5"), vocab_size=None, n_embd=None, n_head=None,
+                         n_layer=10**7), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_validation_text_that_is_trained_on_is_refused(config, tmp_path):
+    (tmp_path / "copy.txt").write_bytes(Path(config.data[0]).read_bytes())
+    with pytest.raises(UsageError, match=r"^validation text \(.*copy\.txt\): it is .*, which is trained on; give"):
+        pretrain(replace(config, hold_out=0.0, validation=(str(tmp_path / "copy.txt"),)), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_an_abandoned_start_lends_nothing(config, tmp_path):
     out = tmp_path / "run"
     out.mkdir()

@@ -13,8 +13,9 @@ from tinygrad_gpt.cli.options import UnitInterval, check_source, common_options,
 from tinygrad_gpt.cli.progress import rate_shown
 from tinygrad_gpt.cli.reasons import print_reason
 from tinygrad_gpt.cli.resuming import stopped_with
-from tinygrad_gpt.cli.show import columns, counted, note, note_special, shortened
+from tinygrad_gpt.cli.show import columns, note, note_special, shortened
 from tinygrad_gpt.errors import UsageError
+from tinygrad_gpt.terminal import counted
 
 if TYPE_CHECKING:
     from tinygrad_gpt.data.texts import TextRows

@@ -20,6 +20,7 @@ from tinygrad_gpt.cli.options import (
     print_json,
 )
 from tinygrad_gpt.cli.show import note, note_special
+from tinygrad_gpt.errors import UsageError
 
 if TYPE_CHECKING:
     from tinygrad_gpt.recipes.generate import Piece
@@ -66,6 +67,8 @@ def command(prompts: Sequence[str], file: str | None, text_column: str | None, e
     from tinygrad_gpt.recipes.generate import GenerateConfig, completions, stream
     from tinygrad_gpt.runs.saved_model import SHIPPED_BASE, load_model
 
+    if by_ids and settings["stop"]:
+        raise UsageError("--stop, --ids (arguments): a text to stop at has no meaning in ids; leave one out")
     config = GenerateConfig(**settings)
     saved = load_model(SHIPPED_BASE if model is None else model, by_ids)
     if file:

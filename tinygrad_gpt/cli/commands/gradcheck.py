@@ -29,6 +29,10 @@ def command(names: tuple[str, ...], model: str | None, text: str | None, label: 
     Checks the named ops, or all, in each of their forms, or in that of --ops; or every op of a real step of a model on
     a text (--text); or a function NAME of Tensors in a Python FILE, entry by entry, and an op in one also by the
     sweep, with each fault in words. Exits with 1 if a relative error is above the limit.
+
+    The error of an op is relative to Σ|terms|, the products that its derivative along a direction adds up; that of an
+    entry of a function is relative to the entry's gradient. An entry that is too small beside the rounding of the
+    differences counts as not checked, neither right nor wrong.
     """
     of_file = [name for name in names if ":" in name]
     if shapes and not of_file:
@@ -86,8 +90,9 @@ def _check_step(step, seed: int, as_json: bool) -> bool:
             echo(f"{ledger_table(rows)}\n")
         worst = max(rows, key=lambda row: row.error)
         if not as_json:
-            echo(f"{dtype}: {len(rows)} ops, worst relative error {worst.error:.1e} (step {worst.step.number}, op "
-                 f"{worst.step.label}), limit {LIMITS[dtype]:.0e}: {len(wrong) or 'none'} wrong")
+            echo(f"{dtype}: {len(rows)} ops, worst relative error {worst.error:.1e} of Σ|terms| "
+                 f"(step {worst.step.number}, op {worst.step.label}), limit {LIMITS[dtype]:.0e}: "
+                 f"{len(wrong) or 'none'} wrong")
             for finding in wrong:
                 echo(f"  {finding}")
     return not found
@@ -99,7 +104,7 @@ def _check_function(place: str, shapes: Sequence[str], seed: int, as_json: bool)
     check = check_own_function(place, [_shape(text) for text in shapes], seed)
     if as_json:
         for entry in check.entries:
-            print_json({**_finite(asdict(entry)), "passed": entry.error <= check.limit})
+            print_json({**_finite({**asdict(entry), "error": entry.error}), "passed": entry.passed(check.limit)})
         for finding in check.findings if isinstance(check, OpCheck) else ():
             print_json({**asdict(finding), "passed": False})
     else:

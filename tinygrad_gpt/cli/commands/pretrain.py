@@ -43,7 +43,7 @@ data, vocabulary, model, training, watching, folder = map(section, (
 @data("--hold-out", type=UnitInterval(), default=0.0, metavar="SHARE",
       help="Hold the last share of each data file back to measure on, for example 0.1.")
 @vocabulary("--tokenizer", type=click.Choice(["bpe", "characters"]), default="bpe", show_default=True,
-            help="Vocabulary to learn from the data: pieces of words, or single characters.")
+            help="Vocabulary to learn: pieces of words of the training text, or all characters of all texts.")
 @vocabulary("--vocab-size", type=PositiveInt(1_000_000),
             help="Tokens to learn.  [default: 4096, or all characters]")
 @vocabulary("--vocabulary", metavar="PATH",

@@ -67,6 +67,9 @@ def command(instruction: str, input_: str, model: str | None, style: str | None,
         raise UsageError("empty instruction (arguments): there is nothing to answer; write what is to be done")
     if votes and best_of:
         raise UsageError("wrong usage (respond): both --votes and --best-of; leave one out")
+    if max(votes or 1, best_of or 1) > 1 and not sampling["temperature"]:
+        raise UsageError(f"{'--votes' if votes else '--best-of'} (arguments): at temperature 0 all responses are the "
+                         "same; add --temperature 1, say")
     from tinygrad_gpt.recipes.generate import GenerateConfig, completions
     from tinygrad_gpt.recipes.instructions.respond import respond
 

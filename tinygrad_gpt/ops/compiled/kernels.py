@@ -13,7 +13,7 @@ from numba import njit, types
 from numba.extending import intrinsic, overload
 
 from tinygrad_gpt.ops.activation import CUBIC, SQRT_2_OVER_PI
-from tinygrad_gpt.ops.fast.activation import ERF_P, ERF_Q
+from tinygrad_gpt.ops.fast.activation import ERF_END, ERF_P, ERF_Q
 
 __all__ = ["adamw", "bias_gelu", "dropout", "gelu_exact", "keep_mask", "layer_norm", "layer_norm_grads",
            "softmax", "softmax_grad", "softmax_minus_target"]
@@ -123,7 +123,7 @@ def _erf_of_type(x):
         return lambda x: math.erf(x)
 
     def in_float32(x):
-        x = min(max(x, np.float32(-4)), np.float32(4))
+        x = min(max(x, np.float32(-ERF_END)), np.float32(ERF_END))
         square = x * x
         p, q = np.float32(ERF_P[0]), np.float32(ERF_Q[0])
         for c in ERF_P[1:]:

@@ -1,15 +1,17 @@
-"""Activations from tanh and arithmetic."""
+"""Activations from exp, tanh and arithmetic."""
 
 from tinygrad_gpt.engine import composed
 from tinygrad_gpt.ops.activation import CUBIC, SQRT_2_OVER_PI
-from tinygrad_gpt.ops.elementwise import tanh
+from tinygrad_gpt.ops.elementwise import exp, tanh, where
 
 __all__ = ["bias_gelu", "gelu", "sigmoid"]
 
 
 @composed("sigmoid")
 def sigmoid(x):
-    return (tanh(x * 0.5) + 1.0) * 0.5
+    negative = x.data < 0
+    e = exp(where(negative, x, -x))  # at most 1
+    return where(negative, e, 1.0) / (e + 1.0)
 
 
 @composed("gelu")

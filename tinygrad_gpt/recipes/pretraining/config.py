@@ -96,20 +96,27 @@ class PretrainConfig:
         own = [name for name in ("vocab_size", "tokenizer") if new_model[name]]
         given = [name for name, value in new_model.items() if value and name != "n_layer"]
         for wrong, why in (
-            (self.base is not None and given, f"{' and '.join(given)} cannot be chosen: the base brings its own"),
-            (self.vocabulary is not None and own, f"{' and '.join(own)} cannot be chosen beside a vocabulary"),
-            (self.hold_out and self.validation, "both validation files and a share to hold out"),
-            (not 0 <= self.hold_out < 1, f"hold_out is {self.hold_out}, expected a share from 0 to below 1"),
-            (self.steps is not None and self.epochs is not None, "both steps and epochs"),
-            (self.windows == "random" and self.epochs is not None, "random windows have no epochs; choose consecutive"),
-            (self.windows == "random" and self.stride is not None, "random windows have no stride; choose consecutive"),
-            (self.beta2 >= 1, f"beta2 is {self.beta2}, expected less than 1"),
-            (self.min_lr is not None and self.min_lr > self.lr, f"min_lr is {self.min_lr}, above lr = {self.lr}"),
-            (self.patience and not (self.validation or self.hold_out), "patience without a validation text"),
-            (self.sample_every is not None and not self.sample, "sample_every without a prompt in sample"),
+            (self.base is not None and given,
+             f"{' and '.join(given)} cannot be chosen: the base brings its own; leave them out"),
+            (self.vocabulary is not None and own,
+             f"{' and '.join(own)} cannot be chosen beside a vocabulary; leave them out"),
+            (self.hold_out and self.validation, "both validation files and a share to hold out; leave one out"),
+            (not 0 <= self.hold_out < 1,
+             f"hold_out is {self.hold_out}, expected a share from 0 to below 1; give 0.1, say"),
+            (self.steps is not None and self.epochs is not None, "both steps and epochs; leave one out"),
+            (self.windows == "random" and self.epochs is not None,
+             "random windows have no epochs; give steps, or take consecutive windows"),
+            (self.windows == "random" and self.stride is not None,
+             "random windows have no stride; take consecutive windows"),
+            (self.beta2 >= 1, f"beta2 is {self.beta2}, expected less than 1; give 0.99, say"),
+            (self.min_lr is not None and self.min_lr > self.lr,
+             f"min_lr is {self.min_lr}, above lr = {self.lr}; lower it"),
+            (self.patience and not (self.validation or self.hold_out),
+             "patience without a validation text; give one, or a share to hold out"),
+            (self.sample_every is not None and not self.sample, "sample_every without a prompt in sample; give one"),
         ):
             if wrong:
-                raise UsageError(f"settings that do not fit together (pretrain): {why}; leave one out")
+                raise UsageError(f"settings that do not fit together (pretrain): {why}")
 
     @property
     def windows_per_step(self) -> int:

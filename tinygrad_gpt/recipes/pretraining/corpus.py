@@ -87,7 +87,8 @@ def make_corpus(config: PretrainConfig, tokenizer: Tokenizer | None,
         prepare: told how far this is.
 
     Raises:
-        DataError, UsageError: a text or vocabulary that cannot be used.
+        DataError, UsageError: a text or vocabulary that cannot be used: "validation text (b.txt): it is a.txt, which
+            is trained on; …".
     """
     def train(what):
         return _documents(config.data, lambda text: hold_out(text, config.hold_out)[0], what, prepare)
@@ -103,8 +104,17 @@ def make_corpus(config: PretrainConfig, tokenizer: Tokenizer | None,
     return Corpus(
         tokenizer, encode_documents(tokenizer, train("tokenising")),
         encode_documents(tokenizer, validation) if validation else np.array([], np.uint16),
-        sum(len(text.encode()) + 1 for text in validation),
-        {os.path.abspath(path): sha256_of(path) for path in (*config.data, *config.validation)})
+        sum(len(text.encode()) + 1 for text in validation), _digests(config))
+
+
+def _digests(config: PretrainConfig) -> dict[str, str]:
+    """The sha256 of each file, by its absolute path; a validation text that is trained on is refused."""
+    digests = {path: sha256_of(path) for path in (*config.data, *config.validation)}
+    for path in config.validation:
+        if same := [other for other in config.data if digests[other] == digests[path]]:
+            raise UsageError(f"validation text ({path}): it is {same[0]}, which is trained on; give another, or hold "
+                             "out a share of each file")
+    return {os.path.abspath(path): digest for path, digest in digests.items()}
 
 
 def _documents(paths, part, what, prepare):

@@ -8,6 +8,7 @@ from tinygrad_gpt.errors import DataError
 from tinygrad_gpt.figures.perplexity import Perplexity, measure_perplexity
 from tinygrad_gpt.recipes.pretraining.corpus import documents, encode_documents
 from tinygrad_gpt.runs.saved_model import SavedModel
+from tinygrad_gpt.terminal import counted
 
 __all__ = ["TextPerplexity", "perplexity"]
 
@@ -33,9 +34,9 @@ class TextPerplexity:
         figures = self.figures
         whole = figures.predicted == figures.tokens - 1
         which = "all but the first" if whole else f"a sample of {figures.tokens - 1:,}"
-        return (f"{_counted(self.files, 'file')}, {_counted(self.documents, 'document')}, "
-                f"{figures.n_bytes - self.documents:,} bytes, {figures.tokens:,} tokens ({self.documents + 1:,} of "
-                f"them ends of text); {figures.predicted:,} predicted, {which}")
+        return (f"{counted(self.files, 'file')}, {counted(self.documents, 'document')}, "
+                f"{counted(figures.n_bytes, 'byte')} with one for the end of each, {figures.tokens:,} tokens "
+                f"({self.documents + 1:,} of them ends of text); {figures.predicted:,} predicted, {which}")
 
     def to_dict(self) -> dict:
         """As plain JSON values."""
@@ -64,7 +65,3 @@ def perplexity(saved: SavedModel, files: Sequence[str], *, stride: int | None = 
     figures = measure_perplexity(saved.transformer, tokens, n_bytes, stride=stride, max_windows=max_windows,
                                  report=report)
     return TextPerplexity(len(files), len(texts), figures)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -46,10 +46,12 @@ def pretrain(config: PretrainConfig, out: str | Path, *, report: Callable[[Progr
     base = None if config.base is None else load_model(config.base)
     tokenizer = base.tokenizer if base else load_vocabulary(config.vocabulary) if config.vocabulary else None
     corpus = make_corpus(config, tokenizer, prepare)
-    model = _new_model(config, corpus.tokenizer, base)
-    _check_length(config, corpus, config.n_ctx or model.config.n_ctx)
+    sizes = _sizes(config, corpus.tokenizer, base)
+    _check_length(config, corpus, config.n_ctx or sizes.n_ctx)
+    _check_memory(config, sizes)  # before the model is made
+    model = grown(base.transformer, sizes.n_layer, sizes.n_ctx, config.dropout) if base else new_model(
+        sizes, config.init, config.seed)
     config = replace(config, data=tuple(map(abspath, config.data)), validation=tuple(map(abspath, config.validation)))
-    _check_memory(config, model.config)
     out.mkdir(parents=True, exist_ok=True)
     with run_lock(out), precision(config.precision):
         refuse_second_run(out)  # which may have begun while the text was read
@@ -97,15 +99,14 @@ def _check_memory(config, sizes):
                  "a smaller model" if config.recompute else "--recompute")
 
 
-def _new_model(config: PretrainConfig, tokenizer: Tokenizer, base: SavedModel | None) -> GPT2:
-    """The model before the first step: the base, or initial values."""
+def _sizes(config: PretrainConfig, tokenizer: Tokenizer, base: SavedModel | None) -> GPT2Config:
+    """Of the model before the first step: those of the base, grown, or of a new one."""
     if base:
         sizes = base.transformer.config
-        n_ctx = max(config.n_ctx or 0, sizes.n_ctx)
-        return grown(base.transformer, config.n_layer or sizes.n_layer, n_ctx, config.dropout)
-    sizes = GPT2Config(tokenizer.vocab_size, config.n_ctx or 256, config.n_embd or 192, config.n_layer or 4,
-                       config.n_head or 4, config.dropout, qkv_bias=config.qkv_bias, tied_head=config.tied_head)
-    return new_model(sizes, config.init, config.seed)
+        return replace(sizes, n_layer=config.n_layer or sizes.n_layer, n_ctx=max(config.n_ctx or 0, sizes.n_ctx),
+                       dropout=config.dropout)
+    return GPT2Config(tokenizer.vocab_size, config.n_ctx or 256, config.n_embd or 192, config.n_layer or 4,
+                      config.n_head or 4, config.dropout, qkv_bias=config.qkv_bias, tied_head=config.tied_head)
 
 
 def _base_digest(config):

@@ -21,7 +21,6 @@ from tinygrad_gpt import __version__
 from tinygrad_gpt.backend import default_backend
 from tinygrad_gpt.data.pretraining import consecutive_batch, random_batch
 from tinygrad_gpt.engine.tensor import Tensor
-from tinygrad_gpt.errors import CheckpointError
 from tinygrad_gpt.figures.perplexity import measure_perplexity
 from tinygrad_gpt.figures.pictures import Curve, draw_curves
 from tinygrad_gpt.models.gpt2 import GPT2
@@ -29,6 +28,7 @@ from tinygrad_gpt.optim import AdamW, warmup_cosine
 from tinygrad_gpt.recipes.generate import GenerateConfig, generate
 from tinygrad_gpt.recipes.pretraining.config import PretrainConfig
 from tinygrad_gpt.recipes.pretraining.corpus import Corpus
+from tinygrad_gpt.runs import folder as runs
 from tinygrad_gpt.runs.folder import write_samples
 from tinygrad_gpt.runs.progress import Progress
 from tinygrad_gpt.runs.run import Task, part_of
@@ -57,15 +57,13 @@ def settings_of(notes: dict[str, Any], folder: Path) -> PretrainConfig:
     """The settings in a run's config.json.
 
     Raises:
-        CheckpointError: `cannot resume (run): its settings are of another version …`
+        CheckpointError: as `runs.folder.settings_of`.
     """
-    try:
-        settings: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
-                                    for name, value in notes["config"].items()}
-        return PretrainConfig(**settings)
-    except (TypeError, KeyError) as error:
-        raise CheckpointError(f"cannot resume ({folder}): its settings are of another version ({error}); use that "
-                              "version, or start a new run in another folder") from error
+    def config(**settings: Any) -> PretrainConfig:
+        lists = {name: tuple(value) for name, value in settings.items() if isinstance(value, list)}
+        return PretrainConfig(**settings | lists)
+
+    return runs.settings_of(config, notes, folder)
 
 
 class PretrainTask(Task):
