@@ -127,3 +127,9 @@ def test_fast_and_cuda_forms_are_among_what_is_looked_for():
     modules = {f.__module__ for each in EXERCISES for f in forms(each.op)}
     assert any(name.startswith(tinygrad_gpt.ops.fast.__name__) for name in modules)
     assert any(name.startswith(tinygrad_gpt.ops.cuda.__name__) for name in modules)
+
+
+@pytest.mark.parametrize("name", ["attention", "linear_cross_entropy"])
+def test_one_function_for_all_gradients_says_what_stands_for_those_that_are_none(name):
+    text = blank_text(exercise(name))
+    assert 'NotImplementedError("a tuple of the gradients of all arguments, None for what has no gradient")' in text

@@ -6,7 +6,7 @@ import pytest
 
 from tinygrad_gpt.course import folder
 from tinygrad_gpt.course.exercises import EXERCISES, exercise
-from tinygrad_gpt.course.folder import ABOUT, opened, start
+from tinygrad_gpt.course.folder import ABOUT, opened, opened_class, start, start_class
 from tinygrad_gpt.errors import DataError, UsageError
 
 
@@ -88,3 +88,32 @@ def test_what_a_folder_says_about_itself(tmp_path):
     assert (about["version"], about["student"]) == (1, "ada")
     assert set(about["texts"]) == {each.name for each in EXERCISES}
     assert opened(tmp_path).file(exercise("mul")) == tmp_path / "01_mul.py"
+
+
+def test_the_folders_of_a_class_are_opened_by_name(tmp_path):
+    start_class(tmp_path, ["bo", "ada"])
+    start(tmp_path / "cy")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "roster.csv").write_text("")
+    assert [(each.student, each.personal) for each in opened_class(tmp_path)] == [
+        ("ada", True), ("bo", True), ("cy", False)]
+    assert opened_class(tmp_path / "ada") == []
+    assert opened_class(tmp_path / "notes") == []
+
+
+def test_the_folder_of_a_class_does_not_become_that_of_a_student(tmp_path):
+    start_class(tmp_path, ["ada"])
+    with pytest.raises(UsageError, match=r"folder of a class \(.*\): it holds the folder ada of a student; name"):
+        start(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["ada"]
+    with pytest.raises(UsageError, match=r"folder of a class \(.*\): .* give one of them, such as .*ada"):
+        opened(tmp_path)
+    with pytest.raises(UsageError, match=r"--personal \(.*\): it is the folder of one student, not of a class"):
+        start_class(tmp_path / "ada", ["bo"])
+
+
+def test_two_folders_of_one_student_are_refused(tmp_path):
+    start(tmp_path / "a", "ada")
+    start(tmp_path / "b", "ada")
+    with pytest.raises(UsageError, match=r"two folders of ada \(.*a and .*b\): .*; move one of them away"):
+        opened_class(tmp_path)

@@ -6,6 +6,7 @@ import pytest
 import students
 import tiny
 
+from tinygrad_gpt.backend import default_backend
 from tinygrad_gpt.cli import main
 from tinygrad_gpt.course import exercises
 from tinygrad_gpt.course.exercises import exercise
@@ -14,6 +15,7 @@ from tinygrad_gpt.course.gradients import own_functions, using_gradients
 from tinygrad_gpt.course.solutions import right_bodies, solution, with_pullbacks
 from tinygrad_gpt.engine import OPS
 from tinygrad_gpt.errors import TapeError, UsageError
+from tinygrad_gpt.ops import load_compiled
 
 EXERCISES = [each for each in exercises.EXERCISES if not each.is_layer]
 
@@ -66,6 +68,36 @@ def test_the_ops_are_as_before_afterwards(finished):
         assert OPS["gelu"].function is functions["gelu"]
         assert OPS["gelu"].fast is None
     assert {name: (op.plain, op.fast) for name, op in OPS.items()} == before
+
+
+def test_the_table_has_no_form_that_is_not_the_students(tmp_path, capsys):
+    (tmp_path / "my.py").write_text(solution(exercise("gelu")), encoding="utf-8")
+    load_compiled()
+    compiled = OPS["gelu"].compiled
+    with using_gradients(own_functions(tmp_path / "my.py")[0]):
+        assert OPS["gelu"].available(default_backend()) == ("plain",)
+    assert OPS["gelu"].compiled is compiled
+    assert main(["gradcheck", "gelu", "--json", "--gradients", str(tmp_path / "my.py")]) == 0
+    assert {json.loads(line)["form"] for line in capsys.readouterr().out.splitlines()} == {"plain"}
+
+
+def test_a_compiled_form_that_is_imported_in_the_block_stays(tmp_path, monkeypatch):
+    (tmp_path / "my.py").write_text(solution(exercise("gelu")), encoding="utf-8")
+    monkeypatch.setattr(OPS["gelu"], "compiled", None)
+    form = OPS["gelu"].fast
+    with using_gradients(own_functions(tmp_path / "my.py")[0]):
+        OPS["gelu"].compiled = form
+    assert OPS["gelu"].compiled is form
+
+
+def test_a_function_that_an_op_of_the_package_calls_is_named(tmp_path, capsys):
+    text = solution(exercise("gelu")).replace("return g * (", "return 2 * g * (")
+    (tmp_path / "my.py").write_text(text, encoding="utf-8")
+    line = 1 + text.splitlines().index("    def grad_x(g):")
+    assert main(["gradcheck", "--text", "Once", "--gradients", str(tmp_path / "my.py")]) == 1
+    out = capsys.readouterr().out
+    assert "op 'bias_gelu' in h.0.mlp: wrong gradient of 'x' (tinygrad_gpt/ops/activation.py:" in out
+    assert f", which calls {tmp_path / 'my.py'}:{line}): " in out
 
 
 def test_exercises_that_are_not_written_are_left_to_the_package(tmp_path):

@@ -85,9 +85,11 @@ def test_rosters(tmp_path, text, names):
 
 
 @pytest.mark.parametrize(("text", "said"), [
-    (b"", "it names no student"), (b"student\n", "it names no student"), (b"ada\nada\n", "line 2.*it is there twice"),
-    (b"student\n../bo\n", "line 2.*'../bo' is no name of a student"), (b"a,student\n1\n", "line 2.*'' is no name"),
-    (b"\xff\xfea", "save it as CSV in UTF-8"), (b"..\n", "is no name of a student"),
+    (b"", "it names no student"), (b"student\n", "it names no student"), (b"ada\nada\n", "line 2.*twice"),
+    (b"student\n../bo\n", "line 2.*'../bo' cannot name a folder"), (b"a,student\n1\n", "line 2.*'' cannot name"),
+    (b"student\nAda Lovelace\n", r"line 2\): 'Ada Lovelace' cannot name a folder; write letters, digits and "
+     r"\. @ \+ - _, no spaces, first a letter, a digit or _, such as Ada_Lovelace"),
+    (b"\xff\xfea", "save it as CSV in UTF-8"), (b"..\n", "'..' cannot name a folder; write .* _$"),
 ])
 def test_bad_rosters_name_the_line(tmp_path, text, said):
     (tmp_path / "roster.csv").write_bytes(text)

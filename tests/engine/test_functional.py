@@ -61,10 +61,19 @@ def test_an_output_may_be_its_own_input():
 
 def test_an_unused_input_is_named_or_allowed():
     x, unused, constant = leaf(2), leaf(2), Tensor([1.0, 2.0])
-    for stranger in (unused, constant):
-        with pytest.raises(TapeError, match=r"grad: inputs\[1\] is not among what the outputs were computed from"):
+    for stranger, why in ((unused, "is not among what the outputs were computed from"),
+                          (constant, "does not require gradients; make it with requires_grad=True, before")):
+        with pytest.raises(TapeError, match=rf"grad: inputs\[1\] {why}"):
             grad((x * x).sum(), [x, stranger])
         assert grad((x * x).sum(), [x, stranger], allow_unused=True)[1] is None
+
+
+def test_an_input_that_does_not_require_gradients_leaves_the_graph():
+    x, y = leaf(2), Tensor(np.array([1.0, 2.0]))
+    product = (x * y).sum()
+    with pytest.raises(TapeError, match=r"grad: inputs\[0\] does not require gradients"):
+        grad(product, y)
+    assert grad(product, x)[0].tolist() == [1.0, 2.0]
 
 
 def test_the_graph_is_freed_unless_it_is_kept():

@@ -33,7 +33,9 @@ def test_a_handle_ends_with_its_block():
 @pytest.mark.parametrize(("value", "kind", "text"), [
     (np.ones(1), DTypeError, "hook: returned ndarray; return a Tensor, or None to keep the gradient"),
     ("text", DTypeError, "hook: returned str"), (2.0, DTypeError, "hook: returned float"),
-    (Tensor([1.0, 2.0]), ShapeError, r"hook: returned a gradient of shape \(2,\) in place of \(1,\)")], ids=str)
+    (Tensor([1.0, 2.0]), ShapeError, r"hook: returned a gradient of shape \(2,\) in place of \(1,\)"),
+    (Tensor(np.ones(1)), DTypeError, "hook: returned a gradient of dtype float64 in place of float32; convert it")],
+    ids=str)
 def test_what_a_hook_may_not_return(value, kind, text):
     x = Tensor([1.0], requires_grad=True)
     x.register_hook(lambda gradient: value)

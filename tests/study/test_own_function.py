@@ -76,6 +76,73 @@ def test_an_op_of_integers_is_put_through_the_sweep(file):
     assert str(check) == "all 10 checks of the sweep pass"
 
 
+FORMS = """
+from tinygrad_gpt import Tensor, op
+from tinygrad_gpt.engine import composed, fast
+
+@op(samples=lambda r: [(r.normal(2, 3), r.normal(3))], broadcasts=True)
+def scaled(xp, x, weight):
+    return x * weight, (lambda g: g * weight, lambda g: g * x)
+
+@fast("scaled")
+def scaled(xp, x, weight):
+    return x * weight, (lambda g: g * weight, lambda g: g * x)
+
+@composed("scaled")
+def scaled(x, weight):
+    return x * weight
+"""
+
+
+@pytest.fixture
+def scaled(tmp_path):
+    """Check an op with three forms, after a change of its text."""
+    def checked(old="", new=""):
+        (tmp_path / "mine.py").write_text(new.join(FORMS.rsplit(old, 1)) if old else FORMS)
+        return check_own_function(f"{tmp_path}/mine.py:scaled")
+
+    yield checked
+    OPS.pop("scaled", None)
+
+
+def test_all_forms_of_an_op_are_swept(scaled):
+    check = scaled()
+    assert check
+    assert len(check.entries) == 9
+    assert str(check).endswith("all 22 checks of the sweep pass, in the forms plain, fast, composed")
+
+
+def test_a_wrong_fast_form_is_named(scaled):
+    check = scaled("lambda g: g * x", "lambda g: 2 * g * x")
+    assert not check
+    assert "derivatives, sample 0: fast form: the gradient of 'weight' along a random direction is " in str(check)
+    assert "forms agree, sample 0: fast form: the gradient of 'weight' is not that of the plain form: " in str(check)
+    assert not check.wrong
+
+
+def test_a_wrong_composed_form_is_named(scaled):
+    check = scaled("return x * weight", "return 2.0 * x * weight")
+    assert "1 of 22 checks of the sweep fail, in the forms plain, fast, composed\n" in str(check)
+    assert "  forms agree, sample 0: composed form: the result is not that of the plain form: relative " in str(check)
+    check = scaled("return x * weight", "return x * Tensor(weight.numpy())")
+    assert "composed form: the gradient of 'weight' is missing in it" in str(check)
+    check = scaled("return x * weight", "return x.nothing")
+    assert "composed form: raises AttributeError: " in str(check)
+
+
+def test_a_form_of_an_op_of_the_package_is_swept(tmp_path):
+    before = OPS["relu"].fast
+    (tmp_path / "mine.py").write_text(
+        'from tinygrad_gpt.engine import fast\n\n@fast("relu")\ndef quick(xp, x):\n'
+        "    return xp.maximum(x, 0), (lambda g: g * 2,)\n")
+    try:
+        check = check_own_function(f"{tmp_path}/mine.py:quick")
+    finally:
+        OPS["relu"].fast = before
+    assert not check
+    assert "fast form: the gradient of 'x' is not that of the plain form" in str(check)
+
+
 @pytest.mark.parametrize(("name", "shapes", "error", "said"), [
     ("prodct", (), UsageError, r"no such function \(.*mine.py:prodct\): the file has product"),
     ("_x", (), UsageError, "the file has "),

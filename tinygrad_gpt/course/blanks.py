@@ -104,7 +104,8 @@ def _emptied(function: Callable) -> str:
 
 def _empty(pullback: ast.FunctionDef) -> list[str]:
     what = pullback.name.removeprefix("grad_")
-    said = "a tuple of the gradients of all arguments" if what == "grads" else f"the gradient of {what}"
+    said = ("a tuple of the gradients of all arguments, None for what has no gradient" if what == "grads"
+            else f"the gradient of {what}")
     return [f"    def {pullback.name}(g):", f'        raise NotImplementedError("{said}")']
 
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tinygrad_gpt.course.blanks import blank_text
@@ -12,7 +13,7 @@ from tinygrad_gpt.course.sandbox import SECONDS
 from tinygrad_gpt.errors import DataError, UsageError
 from tinygrad_gpt.files import write_atomic
 
-__all__ = ["Folder", "opened", "start", "write_new"]
+__all__ = ["Folder", "opened", "opened_class", "start", "start_class", "write_new"]
 
 ABOUT = "course.json"
 README = """\
@@ -66,9 +67,13 @@ def start(path: Path, student: str | None = None, *, personal: bool = False) -> 
         file, as NAME.new.py.
 
     Raises:
-        UsageError: the folder is that of another student, or its exercises are not personal, or are.
+        UsageError: the folder is that of another student, or holds folders of students, or its exercises are those
+            of all students.
         DataError: course.json cannot be read.
     """
+    if not (path / ABOUT).exists() and (students := _students(path)):
+        raise UsageError(f"folder of a class ({path}): it holds the folder {students[0].name} of a student; name "
+                         "another folder, or add students with --personal")
     path.mkdir(parents=True, exist_ok=True)
     known = _read(path) if (path / ABOUT).exists() else {}
     if known and student is not None and known["student"] != student:
@@ -87,6 +92,19 @@ def start(path: Path, student: str | None = None, *, personal: bool = False) -> 
     about = {"version": VERSION, "student": folder.student, "personal": folder.personal, "texts": digests}
     write_atomic(path / ABOUT, (json.dumps(about, indent=1) + "\n").encode())
     return written
+
+
+def start_class(path: Path, students: Sequence[str]) -> None:
+    """Write a folder in ``path`` for each student, with exercises that differ by student.
+
+    Raises:
+        UsageError: ``path`` is the folder of one student; one of the folders is that of another student.
+        DataError: as in `start`.
+    """
+    if (path / ABOUT).exists():
+        raise UsageError(f"--personal ({path}): it is the folder of one student, not of a class; name another folder")
+    for student in students:
+        start(path / student, student, personal=True)
 
 
 def write_new(path: Path, text: str, beside: bool = True) -> list[str]:
@@ -109,10 +127,13 @@ def opened(path: Path) -> Folder:
     """A folder that this version of the course can grade.
 
     Raises:
-        UsageError: it is no folder of the course, or one of another version.
+        UsageError: it is no folder of the course, or that of a class, or one of another version.
         DataError: course.json cannot be read.
     """
     if not (path / ABOUT).is_file():
+        if students := _students(path):
+            raise UsageError(f"folder of a class ({path}): it holds a folder for each student; give one of them, "
+                             f"such as {students[0]}")
         raise UsageError(f"no course ({path}): there is no {ABOUT}; `course start {path}` makes one")
     about = _read(path)
     folder = Folder(path, about["student"], bool(about.get("personal", False)))
@@ -120,6 +141,29 @@ def opened(path: Path) -> Folder:
         raise UsageError(f"another version of the course ({path / ABOUT}): `course start {path}` adds what is new; "
                          "it leaves your files as they are")
     return folder
+
+
+def opened_class(path: Path) -> list[Folder]:
+    """The folders of students in a folder, by name; none if it is that of one student, or holds none.
+
+    Raises:
+        UsageError: two are of the same student; one is of another version.
+        DataError: a course.json cannot be read.
+    """
+    folders: dict[str, Folder] = {}
+    for each in [] if (path / ABOUT).exists() else _students(path):
+        folder = opened(each)
+        folder = replace(folder, student=folder.student or each.name)
+        if folder.student in folders:
+            raise UsageError(f"two folders of {folder.student} ({folders[folder.student].path} and {each}): the marks "
+                             "would be of both; move one of them away")
+        folders[folder.student] = folder
+    return list(folders.values())
+
+
+def _students(path: Path) -> list[Path]:
+    """The folders in a folder that are folders of the course."""
+    return sorted(about.parent for about in path.glob(f"*/{ABOUT}"))
 
 
 def _read(path: Path) -> dict:

@@ -71,15 +71,16 @@ def using_gradients(functions: dict[str, Callable]) -> Iterator[None]:
     Raises:
         TapeError: "own gradient (my_ops.py:12): ValueError: …", whatever a function raises.
     """
-    before = {name: (op.plain, op.fast, op.cuda) for name, op in OPS.items() if name in functions}
+    before = {name: (op.plain, op.fast, op.compiled, op.cuda) for name, op in OPS.items() if name in functions}
     for name, function in functions.items():
-        OPS[name].plain, OPS[name].fast, OPS[name].cuda = Form(function), None, None
+        OPS[name].plain, OPS[name].fast, OPS[name].compiled, OPS[name].cuda = Form(function), None, None, None
     try:
         with using_ops("plain"), _explained({f.__code__.co_filename for f in functions.values()}):
             yield
     finally:
-        for name, forms in before.items():
-            OPS[name].plain, OPS[name].fast, OPS[name].cuda = forms
+        for name, (plain, fast, compiled, cuda) in before.items():
+            op = OPS[name]  # its compiled form may have been imported in the block, and is imported once only
+            op.plain, op.fast, op.compiled, op.cuda = plain, fast, compiled or op.compiled, cuda
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ VARIATIONS: dict[str, tuple[Variation, ...]] = {
             Variation("\n    y = a / b\n", "\n    y = a / b + {c} * b\n", "y = a / b + {c} b")),
     "tanh": (Variation("y = xp.tanh(x)", "y = xp.tanh({c} * x)", "y = tanh({c} x)"),
              Variation("y = xp.tanh(x)", "y = {c} * xp.tanh(x)", "y = {c} tanh(x)")),
-    "sigmoid": (Variation("-xp.abs(x)", "-{c} * xp.abs(x)", "y = 1 / (1 + e^(−{c} x))"),
+    "sigmoid": (Variation("e = xp.exp(-xp.abs(x))", "e = xp.exp(-{c} * xp.abs(x))", "y = 1 / (1 + e^(−{c} x))"),
                 Variation("y = xp.where(", "y = {c} * xp.where(", "y = {c} / (1 + e⁻ˣ)")),
     "relu": (Variation("xp.maximum(x, 0)", "{c} * xp.maximum(x, 0)", "y = {c} max(x, 0)"),
              Variation("xp.maximum(x, 0)", "xp.maximum(x, 0) + {c} * x", "y = max(x, 0) + {c} x")),
@@ -86,7 +86,8 @@ def roster(path: Path) -> list[str]:
     """The students of a CSV file: its column "student", or else its first.
 
     Raises:
-        DataError: "cannot read (roster.csv, line 3): …": no student, one twice, or a name that is no name of a folder.
+        DataError: "cannot read (roster.csv, line 3): …": no student, one twice, or a name that cannot name a folder:
+            it has letters, digits and . @ + - _, no spaces, and begins with a letter, a digit or _.
     """
     try:
         rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
@@ -99,10 +100,19 @@ def roster(path: Path) -> list[str]:
         if (number == 1 and "student" in heads) or not any(map(str.strip, row)):
             continue
         name = row[column].strip() if column < len(row) else ""
-        if not re.fullmatch(r"\w[\w.@+-]*", name) or name in students:
-            why = "it is there twice" if name in students else "write letters, digits and . @ + - _"
-            raise DataError(f"cannot read ({path}, line {number}): {name!r} is no name of a student: {why}")
+        if name in students:
+            raise DataError(f"cannot read ({path}, line {number}): {name!r} is there twice; give each student a name "
+                            "of their own")
+        if not re.fullmatch(r"\w[\w.@+-]*", name):
+            raise DataError(f"cannot read ({path}, line {number}): {name!r} cannot name a folder; write letters, "
+                            f"digits and . @ + - _, no spaces, first a letter, a digit or _{_such_as(name)}")
         students.append(name)
     if not students:
         raise DataError(f"cannot read ({path}): it names no student; write one a line")
     return students
+
+
+def _such_as(name: str) -> str:
+    """An example of a name that can name a folder, made of one that cannot."""
+    allowed = re.sub(r"[^\w.@+-]+", "_", name).strip(".@+-_")
+    return f", such as {allowed}" if allowed else ""

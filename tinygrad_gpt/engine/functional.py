@@ -30,13 +30,14 @@ def grad(outputs: Tensors, inputs: Tensors, grad_outputs: Any = None, *, retain_
         grad_outputs: gradient with respect to each output, of its shape; None: 1, for outputs of one value.
         retain_graph: keep the graph, so that it can be used again; None: as ``create_graph``.
         create_graph: record the pass, so that the gradients can be differentiated.
-        allow_unused: give None for an input that the outputs do not depend on.
+        allow_unused: give None for an input that the outputs do not depend on, or that does not require gradients.
 
     Returns:
         One gradient for each input, of its shape.
 
     Raises:
-        TapeError: "grad: inputs[1] is not among what the outputs were computed from; …".
+        TapeError: "grad: inputs[1] is not among what the outputs were computed from; …"; "grad: inputs[0] does not
+            require gradients; …".
         ShapeError: "grad_outputs: expected 1, one for each tensor, got 2".
 
     Source: torch.autograd.grad
@@ -49,6 +50,8 @@ def grad(outputs: Tensors, inputs: Tensors, grad_outputs: Any = None, *, retain_
     """
     outputs, inputs = _tuple(outputs), _tuple(inputs)
     given = (None,) * len(outputs) if grad_outputs is None else _one_each(grad_outputs, outputs, "grad_outputs")
+    if not allow_unused:
+        _require_gradients(inputs)
     roots = [(y, y.as_cotangent(g, "grad")) for y, g in zip(outputs, given, strict=True)]
     wanted = {x._node for x in inputs}
     if create_graph:
@@ -61,6 +64,14 @@ def grad(outputs: Tensors, inputs: Tensors, grad_outputs: Any = None, *, retain_
             raise TapeError(f"grad: inputs[{i}] is not among what the outputs were computed from; leave it out, or "
                             "pass allow_unused=True")
     return tuple(found.get(x._node) for x in inputs)
+
+
+def _require_gradients(inputs) -> None:
+    """Refuse a tensor that is on no tape, before the graph is used."""
+    for i, x in enumerate(inputs):
+        if x._node is None:
+            raise TapeError(f"grad: inputs[{i}] does not require gradients; make it with requires_grad=True, before "
+                            "the outputs are computed from it")
 
 
 def jvp(func: Callable, inputs: Tensors, v: Any = None) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from tinygrad_gpt.backend import Array
 from tinygrad_gpt.engine.guards import Version, captured, next_number
 from tinygrad_gpt.engine.mistakes import check_gradient, check_joint, check_pullbacks, no_gradient
 from tinygrad_gpt.engine.pending import Pending, RowGradient, sum_to
-from tinygrad_gpt.errors import ShapeError, TapeError
+from tinygrad_gpt.errors import DTypeError, ShapeError, TapeError
 
 __all__ = ["Node", "nodes_below", "walk"]
 
@@ -172,6 +172,9 @@ class Node:
             replaced = hook(g)
             if replaced is not None and replaced.shape != g.shape:
                 raise ShapeError(f"hook: returned a gradient of shape {replaced.shape} in place of {g.shape}")
+            if replaced is not None and replaced.dtype != g.dtype:
+                raise DTypeError(f"hook: returned a gradient of dtype {replaced.dtype} in place of {g.dtype}; convert "
+                                 "it with astype")
             g = g if replaced is None else replaced
         return g
 

@@ -7,7 +7,10 @@ __all__ = ["layer_norm"]
 
 
 def _check(x, weight, bias, eps=None):
-    if not (x.ndim and x.shape[-1:] == weight.shape == bias.shape != (0,)):
+    if x.ndim and x.shape[-1] == 0:
+        raise ShapeError(f"op 'layer_norm': the last axis of x is empty (x is {x.shape}), so it has no mean; give at "
+                         "least one value in a row")
+    if not (x.ndim and x.shape[-1:] == weight.shape == bias.shape):
         raise ShapeError(f"op 'layer_norm': last axis of x is {x.shape[-1] if x.ndim else 'missing'} (x is {x.shape}) "
                          f"but weight is {weight.shape} and bias {bias.shape}")
 
@@ -15,7 +18,9 @@ def _check(x, weight, bias, eps=None):
 @op(samples=lambda r: [(r.normal(2, 3, 4), r.normal(4), r.normal(4)), (r.normal(5), r.normal(5), r.normal(5)),
                        (r.normal(2, 119, 35), r.normal(35), r.normal(35))],  # more rows than a CUDA block sums
     errors=lambda r: [((r.normal(2, 3), r.normal(4), r.normal(4)),
-                       "op 'layer_norm': last axis of x is 3 (x is (2, 3)) but weight is (4,) and bias (4,)")],
+                       "op 'layer_norm': last axis of x is 3 (x is (2, 3)) but weight is (4,) and bias (4,)"),
+                      ((r.normal(2, 0), r.normal(0), r.normal(0)),
+                       "the last axis of x is empty (x is (2, 0)), so it has no mean; give at least one value")],
     check=_check)
 def layer_norm(xp, x, weight, bias, *, eps=1e-5):
     """Normalise the last axis to zero mean and unit variance, then scale and shift.

@@ -71,7 +71,8 @@ class Finding:
     Args:
         step: the call of the op.
         what: "gradient of 'x'", "gradients", or "result".
-        where: file:line of the pullback; of the form that ran, where the result is wrong.
+        where: file:line of the pullback, and of a function of one's own that it calls; of the form that ran, where the
+            result is wrong.
         ours, expected: the directional derivative by the pullback and by a central difference; or the value that
             differs most, and that of the plain form.
     """
@@ -203,9 +204,13 @@ def _wrong_gradient(row: Balance, moved, limit) -> Finding:
         terms = _products(step.grad, _moved(step, {i: tangent}))
         ours, numeric, scale = row.into.get(i, 0.0), float(terms.sum()), float(np.abs(terms).sum())
         if not abs(ours - numeric) <= limit * (scale + abs(ours)) + row.noise:
-            return Finding(step, f"gradient of '{step.argument(i)}'", step.pullbacks[i], ours, numeric)
+            return Finding(step, f"gradient of '{step.argument(i)}'", _where(step, step.pullbacks[i]), ours, numeric)
     where = next((place for place in step.pullbacks if place), "")
-    return Finding(step, "gradients", where, sum(row.into.values()), row.out)
+    return Finding(step, "gradients", _where(step, where), sum(row.into.values()), row.out)
+
+
+def _where(step: Step, pullback: str) -> str:
+    return f"{pullback}, which calls {' and '.join(step.calls)}" if step.calls else pullback
 
 
 def _wrong_result(step: Step, limit) -> Finding | None:

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from tinygrad_gpt.backend import Array
+from tinygrad_gpt.engine.guards import captured
 from tinygrad_gpt.engine.mode import observing, switched
 from tinygrad_gpt.engine.operators import raw
 from tinygrad_gpt.engine.pending import Pending, dense
@@ -48,6 +49,8 @@ class Step:
         parts: the gradient that the op sent to each argument, by the argument's number.
         seconds: since the step before it ended, on the way forward, and of the pullbacks.
         fused: name and number of the call of the fused op that this op is a part of, in its composed form.
+        calls: file:line of functions outside this package that its pullbacks call, such as one's own gelu in
+            `bias_gelu`; empty where the pullbacks are not of this package either.
     """
 
     number: int
@@ -64,6 +67,7 @@ class Step:
     parts: dict[int, Array] = field(default_factory=dict)
     seconds: tuple[float, float] = (0.0, 0.0)
     fused: tuple[str, int] | None = None
+    calls: tuple[str, ...] = ()
 
     def argument(self, i: int) -> str:
         """Name of the i-th argument."""
@@ -172,7 +176,7 @@ class _Recorder:
         now = time.perf_counter()
         self._add(node, op.name, op, result.data, inputs=inputs, arguments=tuple(map(raw, args)),
                   settings=node.settings, pullbacks=_places(node), module=module, line=line,
-                  seconds=(now - self.clock, 0.0), fused=self._fused())
+                  seconds=(now - self.clock, 0.0), fused=self._fused(), calls=_calls(node))
         self.clock = time.perf_counter()
 
     def _fused(self) -> tuple[str, int] | None:
@@ -209,6 +213,18 @@ def _places(node: Node) -> tuple[str, ...]:
     if callable(node.pullbacks):
         return (place(node.pullbacks),) * len(node.inputs)
     return tuple(place(pullback) if pullback else "" for pullback in node.pullbacks or ())
+
+
+def _calls(node: Node) -> tuple[str, ...]:
+    """file:line of the functions outside this package that pullbacks of this package captured."""
+    pullbacks = [node.pullbacks] if callable(node.pullbacks) else [each for each in node.pullbacks or () if each]
+    inside = [each for each in pullbacks if _is_inside(each)]
+    values = (value for _, value in captured(inside) if hasattr(value, "__code__") and not _is_inside(value))
+    return tuple(dict.fromkeys(map(place, values)))
+
+
+def _is_inside(function: Callable) -> bool:
+    return Path(function.__code__.co_filename).is_relative_to(PACKAGE)
 
 
 def caller(modules: Mapping[int, str], depth: int = 2) -> tuple[str, str]:

@@ -1,6 +1,9 @@
 """The commands of the course: a folder is started, graded, and graded at each save, without a network."""
 
+import csv
 import json
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -63,6 +66,34 @@ def test_marks_as_json(folder, capsys):
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(row["name"], row["points"], row["most"], row["passed"], row["student"]) for row in rows] == [
         ("mul", 5, 5, True, "ada"), ("div", 0, 5, False, "ada")]
+
+
+def test_a_class_is_graded_at_once(tmp_path, capsys):
+    (tmp_path / "roster.csv").write_text("student\nbo\nada\n")
+    folder, marks = tmp_path / "class", tmp_path / "marks.csv"
+    assert main(["course", "start", str(folder), "--personal", str(tmp_path / "roster.csv")]) == 0
+    assert f"`course check --dir {folder}` grades all" in capsys.readouterr().out
+    text = (folder / "ada" / "05_relu.py").read_text(encoding="utf-8")
+    constant = re.search(r"1\.\d\d", text)[0]
+    right = f"g * (x > 0) + {constant} * g" if f"+ {constant} * x" in text else f"{constant} * g * (x > 0)"
+    (folder / "ada" / "05_relu.py").write_text(
+        text.replace('raise NotImplementedError("the gradient of x")', f"return {right}"), encoding="utf-8")
+    assert main(["course", "check", "relu", "mul", "--dir", str(folder), "--marks", str(marks)]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "ada", "relu                    5 of  5  right", "mul                     0 of  5  not written yet",
+        "5 of 10 points",
+        "bo", "relu                    0 of  5  not written yet", "mul                     0 of  5  not written yet",
+        "0 of 10 points",
+        "students with all points: 0 of 2"]
+    rows = list(csv.DictReader(marks.read_text(encoding="utf-8").splitlines()))
+    assert [(row["student"], row["exercise"], row["points"]) for row in rows] == [
+        ("ada", "relu", "5"), ("ada", "mul", "0"), ("bo", "relu", "0"), ("bo", "mul", "0")]
+    shutil.rmtree(folder / "bo")
+    assert main(["course", "check", "relu", "--dir", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["student"] == "ada"
+    assert main(["course", "start", str(folder)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: folder of a class ({folder}): it holds the folder ada of a ")
+    assert [path.name for path in folder.iterdir()] == ["ada"]
 
 
 @pytest.mark.parametrize(("args", "code", "said"), [

@@ -39,12 +39,12 @@ def command(exercises: Path, student: str | None, personal: str | None) -> None:
 
 def _start_all(exercises: Path, student: str | None, personal: str) -> None:
     """A folder for each student of a roster."""
-    from tinygrad_gpt.course.folder import start
+    from tinygrad_gpt.course.folder import start_class
     from tinygrad_gpt.course.personal import roster
 
     if student is not None:
         raise UsageError("--student (arguments): --personal names the students; leave one of the two out")
     students = roster(Path(personal))
-    for each in students:
-        start(exercises / each, each, personal=True)
-    echo(f"{len(students)} folders in {exercises}, one for each student, with exercises of their own")
+    start_class(exercises, students)
+    echo(f"{len(students)} folders in {exercises}, one for each student, with exercises of their own; `course check "
+         f"--dir {exercises}` grades all")

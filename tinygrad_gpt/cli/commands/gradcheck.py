@@ -56,9 +56,11 @@ def _check_ops(names: Sequence[str], seed: int, as_json: bool) -> bool:
     from tinygrad_gpt.study.gradcheck import check_forms, check_table, summary
     from tinygrad_gpt.study.show import select_ops
 
-    with contextlib.suppress(UsageError):  # without numba the others are checked
-        load_compiled()
-    ops = click.get_current_context().ensure_object(Settings).ops
+    settings = click.get_current_context().ensure_object(Settings)
+    if settings.gradients is None:
+        with contextlib.suppress(UsageError):  # without numba the others are checked
+            load_compiled()
+    ops = settings.ops if settings.gradients is None else "plain"  # one's own functions are plain forms
     forms = () if ops is None else (ops,)
     checks = [check for op in select_ops(names) for check in check_forms(op, seed, forms)]
     if as_json:
