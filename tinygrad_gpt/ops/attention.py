@@ -34,13 +34,21 @@ def _check_heads(q, k, v, padding=None, keep=None, **_):
     (batch, _, n), m = q.shape[:3], k.shape[2]
     if padding is not None and padding.shape not in ((batch, m), (batch, n, m)):
         raise ShapeError(f"op 'attention': padding is {padding.shape} but k has {(batch, m)}")
+    _check_keep("attention", keep, (*q.shape[:3], m))
+
+
+def _check_keep(name, keep, shape):
+    if keep is not None and keep.shape != shape:
+        raise ShapeError(f"op '{name}': keep is {keep.shape}, expected {shape}, a value for each weight")
 
 
 @op(samples=_attention_samples,
     errors=lambda r: [((r.normal(1, 1, 2, 3), r.normal(1, 1, 2, 4), r.normal(1, 1, 2, 4)),
                        "op 'attention': q is (1, 1, 2, 3), k is (1, 1, 2, 4), v is (1, 1, 2, 4)"),
                       ((r.normal(1, 1, 2, 3), r.normal(1, 1, 2, 3), r.normal(1, 1, 2, 3), r.mask(1, 3)),
-                       "padding is (1, 3) but k has (1, 2)")],
+                       "padding is (1, 3) but k has (1, 2)"),
+                      ((*(r.normal(1, 2, 2, 3) for _ in range(3)), None, r.mask(1, 1, 2, 2)),
+                       "keep is (1, 1, 2, 2), expected (1, 2, 2, 2)")],
     check=_check_heads)
 def attention(xp, q, k, v, padding=None, keep=None, *, causal=True, p=0.0):
     """Each query's average of the values, weighted by the softmax of its products with the keys.
@@ -99,10 +107,13 @@ def _check_width(qkv, padding=None, keep=None, *, n_head, **_):
     if qkv.ndim != 3 or qkv.shape[-1] % (3 * n_head):
         raise ShapeError(f"op 'self_attention': last axis of qkv is {qkv.shape[-1]}, not a multiple of "
                          f"3 · n_head = {3 * n_head} (qkv is {qkv.shape}, expected (B, T, 3C))")
+    _check_keep("self_attention", keep, (len(qkv), n_head, qkv.shape[1], qkv.shape[1]))
 
 
 @op(samples=_self_attention_samples,
-    errors=lambda r: [((r.normal(2, 3, 10), {"n_head": 2}), "is 10, not a multiple of 3 · n_head = 6")],
+    errors=lambda r: [((r.normal(2, 3, 10), {"n_head": 2}), "is 10, not a multiple of 3 · n_head = 6"),
+                      ((r.normal(2, 3, 12), None, r.mask(2, 1, 3, 3), {"n_head": 2}),
+                       "keep is (2, 1, 3, 3), expected (2, 2, 3, 3)")],
     check=_check_width)
 def self_attention(xp, qkv, padding=None, keep=None, *, n_head, causal=True, p=0.0):
     """Attention of a sequence to itself, over all heads, from one array that holds queries, keys and values.

@@ -19,7 +19,7 @@ from tinygrad_gpt.study.sweep import CHECKS, Finding, check
 
 __all__ = ["OpCheck", "check_own_function"]
 
-LARGEST = 10_000  # entries; each takes two calls
+LARGEST = 10_000  # entries; each takes two calls or more
 AGREE = 1e-10  # relative difference of two forms: sums in another order make 1e-15
 
 
