@@ -85,7 +85,7 @@ def test_what_is_missing_is_told(monkeypatch, module, line):
 @pytest.mark.parametrize(("device", "line"), [
     ("numpy", "attention is 'cudnn' (backend numpy): cuDNN runs on an NVIDIA GPU; choose --backend cupy, or "
               "--attention own"),
-    ("emulated", "attention is 'cudnn' (precision float32): cuDNN's attention is for half precision; choose "
+    ("emulated", "--attention is 'cudnn' (precision float32): cuDNN's attention is for half precision; choose "
                  "--precision bfloat16 or float16, or --attention own")])
 @pytest.mark.parametrize("command", [["pretrain"], ["finetune", "classifier"], ["finetune", "instructions"]])
 def test_a_command_is_refused_before_it_writes(library, capsys, tmp_path, monkeypatch, command, device, line):

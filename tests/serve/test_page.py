@@ -100,6 +100,7 @@ def test_a_text_is_generated_as_it_comes_and_stopped(page):
     press(page, "#tab-generate")
     write(page, "prompt", "bug")
     page.execute_script("document.querySelector('#generate [name=max_new_tokens]').value = 4096")
+    page.execute_script("document.querySelector('#generate [name=temperature]').value = 0")  # without an end
     press(page, "#generate .main")
     until(page, "return document.getElementById('written').textContent.length > 20")
     assert page.execute_script("return document.querySelector('#generate .main').disabled")

@@ -194,7 +194,8 @@ class States:
                                                 "start a new run in another folder"))
                 continue
             self.newest, self.step = path, step
-            for refusal in refusals:
+            refusals += [damage for other in self._paths() if other.exists() and (damage := _damage(other))]
+            for refusal in dict.fromkeys(map(str, refusals)):
                 warnings.warn(f"{refusal}; resumed from the other state, of step {step:,}", stacklevel=2)
             return state.tensors
         raise refusals[0] if refusals else CheckpointError(
@@ -202,6 +203,15 @@ class States:
 
     def _paths(self):
         return [self.folder / name for name in STATE_FILES]
+
+
+def _damage(path: Path) -> CheckpointError | None:
+    """Why not even the beginning of a state can be read."""
+    try:
+        native.load_metadata(path)
+    except CheckpointError as error:
+        return error
+    return None
 
 
 def _step(path: Path) -> int:
