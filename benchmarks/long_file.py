@@ -52,12 +52,15 @@ def classify(folder: Path, *more: str, until: int | None = None) -> tuple[float,
     started, part = time.perf_counter(), folder / "answers.csv.part"
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while until and not (part.exists() and part.stat().st_size >= until):
+        if process.poll() is not None:
+            raise SystemExit(f"{' '.join(command)}: it ended with {process.returncode} before it could be killed")
         time.sleep(0.01)
     if until:
         process.send_signal(signal.SIGKILL)
     _, status, usage = os.wait4(process.pid, 0)
-    if status != (signal.SIGKILL if until else 0):
-        raise SystemExit(f"{' '.join(command)}: status {status}")
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != (-signal.SIGKILL if until else 0):
+        raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
     return time.perf_counter() - started, usage.ru_maxrss / 1024
 
 

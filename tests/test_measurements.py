@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import tiny
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import classify_seeds
 import few_labels
+import long_file
 import pieces
 import recipe
 
@@ -137,3 +139,20 @@ def test_a_typed_setting_has_its_type(tmp_path):
     config = pieces.config_of(options)
     assert (config.extra, config.base, config.context) == ("folder/messages.tsv", "some.folder", "64")
     assert (config.hide, config.pretrain_epochs, config.lr, config.no_start) == (0.1, 4, 5e-4, True)
+
+
+@pytest.mark.skipif(not hasattr(os, "wait4"), reason="this system does not tell the memory of a process")
+def test_a_long_file_is_killed_and_gone_on_with(tmp_path, capsys):
+    long_file.main(["--data", str(tiny.labelled_file(tmp_path / "three.csv")), "--rows", "20000"])
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| 20,000 | "))
+    _, _, rate, before, after, lines, lost = row.strip("| ").split(" | ")
+    assert int(rate.replace(",", "")) > 0
+    assert 10 < float(before) < 1000
+    assert 10 < float(after) < 1000
+    assert 256 <= int(lines.replace(",", "")) < 20_000
+    assert lost == "0"
+
+
+def test_a_command_that_ends_before_it_is_killed_is_told(tmp_path):
+    with pytest.raises(SystemExit, match="it ended with 1 before it could be killed"):
+        long_file.classify(tmp_path, until=10**6)  # there is no model

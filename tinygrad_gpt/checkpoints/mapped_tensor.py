@@ -79,7 +79,12 @@ class StoredTensor:
     @property
     def is_mapped(self) -> bool:
         """Whether `load` returns the file itself, not a copy."""
-        return self.dtype == "F32" and self.offset % FLOATS["F32"].alignment == 0 and self.strides is None
+        return self._is_float32_in_place and self.strides is None
+
+    @property
+    def _is_float32_in_place(self) -> bool:
+        """Whether its elements can be computed with where they lie."""
+        return self.dtype == "F32" and self.offset % FLOATS["F32"].alignment == 0
 
     def load(self, files: MappedFiles | None = None) -> np.ndarray:
         """The values in float32: the file itself, mapped copy-on-write, where it holds float32 on an aligned offset.
@@ -109,7 +114,7 @@ class StoredTensor:
         end = self.offset + count * dtype.itemsize
         if end > self.path.stat().st_size:
             raise CheckpointError("it ends too early; use another copy")
-        if self.dtype == "F32" and self.offset % dtype.alignment == 0:
+        if self._is_float32_in_place:
             return files[self.path][self.offset:end].view(dtype)
         octets = np.memmap(self.path, np.uint8, "r", self.offset, (end - self.offset,)).view(np.ndarray)
         if self.dtype == "F32":

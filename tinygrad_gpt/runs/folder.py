@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import reprlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -194,8 +195,7 @@ class States:
                                                 "start a new run in another folder"))
                 continue
             self.newest, self.step = path, step
-            refusals += [damage for other in self._paths() if other.exists() and (damage := _damage(other))]
-            for refusal in dict.fromkeys(map(str, refusals)):
+            for refusal in refusals:
                 warnings.warn(f"{refusal}; resumed from the other state, of step {step:,}", stacklevel=2)
             return state.tensors
         raise refusals[0] if refusals else CheckpointError(
@@ -205,20 +205,11 @@ class States:
         return [self.folder / name for name in STATE_FILES]
 
 
-def _damage(path: Path) -> CheckpointError | None:
-    """Why not even the beginning of a state can be read."""
-    try:
-        native.load_metadata(path)
-    except CheckpointError as error:
-        return error
-    return None
-
-
-def _step(path: Path) -> int:
-    """The step of a state, −1 if its file is damaged."""
+def _step(path: Path) -> float:
+    """The step of a state; infinite if its file is damaged, so that it is tried first and its damage is told."""
     with contextlib.suppress(CheckpointError):
         return _counted(native.load_metadata(path).get("step"))
-    return -1
+    return math.inf
 
 
 def _counted(value: Any) -> int:

@@ -11,7 +11,7 @@ from tinygrad_gpt.backend import default_backend, is_integer
 from tinygrad_gpt.engine import OPS, Op, Tensor, using_ops
 from tinygrad_gpt.engine.mode import current_mode
 from tinygrad_gpt.errors import TapeError
-from tinygrad_gpt.terminal import aligned
+from tinygrad_gpt.terminal import aligned, counted
 
 __all__ = ["LIMIT", "NOT_DIFFERENTIATED", "Check", "Draw", "check_forms", "check_op", "check_sample", "check_table",
            "relative_difference", "split_sample", "summary"]
@@ -178,10 +178,6 @@ def summary(checks: Sequence[Check]) -> str:
     ops, forms = {c.op for c in checks}, {(c.op, c.form) for c in checks}
     arguments = {(c.op, c.argument) for c in checks}
     verdict = f"{len(failed)} FAILED ({', '.join(sorted({c.op for c in failed}))})" if failed else "all passed"
-    return (f"{_count(len(ops), 'op')} in {_count(len(forms), 'form')}, {_count(len(arguments), 'argument')}, "
-            f"{_count(len(checks), 'check')}, worst relative error {worst.error:.1e} of max(1, Σ|terms|) (op "
+    return (f"{counted(len(ops), 'op')} in {counted(len(forms), 'form')}, {counted(len(arguments), 'argument')}, "
+            f"{counted(len(checks), 'check')}, worst relative error {worst.error:.1e} of max(1, Σ|terms|) (op "
             f"{worst.op}, {worst.form}, argument {worst.argument}), limit {LIMIT:.0e}: {verdict}")
-
-
-def _count(n, word):
-    return f"{n} {word}" if n == 1 else f"{n} {word}s"

@@ -78,10 +78,14 @@ def coefficient(case: Case, c: float, elsewhere: Value | None = None) -> str:
 
 def _others(case: Case, elsewhere: Value | None) -> list[tuple[Case, float]]:
     """The other samples on which there is such a factor, and the factor."""
+    if elsewhere is None:
+        return []
     found = []
-    for other in case.siblings if elsewhere else ():
+    for other in case.siblings:
+        if other is case:
+            continue
         try:
-            ratio = None if other is case or elsewhere is None else elsewhere(other)
+            ratio = elsewhere(other)
         except Exception:  # whatever the rule raises there
             continue
         if ratio is not None:

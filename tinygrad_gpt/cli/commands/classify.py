@@ -49,7 +49,7 @@ def command(texts: Sequence[str], file: str | None, text_column: str | None, enc
     """Say which class a text belongs to, and why."""
     check_source("classify", "text", texts, file, text_column)
     _check_output(output, as_json, resume, explain)
-    from tinygrad_gpt.recipes.classification.classify import classify_windows, refuse_empty, with_unsure
+    from tinygrad_gpt.recipes.classification.classify import classify_windows, refuse_empty, with_unsure_below
     from tinygrad_gpt.runs.saved_model import SHIPPED_CLASSIFIER, load_model
 
     saved = load_model(SHIPPED_CLASSIFIER if model is None else model)
@@ -58,7 +58,7 @@ def command(texts: Sequence[str], file: str | None, text_column: str | None, enc
                          "reasons are for one; leave them out")
     _ = saved.classifier  # refuses a language model before anything is read
     if unsure_below is not None:
-        saved = with_unsure(saved, unsure_below)
+        saved = with_unsure_below(saved, unsure_below)
     with contextlib.ExitStack() as stack:
         rows, source = None, iter(texts)
         if file:

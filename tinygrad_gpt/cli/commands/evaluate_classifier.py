@@ -39,13 +39,13 @@ def command(data: str, text_column: str | None, label_column: tuple[str, ...], l
             as_json: bool) -> None:
     """Measure a classifier on labelled texts."""
     from tinygrad_gpt.data.classification import read_labelled
-    from tinygrad_gpt.recipes.classification.classify import with_unsure
+    from tinygrad_gpt.recipes.classification.classify import with_unsure_below
     from tinygrad_gpt.recipes.classification.evaluate import evaluate, label_options, reads_quotes
     from tinygrad_gpt.runs.saved_model import SHIPPED_CLASSIFIER, load_model
 
     saved = load_model(SHIPPED_CLASSIFIER if model is None else model)
     if unsure_below is not None:
-        saved = with_unsure(saved, unsure_below)
+        saved = with_unsure_below(saved, unsure_below)
     given = {"label_column": columns_given(label_column), "label_separator": label_separator}
     options = given if label_column or label_separator else label_options(saved)
     labelled = read_labelled(opened(data), text_column, encoding=encoding, skip_malformed=skip_malformed,

@@ -19,7 +19,7 @@ from tinygrad_gpt.text import Tokenizer
 
 __all__ = [
     "SEVERAL_THRESHOLDS", "UNSURE", "LabelsPrediction", "Prediction", "classify", "classify_windows", "encode_texts",
-    "predict", "refuse_empty", "with_unsure",
+    "predict", "refuse_empty", "with_unsure_below",
 ]
 
 
@@ -97,7 +97,7 @@ def classify(saved: SavedModel, texts: Sequence[str], batch_tokens: int = BATCH_
     return [answer for window in classify_windows(saved, texts, batch_tokens) for answer in window]
 
 
-def with_unsure(saved: SavedModel, below: float) -> SavedModel:
+def with_unsure_below(saved: SavedModel, below: float) -> SavedModel:
     """The same classifier, whose answers below a probability are unsure.
 
     Raises:

@@ -28,8 +28,7 @@ from tinygrad_gpt.optim import AdamW, warmup_cosine
 from tinygrad_gpt.recipes.generate import GenerateConfig, generate
 from tinygrad_gpt.recipes.pretraining.config import PretrainConfig
 from tinygrad_gpt.recipes.pretraining.corpus import Corpus
-from tinygrad_gpt.runs import folder as runs
-from tinygrad_gpt.runs.folder import write_samples
+from tinygrad_gpt.runs import folder as run_folder
 from tinygrad_gpt.runs.progress import Progress
 from tinygrad_gpt.runs.run import Task, part_of
 from tinygrad_gpt.runs.saved_model import SavedModel, save_model
@@ -63,7 +62,7 @@ def settings_of(notes: dict[str, Any], folder: Path) -> PretrainConfig:
         lists = {name: tuple(value) for name, value in settings.items() if isinstance(value, list)}
         return PretrainConfig(**settings | lists)
 
-    return runs.settings_of(config, notes, folder)
+    return run_folder.settings_of(config, notes, folder)
 
 
 class PretrainTask(Task):
@@ -154,7 +153,7 @@ class PretrainTask(Task):
     def show(self, folder: Path, log: Sequence[Progress]) -> None:
         self._draw_curves(folder, log)
         if self.config.sample:
-            write_samples(folder, log)
+            run_folder.write_samples(folder, log)
 
     def state(self) -> dict[str, np.ndarray]:
         tensors = {f"model.{name}": array for name, array in self.model.arrays().items()}
