@@ -25,8 +25,8 @@ from page import write_section
 
 __all__ = [
     "GPT2_124M", "REPOSITORY", "Against", "Benchmark", "Case", "Line", "Options", "command_line", "environment",
-    "finish", "kind", "lines_table", "machine", "median", "peak_mib", "short", "table", "take_turns", "thread_limits",
-    "tiny", "tokens", "write_section",
+    "finish", "kind", "lines_table", "machine", "median", "peak_mib", "short", "status_mib", "table", "take_turns",
+    "thread_limits", "tiny", "tokens", "write_section",
 ]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -204,8 +204,8 @@ class Benchmark:
         for _ in sys.stdin:
             started = time.perf_counter()
             times = block() or 1
-            print(json.dumps({"ms": 1000 * (time.perf_counter() - started) / times, "mib": _status_mib("VmHWM"),
-                              "own_mib": _status_mib("RssAnon")}), flush=True)
+            print(json.dumps({"ms": 1000 * (time.perf_counter() - started) / times, "mib": status_mib("VmHWM"),
+                              "own_mib": status_mib("RssAnon")}), flush=True)
 
 
 def tiny(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -244,12 +244,12 @@ def finish(title: str, script: str, parts: Iterable[str], arguments: argparse.Na
 
 def peak_mib() -> float:
     """The most memory that this process has held, in MiB; Linux alone tells it without that of the parent, else NaN."""
-    return _status_mib("VmHWM")
+    return status_mib("VmHWM")
 
 
-def _status_mib(name: str) -> float:
-    """A figure about the memory of this process, in MiB; NaN where the system is not Linux."""
-    status = Path("/proc/self/status")
+def status_mib(name: str, process: int | str = "self") -> float:
+    """A figure about the memory of a process that runs, in MiB; NaN of one that has ended, or if this is not Linux."""
+    status = Path(f"/proc/{process}/status")
     found = re.search(rf"{name}:\s*(\d+) kB", status.read_text()) if status.exists() else None
     return int(found[1]) / 1024 if found else math.nan
 

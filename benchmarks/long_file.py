@@ -10,7 +10,6 @@ the process is killed; the same command with --resume writes the others. Then ev
 
 import argparse
 import csv
-import os
 import signal
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from common import REPOSITORY, machine, table, write_section
+from common import REPOSITORY, machine, status_mib, table, write_section
 
 from tinygrad_gpt.data.classification import read_labelled
 from tinygrad_gpt.models.classifier import GPT2Classifier
@@ -49,19 +48,16 @@ def classify(folder: Path, *more: str, until: int | None = None) -> tuple[float,
     """Seconds and peak MiB of the command, which is killed when its part of the answers has ``until`` bytes."""
     command = [sys.executable, str(REPOSITORY / "cli.py"), "classify", "--file", str(folder / "texts.csv"), "--model",
                str(folder / "model.h5"), "--output", str(folder / "answers.csv"), "--threads", "1", *more]
-    started, part = time.perf_counter(), folder / "answers.csv.part"
+    started, part, peak = time.perf_counter(), folder / "answers.csv.part", 0.0
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while until and not (part.exists() and part.stat().st_size >= until):
-        if process.poll() is not None:
-            raise SystemExit(f"{' '.join(command)}: it ended with {process.returncode} before it could be killed")
+    while process.poll() is None:
+        peak = max(peak, status_mib("VmHWM", process.pid))  # what wait4 tells counts the parent's memory, too
+        if until and part.exists() and part.stat().st_size >= until:
+            process.kill()
         time.sleep(0.01)
-    if until:
-        process.send_signal(signal.SIGKILL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != (-signal.SIGKILL if until else 0):
         raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
-    return time.perf_counter() - started, usage.ru_maxrss / 1024
+    return time.perf_counter() - started, peak
 
 
 def measure(texts: list[str], rows: int, folder: Path) -> tuple[str, ...]:
